@@ -1,0 +1,11 @@
+//! Cryptography for groups in which some servers are corrupt. No I/O, no clock.
+#![forbid(unsafe_code)]
+
+mod certificate;
+mod suite;
+
+pub use certificate::{Ballot, Certificate, Claim};
+pub use suite::{
+    ClientClaim, ClientKey, ClientSignature, Done, Element, HashAlgorithm, KeyId,
+    SIGNATURE_BYTES_MAX, Signed, SignedShare, SigningInput, Suite, Work,
+};
