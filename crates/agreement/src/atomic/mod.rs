@@ -1,0 +1,1 @@
+//! Atomic broadcast: one total order of batches, in lanes.

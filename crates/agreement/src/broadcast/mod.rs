@@ -1,0 +1,1 @@
+//! Broadcasts: one sender, and a promise about what the others deliver.

@@ -1,0 +1,1 @@
+//! Agreement on one of the proposed values, subject to an external predicate.
