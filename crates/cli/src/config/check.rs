@@ -1,0 +1,433 @@
+//! The checks across keys, and what comes out of them.
+
+use super::file::{Faults, GroupFile, NotarySection, Server, Sharing};
+use super::{ConfigError, line_of};
+use maftia_base::{
+    AdversaryStructure, Attribute, Formula, FormulaError, PARTIES_MAX, Party, PartySet,
+    StructureError,
+};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// A checked group configuration.
+#[derive(Clone, Debug)]
+pub struct GroupConfig {
+    /// Name of the group.
+    pub name: String,
+    /// The servers; a server's position is its party index.
+    pub servers: Vec<ServerConfig>,
+    /// Which of them may be corrupt at once.
+    pub structure: AdversaryStructure,
+    /// Who can combine shares.
+    pub sharing: Formula,
+    /// The notary.
+    pub notary: NotarySection,
+}
+
+/// One server of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Name, unique in the group.
+    pub name: String,
+    /// Where the other servers reach it.
+    pub peers: SocketAddr,
+    /// Where clients of the library reach it.
+    pub clients: SocketAddr,
+    /// Where stock clients reach it by HTTP.
+    pub http: SocketAddr,
+}
+
+impl GroupConfig {
+    /// The server called `name`.
+    pub fn party(&self, name: &str) -> Option<Party> {
+        self.servers.iter().position(|server| server.name == name).map(Party::new)
+    }
+
+    /// Names of a set of servers, for people.
+    pub fn names(&self, set: PartySet) -> String {
+        names(self.servers.iter().map(|server| server.name.as_str()), set)
+    }
+}
+
+fn names<'a>(all: impl Iterator<Item = &'a str>, set: PartySet) -> String {
+    let members: Vec<&str> = all
+        .enumerate()
+        .filter(|(index, _)| set.contains(Party::new(*index)))
+        .map(|(_, name)| name)
+        .collect();
+    format!("{{{}}}", members.join(", "))
+}
+
+/// Where complaints about one file come from.
+struct Source<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn refuse<T>(
+        &self,
+        at: &Spanned<T>,
+        key: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> ConfigError {
+        ConfigError {
+            file: PathBuf::from(self.path),
+            line: line_of(self.text, at.span().start),
+            key: key.into(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+pub(super) fn check(path: &Path, text: &str, file: GroupFile) -> Result<GroupConfig, ConfigError> {
+    let source = Source { path, text };
+    check_head(&source, &file)?;
+    let servers = check_servers(&source, &file.server)?;
+    let attributes = attributes(&source, &file.server)?;
+    let structure = structure(&source, &file, &attributes)?;
+    let sharing = sharing(&source, &file, &structure, &attributes)?;
+    let notary = check_notary(&source, &file.notary)?;
+    let name = file.name.into_inner();
+    Ok(GroupConfig { name, servers, structure, sharing, notary })
+}
+
+fn check_head(source: &Source<'_>, file: &GroupFile) -> Result<(), ConfigError> {
+    if *file.format.get_ref() != 1 {
+        let problem = format!("format {} is not known to this program", file.format.get_ref());
+        return Err(source.refuse(&file.format, "format", problem, "format = 1"));
+    }
+    if !is_name(file.name.get_ref()) {
+        let problem = format!("{:?} is not a name", file.name.get_ref());
+        return Err(source.refuse(&file.name, "name", problem, NAME_RULE));
+    }
+    match file.configuration.get_ref().as_str() {
+        "asynchronous" => Ok(()),
+        "hybrid" => Err(source.refuse(
+            &file.configuration,
+            "configuration",
+            "the hybrid configuration needs a trusted component, which this version does not have",
+            "configuration = \"asynchronous\"",
+        )),
+        other => Err(source.refuse(
+            &file.configuration,
+            "configuration",
+            format!("{other:?} is not a configuration"),
+            "configuration = \"asynchronous\"",
+        )),
+    }
+}
+
+const NAME_RULE: &str = "1 to 64 letters, digits, '-', '_' or '.'";
+
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        && !name.starts_with('.')
+}
+
+fn check_servers(
+    source: &Source<'_>,
+    servers: &[Spanned<Server>],
+) -> Result<Vec<ServerConfig>, ConfigError> {
+    if servers.len() > PARTIES_MAX {
+        let problem = format!("there are {} servers", servers.len());
+        let remedy = format!("at most {PARTIES_MAX} servers");
+        return Err(source.refuse(&servers[PARTIES_MAX], "server", problem, remedy));
+    }
+    let mut names = BTreeMap::new();
+    let mut addresses = BTreeMap::new();
+    let mut checked = Vec::new();
+    for entry in servers {
+        let server = entry.get_ref();
+        let name = server.name.get_ref();
+        if !is_name(name) {
+            let problem = format!("{name:?} is not a name");
+            return Err(source.refuse(&server.name, "server.name", problem, NAME_RULE));
+        }
+        if names.insert(name.clone(), ()).is_some() {
+            let problem = format!("two servers are called {name:?}");
+            let remedy = "a name of its own for each server";
+            return Err(source.refuse(&server.name, "server.name", problem, remedy));
+        }
+        let listens =
+            [("peers", &server.peers), ("clients", &server.clients), ("http", &server.http)];
+        for (key, address) in listens {
+            check_address(source, &mut addresses, name, key, address)?;
+        }
+        checked.push(ServerConfig {
+            name: name.clone(),
+            peers: *server.peers.get_ref(),
+            clients: *server.clients.get_ref(),
+            http: *server.http.get_ref(),
+        });
+    }
+    Ok(checked)
+}
+
+fn check_address(
+    source: &Source<'_>,
+    seen: &mut BTreeMap<SocketAddr, String>,
+    server: &str,
+    key: &str,
+    address: &Spanned<SocketAddr>,
+) -> Result<(), ConfigError> {
+    let key = format!("server.{key}");
+    let value = *address.get_ref();
+    if value.port() == 0 || value.ip().is_unspecified() {
+        let problem = format!("{value} cannot be reached by others");
+        let remedy = "an address and port of this server, for example \"192.0.2.7:7100\"";
+        return Err(source.refuse(address, key, problem, remedy));
+    }
+    let here = format!("{server}, {key}");
+    if let Some(other) = seen.insert(value, here) {
+        let problem = format!("{value} is already taken by {other}");
+        return Err(source.refuse(address, key, problem, "an address and port of its own"));
+    }
+    Ok(())
+}
+
+/// The attributes that servers carry, and `server`, in which each is a class of its own.
+fn attributes(
+    source: &Source<'_>,
+    servers: &[Spanned<Server>],
+) -> Result<BTreeMap<String, Attribute>, ConfigError> {
+    let mut classes: BTreeMap<String, BTreeMap<String, PartySet>> = BTreeMap::new();
+    for (index, server) in servers.iter().enumerate() {
+        let server = server.get_ref();
+        for (attribute, value) in &server.attributes {
+            if attribute == "server" {
+                let key = "server.attributes.server";
+                let problem = "the attribute `server` exists for every server by itself";
+                return Err(source.refuse(value, key, problem, "another name"));
+            }
+            let members = classes.entry(attribute.clone()).or_default();
+            members.entry(value.get_ref().clone()).or_default().insert(Party::new(index));
+        }
+        let alone = [Party::new(index)].into_iter().collect();
+        classes.entry("server".into()).or_default().insert(server.name.get_ref().clone(), alone);
+    }
+    Ok(classes
+        .into_iter()
+        .map(|(name, classes)| {
+            let attribute =
+                Attribute { name: name.clone(), classes: classes.into_iter().collect() };
+            (name, attribute)
+        })
+        .collect())
+}
+
+fn structure(
+    source: &Source<'_>,
+    file: &GroupFile,
+    attributes: &BTreeMap<String, Attribute>,
+) -> Result<AdversaryStructure, ConfigError> {
+    let n = file.server.len();
+    let Faults { threshold, alternatives } = file.faults.get_ref();
+    match (threshold, alternatives) {
+        (Some(f), None) => {
+            let refuse = |problem: String| {
+                let most = n.saturating_sub(1) / 3;
+                let needed = 3 * *f.get_ref() + 1;
+                let remedy = format!(
+                    "threshold = {most} with these {n} servers, or {needed} servers for \
+                     threshold = {}",
+                    f.get_ref()
+                );
+                source.refuse(f, "faults.threshold", problem, remedy)
+            };
+            let structure = AdversaryStructure::threshold(n, *f.get_ref())
+                .map_err(|_| refuse(format!("{} of {n} servers", f.get_ref())))?;
+            structure.check_q3().map_err(|error| refuse(explain(file, &error)))?;
+            Ok(structure)
+        }
+        (None, Some(alternatives)) => general(source, file, alternatives, attributes),
+        _ => Err(source.refuse(
+            &file.faults,
+            "faults",
+            "it needs one of `threshold` and `alternatives`, and not both",
+            "threshold = 1, or alternatives = [{ site = 1, os = 1 }]",
+        )),
+    }
+}
+
+fn general(
+    source: &Source<'_>,
+    file: &GroupFile,
+    alternatives: &[Spanned<BTreeMap<String, usize>>],
+    attributes: &BTreeMap<String, Attribute>,
+) -> Result<AdversaryStructure, ConfigError> {
+    const KEY: &str = "faults.alternatives";
+    let n = file.server.len();
+    let mut sets = Vec::new();
+    for alternative in alternatives {
+        let refuse =
+            |problem: String, remedy: String| source.refuse(alternative, KEY, problem, remedy);
+        let mut together = Vec::new();
+        for (name, count) in alternative.get_ref() {
+            let Some(attribute) = attributes.get(name) else {
+                let known: Vec<&str> = attributes.keys().map(String::as_str).collect();
+                return Err(refuse(
+                    format!("no server has an attribute {name:?}"),
+                    format!("one of: {}", known.join(", ")),
+                ));
+            };
+            if *count == 0 || *count > attribute.classes.len() {
+                let classes = attribute.classes.len();
+                return Err(refuse(
+                    format!("{count} of the {classes} values of {name:?}"),
+                    format!("a number from 1 to {classes}"),
+                ));
+            }
+            together.push((attribute, *count));
+        }
+        let structure = AdversaryStructure::from_attributes(n, &together)
+            .map_err(|error| refuse(error.to_string(), "fewer combinations".into()))?;
+        sets.extend(structure.maximal_sets());
+    }
+    let refuse = |error: StructureError| {
+        let at = alternatives.first().map_or(0, |first| line_of(source.text, first.span().start));
+        ConfigError {
+            file: source.path.to_owned(),
+            line: at,
+            key: KEY.into(),
+            problem: explain(file, &error),
+            remedy: "fewer servers in each alternative, or more servers".into(),
+        }
+    };
+    let structure = AdversaryStructure::general(n, &sets).map_err(refuse)?;
+    structure.check_q3().map_err(refuse)?;
+    Ok(structure)
+}
+
+/// The error with the servers' names in place of their numbers.
+fn explain(file: &GroupFile, error: &StructureError) -> String {
+    let name = |set: PartySet| {
+        names(file.server.iter().map(|server| server.get_ref().name.get_ref().as_str()), set)
+    };
+    match error {
+        StructureError::Q3(a, b, c) => format!(
+            "the sets {}, {} and {} may each be corrupt, and together they are the whole group (Q3)",
+            name(*a),
+            name(*b),
+            name(*c)
+        ),
+        other => other.to_string(),
+    }
+}
+
+fn sharing(
+    source: &Source<'_>,
+    file: &GroupFile,
+    structure: &AdversaryStructure,
+    attributes: &BTreeMap<String, Attribute>,
+) -> Result<Formula, ConfigError> {
+    let Some(first) = file.sharing.first() else {
+        let exact = Formula::exact(structure);
+        return exact.check(structure).map(|()| exact).map_err(|error| {
+            let remedy = "a [[sharing]] rule with fewer shares";
+            source.refuse(&file.faults, "faults", error.to_string(), remedy)
+        });
+    };
+    let mut conditions = Vec::new();
+    for entry in &file.sharing {
+        conditions.push(condition(source, entry.get_ref(), attributes)?);
+    }
+    let formula = Formula::Gate { threshold: conditions.len(), children: conditions };
+    let named = |set: PartySet| {
+        names(file.server.iter().map(|server| server.get_ref().name.get_ref().as_str()), set)
+    };
+    formula.check(structure).map_err(|error| match error {
+        FormulaError::CorruptQualified(set) => source.refuse(
+            first,
+            "sharing",
+            format!("{} may all be corrupt, and could combine every key", named(set)),
+            "more classes or members, or no [[sharing]] at all for the exact rule",
+        ),
+        FormulaError::HonestUnqualified(set) => source.refuse(
+            first,
+            "sharing",
+            format!("{} may all be corrupt, and the others could then not combine", named(set)),
+            "fewer classes or members, or no [[sharing]] at all for the exact rule",
+        ),
+        other => source.refuse(first, "sharing", other.to_string(), "a smaller rule"),
+    })?;
+    Ok(formula)
+}
+
+fn condition(
+    source: &Source<'_>,
+    rule: &Sharing,
+    attributes: &BTreeMap<String, Attribute>,
+) -> Result<Formula, ConfigError> {
+    let name = rule.attribute.get_ref();
+    let Some(attribute) = attributes.get(name) else {
+        let problem = format!("no server has an attribute {name:?}");
+        let remedy = "an attribute that the servers carry";
+        return Err(source.refuse(&rule.attribute, "sharing.attribute", problem, remedy));
+    };
+    let classes = attribute.classes.len();
+    if !(1..=classes).contains(rule.classes.get_ref()) {
+        let problem = format!("{} of the {classes} values", rule.classes.get_ref());
+        let remedy = format!("a number from 1 to {classes}");
+        return Err(source.refuse(&rule.classes, "sharing.classes", problem, remedy));
+    }
+    let smallest = attribute.classes.iter().map(|(_, set)| set.len()).min().unwrap_or(0);
+    if !(1..=smallest).contains(rule.members.get_ref()) {
+        let problem = format!("{} of {smallest} members", rule.members.get_ref());
+        let remedy = format!("a number from 1 to {smallest}");
+        return Err(source.refuse(&rule.members, "sharing.members", problem, remedy));
+    }
+    let children = attribute
+        .classes
+        .iter()
+        .map(|(_, members)| Formula::Gate {
+            threshold: *rule.members.get_ref(),
+            children: members.iter().map(Formula::Leaf).collect(),
+        })
+        .collect();
+    Ok(Formula::Gate { threshold: *rule.classes.get_ref(), children })
+}
+
+fn check_notary(
+    source: &Source<'_>,
+    section: &Spanned<NotarySection>,
+) -> Result<NotarySection, ConfigError> {
+    let notary = section.get_ref();
+    if ![2048, 3072, 4096].contains(&notary.key_bits) {
+        let problem = format!("{} bits", notary.key_bits);
+        return Err(source.refuse(section, "notary.key_bits", problem, "2048, 3072 or 4096"));
+    }
+    if !is_object_identifier(&notary.policy) {
+        let problem = format!("{:?} is not an object identifier", notary.policy);
+        let remedy = "numbers with dots, for example \"1.3.6.1.4.1.99999.1\"";
+        return Err(source.refuse(section, "notary.policy", problem, remedy));
+    }
+    if !(1..=86_400_000).contains(&notary.accuracy_ms) {
+        let problem = format!("{} milliseconds", notary.accuracy_ms);
+        let remedy = "1 to 86400000: how far apart honest clocks may be";
+        return Err(source.refuse(section, "notary.accuracy_ms", problem, remedy));
+    }
+    if notary.organization.is_empty() || notary.organization.len() > 64 {
+        let problem = format!("{} characters", notary.organization.len());
+        return Err(source.refuse(section, "notary.organization", problem, "1 to 64 characters"));
+    }
+    Ok(notary.clone())
+}
+
+fn is_object_identifier(text: &str) -> bool {
+    let arcs: Vec<Option<u32>> = text.split('.').map(|arc| arc.parse().ok()).collect();
+    match arcs.as_slice() {
+        [Some(first), Some(second), rest @ ..] => {
+            *first <= 2
+                && (*first == 2 || *second < 40)
+                && rest.len() <= 18
+                && rest.iter().all(Option::is_some)
+        }
+        _ => false,
+    }
+}

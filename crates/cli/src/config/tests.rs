@@ -1,0 +1,111 @@
+use super::*;
+use maftia_base::PartySet;
+
+fn new(servers: usize) -> String {
+    render(&NewGroup {
+        name: "example".into(),
+        servers,
+        host: [127, 0, 0, 1].into(),
+        base_port: 7100,
+        key_bits: 2048,
+    })
+}
+
+fn read(text: &str) -> Result<GroupConfig, ConfigError> {
+    parse(Path::new("group.toml"), text)
+}
+
+fn refused(text: &str) -> ConfigError {
+    read(text).expect_err("this configuration must be refused")
+}
+
+#[test]
+fn what_init_writes_is_accepted_for_every_group_size() {
+    for n in [1, 4, 7, 10, 16] {
+        let config = read(&new(n)).expect("accepted");
+        assert_eq!(config.servers.len(), n);
+        assert_eq!(config.structure.largest(), (n - 1) / 3);
+        assert!(config.sharing.is_qualified(PartySet::all(n)));
+    }
+}
+
+#[test]
+fn too_many_faults_are_refused_with_line_key_sets_and_remedy() {
+    let error = refused(&new(4).replace("threshold = 1", "threshold = 2"));
+    let line = new(4).lines().position(|line| line == "threshold = 1").expect("there") + 1;
+    assert_eq!((error.line, error.key.as_str()), (line, "faults.threshold"));
+    assert!(error.problem.contains("{server-0, server-1}"), "{error}");
+    assert!(error.remedy.contains("threshold = 1") && error.remedy.contains("7 servers"));
+}
+
+#[test]
+fn a_misspelt_key_is_refused_where_it_stands() {
+    let text = new(4).replace("accuracy_ms", "acuracy_ms");
+    let error = refused(&text);
+    let line = text.lines().position(|line| line.starts_with("acuracy_ms")).expect("there") + 1;
+    assert_eq!((error.line, error.key.as_str()), (line, "acuracy_ms"));
+    assert!(error.problem.contains("accuracy_ms"), "names what would be right: {error}");
+}
+
+#[test]
+fn addresses_must_be_reachable_and_distinct() {
+    let error = refused(&new(4).replace("127.0.0.1:7103", "127.0.0.1:7100"));
+    assert!(error.problem.contains("already taken by server-0"), "{error}");
+    let error = refused(&new(4).replace("127.0.0.1:7103", "0.0.0.0:7103"));
+    assert_eq!(error.key, "server.peers");
+}
+
+#[test]
+fn two_servers_of_one_name_are_refused() {
+    assert_eq!(refused(&new(4).replace("server-1", "server-0")).key, "server.name");
+}
+
+#[test]
+fn the_hybrid_configuration_is_refused_by_name_until_it_exists() {
+    assert_eq!(refused(&new(4).replace("\"asynchronous\"", "\"hybrid\"")).key, "configuration");
+}
+
+/// 16 servers, one for each pair of site and operating system.
+fn sixteen(extra: &str) -> String {
+    let mut text = new(16).replace("threshold = 5", "alternatives = [{ site = 1, os = 1 }]");
+    for index in 0..16 {
+        let attributes =
+            format!("attributes = {{ site = \"s{}\", os = \"o{}\" }}", index / 4, index % 4);
+        text =
+            text.replacen("# attributes = { site = \"zurich\", os = \"debian\" }", &attributes, 1);
+    }
+    text.replace("[faults]", &format!("{extra}\n[faults]"))
+}
+
+#[test]
+fn sixteen_servers_by_site_and_system_are_accepted_with_the_exact_and_with_a_smaller_sharing() {
+    let exact = read(&sixteen("")).expect("accepted");
+    assert_eq!((exact.structure.largest(), exact.sharing.leaves().len()), (7, 144));
+    let rule =
+        |attribute| format!("[[sharing]]\nattribute = \"{attribute}\"\nclasses = 2\nmembers = 2\n");
+    let small = read(&sixteen(&(rule("site") + &rule("os")))).expect("accepted");
+    assert_eq!(small.sharing.leaves().len(), 32);
+}
+
+#[test]
+fn a_sharing_rule_that_intruders_could_satisfy_is_refused() {
+    let loose = "[[sharing]]\nattribute = \"site\"\nclasses = 1\nmembers = 2\n";
+    let error = refused(&sixteen(loose));
+    assert_eq!(error.key, "sharing");
+    assert!(error.problem.contains("could combine every key"), "{error}");
+}
+
+#[test]
+fn an_alternative_that_covers_the_group_three_times_is_refused_with_names() {
+    let text = new(4).replace("threshold = 1", "alternatives = [{ server = 2 }]");
+    let error = refused(&text);
+    assert_eq!(error.key, "faults.alternatives");
+    assert!(error.problem.contains("server-3"), "{error}");
+}
+
+#[test]
+fn attributes_that_nobody_has_are_refused_with_those_that_exist() {
+    let text = new(4).replace("threshold = 1", "alternatives = [{ planet = 1 }]");
+    let error = refused(&text);
+    assert!(error.problem.contains("planet") && error.remedy.contains("server"), "{error}");
+}

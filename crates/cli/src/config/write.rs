@@ -1,0 +1,77 @@
+//! A new configuration file, with what an operator needs to know beside each key.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+/// What `maftia init` was asked for.
+#[derive(Clone, Debug)]
+pub struct NewGroup {
+    /// Name of the group.
+    pub name: String,
+    /// Number of servers.
+    pub servers: usize,
+    /// Address of all servers, to be edited where they are on different hosts.
+    pub host: IpAddr,
+    /// First of the ports; each server takes three.
+    pub base_port: u16,
+    /// Modulus of the notary's key, in bits.
+    pub key_bits: usize,
+}
+
+/// The text of `group.toml` for `new`.
+pub fn render(new: &NewGroup) -> String {
+    let n = new.servers;
+    let f = n.saturating_sub(1) / 3;
+    let mut text = format!(
+        "\
+# A maftia group. This file is the same on every server and holds no secrets.
+# Check a change with `maftia check`; hand out keys with `maftia deal`.
+
+format = 1
+name = \"{name}\"
+
+# No timing assumption: an attacker who delays messages only delays.
+configuration = \"asynchronous\"
+
+# Which servers may be taken over at the same time. With {n} servers, any {f}.
+# By attributes instead, for example all servers of any one site together with all of any one
+# operating system: alternatives = [{{ site = 1, os = 1 }}]
+[faults]
+threshold = {f}
+",
+        name = new.name,
+    );
+    for index in 0..n {
+        let address = |offset: usize| {
+            let port = usize::from(new.base_port) + 3 * index + offset;
+            SocketAddr::new(new.host, u16::try_from(port).unwrap_or(u16::MAX))
+        };
+        let _ = write!(
+            text,
+            "
+[[server]]
+name = \"server-{index}\"
+peers = \"{}\"    # the other servers
+clients = \"{}\"  # the client library
+http = \"{}\"     # openssl ts, curl, Prometheus
+# attributes = {{ site = \"zurich\", os = \"debian\" }}
+",
+            address(0),
+            address(1),
+            address(2),
+        );
+    }
+    let _ = write!(
+        text,
+        "
+# The time-stamping service (RFC 3161).
+[notary]
+key_bits = {}
+policy = \"2.25.283746182.1\"
+accuracy_ms = 1000  # how far apart honest clocks may be
+organization = \"{}\"
+",
+        new.key_bits, new.name,
+    );
+    text
+}
