@@ -1,0 +1,32 @@
+//! Services replicated over an intrusion-tolerant group, and the client's side of them.
+//!
+//! - [`StateMachine`]: what a service is; [`ApplyContext`]: agreed time and agreed randomness.
+//! - [`Replica`]: runs services on the total order of
+//!   [`maftia_agreement::atomic`]: sessions with exactly-once execution, agreed time, outside work
+//!   and wake-ups, replies by matching votes or by one threshold signature.
+//! - [`ThresholdSigning`], [`Convictions`]: usable and tested alone.
+//! - [`client`]: signs bundles, retries elsewhere, and believes only what an honest server says.
+//!
+//! Everything here is a deterministic state machine. Deliberately absent: clocks (time comes in
+//! through what the group agreed on), sockets, disks, randomness, and secrets.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod machine;
+mod replica;
+mod reply;
+mod request;
+
+pub use clock::{AgreedTime, Clock, batch_time};
+pub use machine::{
+    ApplyContext, Caller, Either, Reply, StateMachine, TASK_BYTES_MAX, Task, TaskId, Votes,
+};
+pub use replica::{Applied, Command, FrontEndReply, Outcome};
+pub use reply::{
+    REPLIES_MAX, REPLY_BYTES_MAX, Refusal, ReplyBody, ReplyBundle, SequencedReply, ThresholdReply,
+    replies_statement,
+};
+pub use request::{
+    Ask, BUNDLE_REQUESTS_MAX, ClientBundle, FrontEndRequest, Item, REQUEST_BYTES_MAX, ServerCommand,
+    SessionId, bundle_statement,
+};
