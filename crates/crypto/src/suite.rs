@@ -6,7 +6,7 @@
 use crate::Claim;
 use maftia_base::time::Reading;
 use maftia_base::wire::{Blob, Bytes, Wire, wire_enum, wire_struct};
-use maftia_base::{Digest, Evidence, Fault, Formula, Party, Scope, Statement};
+use maftia_base::{Digest, Evidence, Fault, Formula, Party, Scope, SignedStatement, Statement};
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -104,6 +104,13 @@ pub struct Signed<S: Suite> {
 }
 
 wire_struct!(<S: Suite> Signed<S> { statement, signature });
+
+impl<S: Suite> Signed<S> {
+    /// The form in which evidence carries it.
+    pub fn to_evidence(&self) -> SignedStatement {
+        crate::share::signed_statement::<S>(self.statement, &self.signature)
+    }
+}
 
 /// A share, and the sender's signature on its digest, so that a bad one is evidence.
 ///
