@@ -311,7 +311,8 @@ fn explain(file: &GroupFile, error: &StructureError) -> String {
     };
     match error {
         StructureError::Q3(a, b, c) => format!(
-            "the sets {}, {} and {} may each be corrupt, and together they are the whole group (Q3)",
+            "the sets {}, {} and {} may each be corrupt, and together they are the whole group \
+             (Q3)",
             name(*a),
             name(*b),
             name(*c)
