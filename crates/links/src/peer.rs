@@ -1,0 +1,231 @@
+//! Both halves of one link, and who stands at its ends.
+
+use crate::frame::{Frame, Payload};
+use crate::inbound::{Due, Inbound};
+use crate::outbound::{NeverSent, Outbound};
+use crate::{RECONNECT_EVERY, WINDOW_MESSAGES};
+use maftia_base::time::Time;
+use maftia_base::wire::{Bytes, List};
+
+/// What has gone over a link since it was made; protocol messages and frames apart, so that
+/// silence can be measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Traffic {
+    /// Frames sent, with messages or without.
+    pub frames_sent: u64,
+    /// Protocol messages sent for the first time.
+    pub messages_sent: u64,
+    /// Protocol messages sent again.
+    pub messages_resent: u64,
+    /// Protocol messages handed to the protocol.
+    pub messages_delivered: u64,
+    /// Protocol messages that had arrived before.
+    pub duplicates: u64,
+    /// Protocol messages dropped because the queue was full or a reset was under way.
+    pub messages_dropped: u64,
+    /// How often the protocol was told `Reconnected`.
+    pub reconnects: u64,
+}
+
+/// One link as an operator may want to see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerStatus {
+    /// The peer's incarnation, once it has been heard.
+    pub incarnation: Option<u64>,
+    /// When it was last heard.
+    pub heard_at: Option<Time>,
+    /// Messages to it that are not yet acknowledged.
+    pub unacknowledged_messages: usize,
+    /// The same in bytes.
+    pub unacknowledged_bytes: u64,
+    /// Messages from it that are held behind a gap.
+    pub held_messages: usize,
+    /// The same in bytes.
+    pub held_bytes: usize,
+    /// Messages to it are being dropped; what it needs is emitted again later.
+    pub is_behind: bool,
+    /// What has gone over the link.
+    pub traffic: Traffic,
+}
+
+/// What becomes of a frame.
+#[derive(Debug)]
+pub(crate) enum Conversation {
+    /// It belongs to the current one.
+    Current,
+    /// It belongs to another: its messages and acknowledgements mean nothing here.
+    Other,
+}
+
+/// One link.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Peer {
+    mine: u64,
+    theirs: Option<u64>,
+    pub(crate) out: Outbound,
+    pub(crate) inn: Inbound,
+    /// Something was dropped, and the protocol has not been told yet.
+    is_behind: bool,
+    told_at: Option<Time>,
+    heard_at: Option<Time>,
+    /// Has a frame been sent since the last keep-alive?
+    pub(crate) has_spoken: bool,
+    pub(crate) ack_armed: bool,
+    pub(crate) resend_armed: bool,
+    pub(crate) reconnect_armed: bool,
+    pub(crate) traffic: Traffic,
+    window_bytes: usize,
+}
+
+impl Peer {
+    pub(crate) fn new(incarnation: u64, window_bytes: usize) -> Self {
+        Self {
+            mine: incarnation,
+            theirs: None,
+            out: Outbound::new(),
+            inn: Inbound::new(window_bytes),
+            is_behind: false,
+            told_at: None,
+            heard_at: None,
+            has_spoken: false,
+            ack_armed: false,
+            resend_armed: false,
+            reconnect_armed: false,
+            traffic: Traffic::default(),
+            window_bytes,
+        }
+    }
+
+    /// Decides which conversation a frame belongs to; a new one resets the link. (R2, R3)
+    pub(crate) fn hear(&mut self, from: u64, to: u64, now: Time) -> Conversation {
+        self.heard_at = Some(now);
+        if to > self.mine
+            && let Some(above) = to.checked_add(1)
+        {
+            self.mine = above;
+            self.start_over();
+        }
+        match self.theirs {
+            Some(known) if from < known => {
+                self.inn.tell_now();
+                return Conversation::Other;
+            }
+            Some(known) if from > known => self.start_over(),
+            _ => {}
+        }
+        if self.theirs.replace(from) != Some(from) || to != self.mine {
+            // The peer does not know this incarnation yet, or not what it grants.
+            self.inn.tell_now();
+        }
+        if to != self.mine {
+            return Conversation::Other;
+        }
+        Conversation::Current
+    }
+
+    fn start_over(&mut self) {
+        self.traffic.duplicates += self.inn.duplicates();
+        self.traffic.messages_dropped += self.out.len() as u64;
+        self.out = Outbound::new();
+        self.inn = Inbound::new(self.window_bytes);
+        self.is_behind = true;
+    }
+
+    /// Takes note of what a frame acknowledges and grants; returns what repairs a gap. (R4, R5)
+    pub(crate) fn on_acknowledgement(
+        &mut self,
+        frame: &Frame,
+        now: Time,
+    ) -> Result<Option<(u64, Vec<Bytes>)>, NeverSent> {
+        self.out.acknowledge(frame.received, frame.window_messages, frame.window_bytes, now)?;
+        let repair = self.out.repair(frame.received, frame.gap);
+        self.traffic.messages_resent += repair.as_ref().map_or(0, |(_, lost)| lost.len() as u64);
+        Ok(repair)
+    }
+
+    /// Queues a message, unless the protocol will be asked for it again anyway. (R7)
+    pub(crate) fn enqueue(&mut self, bytes: Bytes) {
+        if self.is_behind {
+            self.traffic.messages_dropped += 1;
+            return;
+        }
+        if self.out.push(bytes).is_err() {
+            let before = self.out.len();
+            self.out.drop_unsent();
+            self.traffic.messages_dropped += (before - self.out.len() + 1) as u64;
+            self.is_behind = true;
+        }
+    }
+
+    /// Is the queue so full that what can be sent should be, before it is dropped?
+    pub(crate) fn is_full_for(&self, bytes: usize) -> bool {
+        self.out.len() >= crate::QUEUE_MESSAGES_MAX
+            || self.out.bytes() + bytes as u64 > crate::QUEUE_BYTES_MAX as u64
+    }
+
+    /// The next frame with messages, if the peer is known and grants it. (R1, R4)
+    pub(crate) fn next_frame(&mut self, place: u64, now: Time) -> Option<Frame> {
+        self.theirs?;
+        let high = self.out.high();
+        let (first, messages) = self.out.next_bundle(now)?;
+        let again = high.saturating_sub(first).min(messages.len() as u64);
+        self.traffic.messages_resent += again;
+        self.traffic.messages_sent += messages.len() as u64 - again;
+        Some(self.frame(place, first, messages))
+    }
+
+    /// A frame with these messages, or with none.
+    pub(crate) fn frame(&mut self, place: u64, first: u64, messages: Vec<Bytes>) -> Frame {
+        let (received, gap, window_bytes) = self.inn.tell();
+        self.has_spoken = true;
+        self.traffic.frames_sent += 1;
+        let payloads = messages.into_iter().map(|bytes| {
+            Payload::new(bytes).expect("no message enters the queue above the largest size")
+        });
+        let messages = List::new(payloads.collect()).expect("a bundle fits a frame");
+        Frame {
+            place,
+            from: self.mine,
+            to: self.theirs.unwrap_or(0),
+            received,
+            gap,
+            window_messages: WINDOW_MESSAGES,
+            window_bytes,
+            first,
+            messages,
+        }
+    }
+
+    /// When the protocol should be told to emit again, if something was dropped and may now be
+    /// sent.
+    pub(crate) fn tell_at(&self) -> Option<Time> {
+        let is_ready = self.is_behind && self.theirs.is_some() && self.out.is_drained();
+        is_ready.then(|| self.told_at.map_or(Time(0), |told_at| told_at + RECONNECT_EVERY))
+    }
+
+    /// The protocol is being told now.
+    pub(crate) fn catch_up(&mut self, now: Time) {
+        self.is_behind = false;
+        self.told_at = Some(now);
+        self.traffic.reconnects += 1;
+    }
+
+    pub(crate) fn owes_acknowledgement(&self, due: Due) -> bool {
+        self.inn.due() >= due
+    }
+
+    pub(crate) fn status(&self) -> PeerStatus {
+        let mut traffic = self.traffic;
+        traffic.duplicates += self.inn.duplicates();
+        PeerStatus {
+            incarnation: self.theirs,
+            heard_at: self.heard_at,
+            unacknowledged_messages: self.out.len(),
+            unacknowledged_bytes: self.out.bytes(),
+            held_messages: self.inn.held(),
+            held_bytes: self.inn.held_bytes(),
+            is_behind: self.is_behind,
+            traffic,
+        }
+    }
+}
