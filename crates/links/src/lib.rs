@@ -16,7 +16,7 @@
 //! Any number of faulty peers; channels authenticated by the transport, and fair: a frame that is
 //! sent again and again arrives at some time. Time only paces repetition: no decision and no blame
 //! rests on it. An incarnation of a server is one run of its process; its number need not be
-//! remembered on disk, but should differ from the one before.
+//! remembered on disk, but must differ from the one before.
 //!
 //! # Rules
 //! - R1. A link numbers the messages to a peer from 0 on, for each pair of incarnations. It sends
@@ -37,8 +37,8 @@
 //! - R6. Without acknowledgement in time (three measured round trips, doubling), or when the
 //!   transport reconnects, the sender starts again at the first unacknowledged message, one frame
 //!   first, then twice as much with each progress.
-//! - R7. When the queue to a peer is full, the link drops what it has not sent, and all that
-//!   follows; once the rest is acknowledged, the protocol is told `Reconnected`.
+//! - R7. When the queue to a peer is full, the link drops what follows, until the queue has been
+//!   sent and acknowledged; then the protocol is told `Reconnected`.
 //! - R8. What exceeds the credit, or acknowledges what was never sent, or does not decode, is
 //!   dropped and blamed, locally: no signature covers a frame.
 //!
@@ -49,8 +49,8 @@
 //! For each peer: at most [`QUEUE_MESSAGES_MAX`] messages and [`QUEUE_BYTES_MAX`] bytes to be sent
 //! (one message to all is encoded and held once), [`WINDOW_MESSAGES`] and the share of
 //! [`WINDOWS_BYTES_MAX`] held behind gaps, never less than two of the largest messages. A frame has
-//! at most [`FRAME_BYTES_MAX`]. What a protocol emits to one peer upon `Reconnected` must fit the
-//! queue, else the tail of it is dropped each time.
+//! at most [`FRAME_BYTES_MAX`]. What a protocol emits to one peer upon `Reconnected` should fit
+//! the queue: if it does not, its tail is dropped until its head is smaller.
 //!
 //! # Sources
 //! The window, repair and slow restart are those of TCP (RFC 9293, RFC 5681), with messages for

@@ -32,8 +32,8 @@ pub enum LinkTimer {
 }
 
 impl<P> Linked<P> {
-    /// Puts links under `inner`. `incarnation` should differ from that of any earlier run of this
-    /// server; the greater one wins, and a link corrects itself if it has to. (R2, R3)
+    /// Puts links under `inner`. `incarnation` must differ from that of any earlier run of this
+    /// server (a clock or random number will do): a link corrects itself if it is smaller. (R2, R3)
     pub fn new(inner: P, group: &Group, incarnation: u64) -> Self {
         let window = window_bytes(group.n());
         // 0 on the wire means "not known".
@@ -110,7 +110,7 @@ impl<P: Protocol<Message: Wire>> Linked<P> {
         }
         match peer.on_acknowledgement(&frame, now) {
             Ok(Some((first, lost))) => {
-                let repair = peer.frame(place, first, lost);
+                let repair = peer.frame(place, first, lost, now);
                 cx.send(Target::One(from), Packet::Frame(repair));
             }
             Ok(None) => {}
@@ -154,10 +154,9 @@ impl<P: Protocol<Message: Wire>> Linked<P> {
 
     /// Speaks to those who have not heard from us since the last time.
     fn on_keep_alive(&mut self, cx: &mut impl Timed<Self>) {
+        let now = cx.now();
         for peer in self.peers.values_mut() {
-            if !std::mem::take(&mut peer.has_spoken) {
-                peer.inn.tell_now();
-            }
+            peer.keep_alive(now);
         }
         cx.arm(LinkTimer::KeepAlive, KEEP_ALIVE_EVERY);
     }
@@ -198,11 +197,11 @@ impl<P: Protocol<Message: Wire>> Linked<P> {
         for (target, message) in sent {
             match target {
                 Target::One(party) if party == me => {}
-                Target::One(party) => self.enqueue(party, encode(&message), cx),
+                Target::One(party) => self.enqueue(party, encode(&message)),
                 Target::All | Target::Others if others.is_empty() => {}
                 Target::All | Target::Others => {
                     let bytes = encode(&message);
-                    others.iter().for_each(|party| self.enqueue(party, bytes.clone(), cx));
+                    others.iter().for_each(|party| self.enqueue(party, bytes.clone()));
                 }
             }
             if target == Target::All || target == Target::One(me) {
@@ -211,11 +210,8 @@ impl<P: Protocol<Message: Wire>> Linked<P> {
         }
     }
 
-    fn enqueue(&mut self, party: Party, bytes: Bytes, cx: &mut impl Timed<Self>) {
+    fn enqueue(&mut self, party: Party, bytes: Bytes) {
         let peer = self.peers.get_mut(&party).expect("a protocol sends to parties of its group");
-        if peer.is_full_for(bytes.len()) {
-            flush(party, peer, cx);
-        }
         peer.enqueue(bytes);
     }
 
@@ -231,7 +227,7 @@ impl<P: Protocol<Message: Wire>> Linked<P> {
         for (party, peer) in &mut self.peers {
             flush(*party, peer, cx);
             if peer.owes_acknowledgement(Due::Now) {
-                let frame = peer.frame(place(cx), 0, Vec::new());
+                let frame = peer.frame(place(cx), 0, Vec::new(), now);
                 cx.send(Target::One(*party), Packet::Frame(frame));
             }
             if peer.owes_acknowledgement(Due::Soon) && !peer.ack_armed {

@@ -84,11 +84,6 @@ impl Outbound {
         Ok(())
     }
 
-    /// Drops what has never been sent. What has been sent stays, for the numbers must not skip.
-    pub(crate) fn drop_unsent(&mut self) {
-        self.queue.truncate((self.high - self.base) as usize);
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }

@@ -3,7 +3,7 @@
 use crate::frame::{Frame, Payload};
 use crate::inbound::{Due, Inbound};
 use crate::outbound::{NeverSent, Outbound};
-use crate::{RECONNECT_EVERY, WINDOW_MESSAGES};
+use crate::{KEEP_ALIVE_EVERY, RECONNECT_EVERY, WINDOW_MESSAGES};
 use maftia_base::time::Time;
 use maftia_base::wire::{Bytes, List};
 
@@ -68,8 +68,7 @@ pub(crate) struct Peer {
     is_behind: bool,
     told_at: Option<Time>,
     heard_at: Option<Time>,
-    /// Has a frame been sent since the last keep-alive?
-    pub(crate) has_spoken: bool,
+    spoke_at: Time,
     pub(crate) ack_armed: bool,
     pub(crate) resend_armed: bool,
     pub(crate) reconnect_armed: bool,
@@ -87,7 +86,7 @@ impl Peer {
             is_behind: false,
             told_at: None,
             heard_at: None,
-            has_spoken: false,
+            spoke_at: Time(0),
             ack_armed: false,
             resend_armed: false,
             reconnect_armed: false,
@@ -150,17 +149,9 @@ impl Peer {
             return;
         }
         if self.out.push(bytes).is_err() {
-            let before = self.out.len();
-            self.out.drop_unsent();
-            self.traffic.messages_dropped += (before - self.out.len() + 1) as u64;
+            self.traffic.messages_dropped += 1;
             self.is_behind = true;
         }
-    }
-
-    /// Is the queue so full that what can be sent should be, before it is dropped?
-    pub(crate) fn is_full_for(&self, bytes: usize) -> bool {
-        self.out.len() >= crate::QUEUE_MESSAGES_MAX
-            || self.out.bytes() + bytes as u64 > crate::QUEUE_BYTES_MAX as u64
     }
 
     /// The next frame with messages, if the peer is known and grants it. (R1, R4)
@@ -171,13 +162,19 @@ impl Peer {
         let again = high.saturating_sub(first).min(messages.len() as u64);
         self.traffic.messages_resent += again;
         self.traffic.messages_sent += messages.len() as u64 - again;
-        Some(self.frame(place, first, messages))
+        Some(self.frame(place, first, messages, now))
     }
 
     /// A frame with these messages, or with none.
-    pub(crate) fn frame(&mut self, place: u64, first: u64, messages: Vec<Bytes>) -> Frame {
+    pub(crate) fn frame(
+        &mut self,
+        place: u64,
+        first: u64,
+        messages: Vec<Bytes>,
+        now: Time,
+    ) -> Frame {
         let (received, gap, window_bytes) = self.inn.tell();
-        self.has_spoken = true;
+        self.spoke_at = now;
         self.traffic.frames_sent += 1;
         let payloads = messages.into_iter().map(|bytes| {
             Payload::new(bytes).expect("no message enters the queue above the largest size")
@@ -208,6 +205,13 @@ impl Peer {
         self.is_behind = false;
         self.told_at = Some(now);
         self.traffic.reconnects += 1;
+    }
+
+    /// Has the peer heard nothing for so long that it should hear something? Asked once a second.
+    pub(crate) fn keep_alive(&mut self, now: Time) {
+        if self.spoke_at + KEEP_ALIVE_EVERY <= now || self.theirs.is_none() {
+            self.inn.tell_now();
+        }
     }
 
     pub(crate) fn owes_acknowledgement(&self, due: Due) -> bool {
