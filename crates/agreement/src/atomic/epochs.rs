@@ -1,0 +1,408 @@
+//! The chain of epochs: atomic broadcast without end, in epochs that an ordered decision closes.
+//!
+//! # Promise
+//! - *total order*: the deliveries of all epochs, one epoch after the other, are the same sequence
+//!   at every honest server.
+//! - *epoch agreement*: an epoch ends after the same round at every honest server, and only if an
+//!   honest server wanted it to.
+//! - *no loss*: an item that an honest server submitted and that its epoch did not order is
+//!   submitted again in the next. Delivery across epochs is therefore at least once for the items
+//!   of a server that restarts in between, and the layer above removes duplicates as it has to
+//!   anyway when clients retry.
+//! - *catch-up*: a server that was away through any number of epochs comes to deliver all of them.
+//!
+//! # Model
+//! As [`AtomicBroadcast`]. The members and their keys stay the same; everything signed in an epoch
+//! is bound to it by the scope of that epoch's instance.
+//!
+//! # Rules
+//! - **E1** On `ChangeEpoch`, have the running instance put the wish into this server's lane.
+//! - **E2** Count the lanes that delivered the wish in this epoch. When a round has been delivered
+//!   completely and these lanes' owners pass `has_honest`, the epoch is over: nothing that later
+//!   rounds of it decide counts.
+//! - **E3** Start the next epoch with empty lanes. Submit again, in their order, this server's
+//!   items that the old one did not deliver.
+//! - **E4** A message of a later epoch means that its sender has all that is missing here: ask it.
+//!   Nothing of that epoch is kept; it is asked for again when this server gets there.
+//! - **E5** To a message of an earlier epoch answer with this server's epoch, and to questions in
+//!   it with decided rounds and batches from the log.
+//!
+//! # Bounds
+//! One running instance, and for each peer the epoch it showed and a queue of recalls.
+//!
+//! # Sources
+//! Ours. That an epoch ends at a position of its own total order, and what it leaves undone moves
+//! on, is how Cachin, Kursawe, Petzold and Shoup (2001) treat a closing channel.
+
+use super::AtomicBroadcast;
+use super::batch::{ArchiveKey, Delivery, Height, Item, Items, Round};
+use super::fetch::Librarian;
+use super::message;
+use maftia_base::protocol::{Never, Vocabulary};
+use maftia_base::wire::wire_struct;
+use maftia_base::{Context, Digest, Epoch, Event, Party, PartySet, Protocol, Slot, Target};
+use maftia_crypto::{Done, Suite, Work};
+use std::collections::BTreeMap;
+
+/// What the layer above asks for.
+#[derive(Clone, Debug)]
+pub enum Command<S: Suite> {
+    /// Order this item; the parent has checked it as it checks those of others on
+    /// [`Outcome::Inspect`].
+    Submit(Item),
+    /// The items of this batch of another lane are acceptable.
+    Admit {
+        /// In whose lane.
+        lane: Party,
+        /// At which height.
+        height: Height,
+        /// The batch's digest.
+        digest: Digest,
+    },
+    /// This server wants the present epoch to end.
+    ChangeEpoch,
+    /// The answer to [`Outcome::Recall`].
+    Recalled {
+        /// Who needs it.
+        to: Party,
+        /// What was asked for.
+        key: ArchiveKey,
+        /// What the log has under that key.
+        record: Option<Box<Record<S>>>,
+    },
+}
+
+/// What the layer above is told.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Are these items acceptable? The answer is [`Command::Admit`], at any later time or never;
+    /// until then this server does not vote for the batch.
+    Inspect {
+        /// In whose lane.
+        lane: Party,
+        /// At which height.
+        height: Height,
+        /// The batch's digest.
+        digest: Digest,
+        /// What is to be inspected.
+        items: Items,
+    },
+    /// The next batch of the total order.
+    Delivered(Delivery),
+    /// The epoch `ended` is over; everything delivered from now on is of the next one.
+    EpochEnded {
+        /// Which one.
+        ended: Epoch,
+    },
+    /// A peer needs what is no longer in memory: read the log, answer [`Command::Recalled`].
+    Recall {
+        /// Who needs it.
+        to: Party,
+        /// What.
+        key: ArchiveKey,
+    },
+}
+
+/// What peers exchange.
+#[derive(Clone, Debug)]
+pub struct Message<S: Suite> {
+    /// Of which epoch it is.
+    pub epoch: Epoch,
+    /// A message of that epoch's instance.
+    pub body: message::Message<S>,
+}
+
+wire_struct!(<S: Suite> Message<S> { epoch, body });
+
+/// What must survive a crash.
+#[derive(Clone, Debug)]
+pub struct Record<S: Suite> {
+    /// Of which epoch it is.
+    pub epoch: Epoch,
+    /// A record of that epoch's instance.
+    pub body: message::Record<S>,
+}
+
+wire_struct!(<S: Suite> Record<S> { epoch, body });
+
+impl<S: Suite> Record<S> {
+    /// Under which name a peer may ask for it.
+    pub fn archive_key(&self) -> Option<ArchiveKey> {
+        self.body.archive_key(self.epoch)
+    }
+}
+
+/// Names a piece of work.
+#[derive(Clone, Debug)]
+pub struct Ticket<S: Suite> {
+    /// Of which epoch it is.
+    pub epoch: Epoch,
+    /// A ticket of that epoch's instance.
+    pub body: message::Ticket<S>,
+}
+
+/// The chain of epochs of one group.
+#[derive(Clone, Debug, Hash)]
+pub struct EpochChain<S: Suite> {
+    current: AtomicBroadcast<S>,
+    live: bool,
+    /// Lanes that delivered the wish to end this epoch. (E2)
+    turned: PartySet,
+    /// Peers seen in a later epoch. (E4)
+    ahead: BTreeMap<Party, Epoch>,
+    /// Peers in an earlier epoch that have been told of this one. (E5)
+    told: PartySet,
+    librarian: Librarian,
+}
+
+impl<S: Suite> Default for EpochChain<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where an epoch's instance sits.
+#[derive(Clone, Copy, Debug)]
+struct EpochSlot(Epoch);
+
+impl<S: Suite> Slot<EpochChain<S>> for EpochSlot {
+    type Child = AtomicBroadcast<S>;
+    fn label(self) -> u64 {
+        self.0.0
+    }
+    fn message(self, body: message::Message<S>) -> Message<S> {
+        Message { epoch: self.0, body }
+    }
+    fn ticket(self, body: message::Ticket<S>) -> Ticket<S> {
+        Ticket { epoch: self.0, body }
+    }
+    fn record(self, body: message::Record<S>) -> Record<S> {
+        Record { epoch: self.0, body }
+    }
+}
+
+impl<S: Suite> Vocabulary for EpochChain<S> {
+    const NAME: &'static str = "epochs";
+    type Command = Command<S>;
+    type Outcome = Outcome;
+    type Message = Message<S>;
+    type Timer = Never;
+    type Ticket = Ticket<S>;
+    type Work = Work<S>;
+    type Done = Done<S>;
+    type Record = Record<S>;
+}
+
+impl<S: Suite> Protocol for EpochChain<S> {
+    fn handle(&mut self, event: Event<Self>, cx: &mut impl Context<Self>) {
+        match event {
+            Event::Command(command) => self.on_command(command, cx),
+            Event::Message { from, body } => self.on_message(from, body, cx),
+            Event::Timer(never) => match never {},
+            Event::Done { ticket, done } => {
+                // Work of an ended epoch is of no use to anyone.
+                if ticket.epoch == self.epoch() {
+                    self.step(Event::Done { ticket: ticket.body, done }, cx);
+                }
+            }
+            Event::Restore(record) => {
+                if record.epoch == self.epoch() {
+                    self.step(Event::Restore(record.body), cx);
+                }
+            }
+            Event::Resumed => {
+                self.live = true;
+                self.step(Event::Resumed, cx);
+            }
+            Event::Reconnected(peer) => {
+                self.told.remove(peer);
+                self.step(Event::Reconnected(peer), cx);
+            }
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        false
+    }
+
+    fn footprint(&self) -> usize {
+        self.current.footprint() + self.ahead.len() + self.told.len() + self.librarian.footprint()
+    }
+
+    fn capacity(&self) -> usize {
+        self.current.capacity()
+    }
+}
+
+impl<S: Suite> EpochChain<S> {
+    /// Begins with epoch 0.
+    pub fn new() -> Self {
+        Self {
+            current: AtomicBroadcast::new(Epoch(0)),
+            live: false,
+            turned: PartySet::EMPTY,
+            ahead: BTreeMap::new(),
+            told: PartySet::EMPTY,
+            librarian: Librarian::default(),
+        }
+    }
+
+    /// The present epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.current.epoch()
+    }
+
+    /// The first round of the present epoch that is not decided here.
+    pub fn round(&self) -> Round {
+        self.current.round()
+    }
+
+    fn on_command(&mut self, command: Command<S>, cx: &mut impl Context<Self>) {
+        let command = match command {
+            Command::Submit(item) => message::Command::Submit(item),
+            Command::Admit { lane, height, digest } => {
+                message::Command::Admit { lane, height, digest }
+            }
+            Command::ChangeEpoch => message::Command::Turn, // E1
+            Command::Recalled { to, key, record } => {
+                if key.epoch() != self.epoch() {
+                    return self.on_recalled(to, key, record, cx);
+                }
+                let record = record.map(|record| Box::new(record.body));
+                message::Command::Recalled { to, key, record }
+            }
+        };
+        self.step(Event::Command(command), cx);
+    }
+
+    fn on_message(&mut self, from: Party, message: Message<S>, cx: &mut impl Context<Self>) {
+        let Message { epoch, body } = message;
+        if epoch == self.epoch() {
+            self.step(Event::Message { from, body }, cx);
+        } else if epoch > self.epoch() {
+            self.on_later(from, epoch, cx);
+        } else if from != cx.group().me() {
+            self.on_earlier(from, epoch, body, cx);
+        }
+    }
+
+    /// Handles a message of an epoch that this server has not reached. (E4)
+    fn on_later(&mut self, from: Party, epoch: Epoch, cx: &mut impl Context<Self>) {
+        let seen = self.ahead.entry(from).or_insert(epoch);
+        *seen = epoch.max(*seen);
+        self.step(Event::Command(message::Command::Ahead(from)), cx);
+    }
+
+    /// Handles a message of an epoch that is over. (E5)
+    fn on_earlier(
+        &mut self,
+        from: Party,
+        epoch: Epoch,
+        body: message::Message<S>,
+        cx: &mut impl Context<Self>,
+    ) {
+        match body {
+            message::Message::Want { lane, height, .. } => {
+                let key = ArchiveKey::Batch { epoch, lane, height };
+                self.recall(from, key, cx);
+            }
+            message::Message::Status { round } => {
+                for step in 0..message::ROUNDS_PER_MESSAGE_MAX as u64 {
+                    let round = Round(round.0.saturating_add(step));
+                    self.recall(from, ArchiveKey::Round { epoch, round }, cx);
+                }
+            }
+            _ => {}
+        }
+        if self.told.insert(from) {
+            let (epoch, round) = (self.epoch(), self.round());
+            let body = message::Message::Status { round };
+            cx.send(Target::One(from), Message { epoch, body });
+        }
+    }
+
+    fn recall(&mut self, to: Party, key: ArchiveKey, cx: &mut impl Context<Self>) {
+        if let Some(key) = self.librarian.ask(to, key) {
+            cx.output(Outcome::Recall { to, key });
+        }
+    }
+
+    fn on_recalled(
+        &mut self,
+        to: Party,
+        key: ArchiveKey,
+        record: Option<Box<Record<S>>>,
+        cx: &mut impl Context<Self>,
+    ) {
+        if let Some(record) = record
+            && let Some(body) = record.body.answer()
+        {
+            cx.send(Target::One(to), Message { epoch: key.epoch(), body });
+        }
+        if let Some(key) = self.librarian.answered(to, key) {
+            cx.output(Outcome::Recall { to, key });
+        }
+    }
+
+    /// Steps the running instance and passes on what it says.
+    fn step(&mut self, event: Event<AtomicBroadcast<S>>, cx: &mut impl Context<Self>) {
+        let slot = EpochSlot(self.epoch());
+        let mut outcomes = cx.step(slot, &mut self.current, event).into_iter();
+        while let Some(outcome) = outcomes.next() {
+            match outcome {
+                message::Outcome::Inspect { lane, height, digest, items } => {
+                    cx.output(Outcome::Inspect { lane, height, digest, items });
+                }
+                message::Outcome::Recall { to, key } => cx.output(Outcome::Recall { to, key }),
+                message::Outcome::Delivered(delivery) => {
+                    if delivery.turn {
+                        self.turned.insert(delivery.lane);
+                    }
+                    cx.output(Outcome::Delivered(delivery));
+                }
+                message::Outcome::RoundCompleted(_) => {
+                    if cx.group().structure().has_honest(self.turned) {
+                        return self.turn(outcomes, cx);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the epoch; `void` is what its last step said after the end. (E2, E3)
+    fn turn(&mut self, void: impl Iterator<Item = message::Outcome>, cx: &mut impl Context<Self>) {
+        let me = cx.group().me();
+        let ended = self.epoch();
+        let mut unordered = Vec::new();
+        for outcome in void {
+            match outcome {
+                message::Outcome::Delivered(delivery) if delivery.lane == me => {
+                    unordered.extend(delivery.items.iter().cloned());
+                }
+                // Questions of peers about the old epoch are still theirs.
+                message::Outcome::Recall { to, key } => self.recall(to, key, cx),
+                _ => {}
+            }
+        }
+        unordered.extend(self.current.unordered(me));
+        self.current = AtomicBroadcast::new(Epoch(ended.0 + 1));
+        self.current.preload(unordered);
+        self.turned = PartySet::EMPTY;
+        self.told = PartySet::EMPTY;
+        cx.output(Outcome::EpochEnded { ended });
+        if !self.live {
+            return;
+        }
+        self.step(Event::Resumed, cx);
+        let epoch = self.epoch();
+        let ahead: Vec<(Party, Epoch)> =
+            self.ahead.iter().map(|(peer, seen)| (*peer, *seen)).collect();
+        self.ahead.retain(|_, seen| *seen > epoch);
+        for (peer, seen) in ahead.into_iter().filter(|(_, seen)| *seen >= epoch) {
+            self.step(Event::Reconnected(peer), cx);
+            if seen > epoch {
+                self.step(Event::Command(message::Command::Ahead(peer)), cx);
+            }
+        }
+    }
+}

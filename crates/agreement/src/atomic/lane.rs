@@ -1,0 +1,507 @@
+//! The lanes of others: batches are checked, inspected, stored and voted for; heads are learned.
+
+use super::WINDOW;
+use super::batch::{
+    Batch, BatchVote, Head, Height, Predecessor, Sealed, batch_statement, open_claims,
+};
+use super::machine::{AtomicBroadcast, Checked};
+use super::message::{Message, Outcome, Record, Ticket};
+use maftia_base::wire::{Blob, Wire};
+use maftia_base::{Context, Digest, Fault, FaultKind, Party, SignedStatement, Target};
+use maftia_crypto::{Claim, Signed, Suite, Work};
+use std::collections::BTreeMap;
+
+/// What a server knows of one lane.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Lane<S: Suite> {
+    /// The head that was decided last.
+    pub(super) decided: Option<Head<S>>,
+    /// Up to where this server has delivered.
+    pub(super) delivered: Height,
+    /// Batches from a little below `delivered` up to the ceiling.
+    pub(super) stored: BTreeMap<Height, Stored<S>>,
+    /// This server's votes that no decision has overtaken.
+    pub(super) voted: BTreeMap<Height, Voted<S>>,
+    /// Verified heads above the decided one.
+    pub(super) heads: BTreeMap<Height, Head<S>>,
+    /// The batch that is on its way to being voted for.
+    candidate: Option<Candidate>,
+    owner_vote: Option<BatchVote<S>>,
+    /// Two statements of the owner that conflict, while or after their signatures are looked at.
+    accused: Option<Box<[Signed<S>; 2]>>,
+    /// Something was ignored because it was beyond the ceiling.
+    pub(super) skipped: bool,
+}
+
+/// A batch in memory.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Stored<S: Suite> {
+    pub(super) sealed: Sealed<S>,
+    /// Is it in this server's log?
+    pub(super) recorded: bool,
+}
+
+/// A vote of this server, with the owner's own.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Voted<S: Suite> {
+    digest: Digest,
+    owner: BatchVote<S>,
+    vote: BatchVote<S>,
+}
+
+/// Where a batch stands before it is voted for.
+#[derive(Clone, Debug, Hash)]
+struct Candidate {
+    height: Height,
+    digest: Digest,
+    verified: bool,
+    admitted: bool,
+    signing: bool,
+}
+
+impl<S: Suite> Default for Lane<S> {
+    fn default() -> Self {
+        Self {
+            decided: None,
+            delivered: Height(0),
+            stored: BTreeMap::new(),
+            voted: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            candidate: None,
+            owner_vote: None,
+            accused: None,
+            skipped: false,
+        }
+    }
+}
+
+impl<S: Suite> Lane<S> {
+    pub(super) fn footprint(&self) -> usize {
+        self.stored.len() + self.voted.len() + self.heads.len()
+    }
+
+    pub(super) fn decided_height(&self) -> Height {
+        self.decided.as_ref().map_or(Height(0), |head| head.height)
+    }
+
+    /// The newest verified head that is not decided.
+    pub(super) fn newest_head(&self) -> Option<&Head<S>> {
+        self.heads.values().next_back()
+    }
+
+    /// Takes in a verified head. At most [`WINDOW`] are kept: the newest matter.
+    pub(super) fn learn(&mut self, head: Head<S>) {
+        if head.height <= self.decided_height() {
+            return;
+        }
+        if self.candidate.as_ref().is_some_and(|candidate| candidate.height <= head.height) {
+            self.candidate = None;
+        }
+        self.heads.entry(head.height).or_insert(head);
+        while self.heads.len() as u64 > WINDOW {
+            self.heads.pop_first();
+        }
+    }
+
+    /// Keeps a batch. What is in the log stays, unless what comes instead is certified.
+    pub(super) fn store(&mut self, sealed: Sealed<S>, recorded: bool) {
+        self.stored.insert(sealed.batch.height, Stored { sealed, recorded });
+    }
+
+    /// What the batch after `height` refers to, if that is certified.
+    pub(super) fn predecessor(&self, height: Height) -> Option<Predecessor<S>> {
+        let decided = self.decided.as_ref().filter(|head| head.height == height);
+        let head = self.heads.get(&height).or(decided)?;
+        Some(Predecessor { digest: head.digest, certificate: head.certificate.clone() })
+    }
+
+    /// Takes note of a decision.
+    pub(super) fn decide(&mut self, head: Head<S>) {
+        let height = head.height;
+        self.decided = Some(head);
+        self.heads = self.heads.split_off(&height.next());
+        // The vote at the decided height itself spares verifying it again in the next batch.
+        self.voted = self.voted.split_off(&height);
+        if self.candidate.as_ref().is_some_and(|candidate| candidate.height <= height) {
+            self.candidate = None;
+        }
+    }
+
+    /// Has this claim been verified when the batch was voted for?
+    fn is_verified(&self, height: Height, digest: Digest, me: Party, claim: &Claim<S>) -> bool {
+        let Some(voted) = self.voted.get(&height).filter(|voted| voted.digest == digest) else {
+            return false;
+        };
+        let matches = |vote: &BatchVote<S>| {
+            vote.signature == claim.signature && vote.reading.0 == claim.statement.annotation.0
+        };
+        let owner = claim.statement.place.0 == claim.party.index() as u64;
+        (claim.party == me && matches(&voted.vote)) || (owner && matches(&voted.owner))
+    }
+}
+
+impl<S: Suite> AtomicBroadcast<S> {
+    /// Handles the sender's next batch. (L2)
+    pub(super) fn on_batch(
+        &mut self,
+        from: Party,
+        batch: Batch<S>,
+        vote: BatchVote<S>,
+        cx: &mut impl Context<Self>,
+    ) {
+        if from == cx.group().me() {
+            return;
+        }
+        if !batch.is_well_formed() {
+            return cx.blame(Fault::suspected(from, FaultKind::Malformed));
+        }
+        let height = batch.height;
+        let ceiling = self.ceiling(from);
+        let sealed = Sealed::new(batch);
+        let lane = self.lane(from);
+        if height <= lane.decided_height() {
+            // The owner lost its certificate in a crash: it needs one to go on.
+            let decided = lane.decided.as_ref().filter(|head| head.digest == sealed.digest);
+            if let Some(head) = decided {
+                cx.send(Target::One(from), Message::Head(head.clone()));
+            }
+            return;
+        }
+        if height > ceiling {
+            lane.skipped = true;
+            return;
+        }
+        if let Some(voted) = lane.voted.get(&height) {
+            if voted.digest == sealed.digest {
+                let (digest, vote) = (voted.digest, voted.vote.clone());
+                return cx.send(Target::One(from), Message::Vote { height, digest, vote });
+            }
+            let first = (voted.digest, voted.owner.clone());
+            return self.on_second_batch(from, height, first, (sealed.digest, vote), cx);
+        }
+        if let Some(candidate) = lane.candidate.as_ref().filter(|other| other.height >= height) {
+            if candidate.height == height && candidate.digest != sealed.digest {
+                let owner = lane.owner_vote.clone().expect("a candidate has its owner's vote");
+                let first = (candidate.digest, owner);
+                self.on_second_batch(from, height, first, (sealed.digest, vote), cx);
+            }
+            return;
+        }
+        self.consider(from, sealed, vote, cx);
+    }
+
+    /// Starts the checks that come before a vote; inspection and signatures side by side. (L2)
+    fn consider(
+        &mut self,
+        from: Party,
+        sealed: Sealed<S>,
+        vote: BatchVote<S>,
+        cx: &mut impl Context<Self>,
+    ) {
+        let (height, digest) = (sealed.batch.height, sealed.digest);
+        let items = sealed.batch.items.clone();
+        let statement = batch_statement(cx.scope(), from, height, digest);
+        let mut claims = vec![vote.claim(from, statement)];
+        if let Some(previous) = sealed.batch.previous.clone() {
+            let Predecessor { digest, certificate } = previous;
+            let head = Head { lane: from, height: height.before(), digest, certificate };
+            match self.open_claims(&head, cx) {
+                Some(open) => claims.extend(open),
+                None => return cx.blame(Fault::suspected(from, FaultKind::BadCertificate)),
+            }
+        }
+        let certified = self.lanes.get(&from).is_some_and(|lane| lane.heads.contains_key(&height));
+        let lane = self.lane(from);
+        if !lane.stored.contains_key(&height) {
+            lane.store(sealed, false);
+        }
+        if certified {
+            return;
+        }
+        lane.owner_vote = Some(vote);
+        lane.candidate =
+            Some(Candidate { height, digest, verified: false, admitted: false, signing: false });
+        cx.offload(Ticket::Batch { lane: from, digest }, Work::Verify(claims));
+        cx.output(Outcome::Inspect { lane: from, height, digest, items });
+    }
+
+    /// What is left to verify of a head; `None` if it cannot be one.
+    pub(super) fn open_claims(
+        &self,
+        head: &Head<S>,
+        cx: &mut impl Context<Self>,
+    ) -> Option<Vec<Claim<S>>> {
+        if self.is_known(head) {
+            return Some(Vec::new());
+        }
+        let (group, scope) = (cx.group(), cx.scope());
+        let lane = self.lanes.get(&head.lane);
+        open_claims(
+            &head.certificate,
+            head.statement(scope),
+            |voters| voters.is_subset(group.parties()) && group.structure().is_quorum(voters),
+            |claim| {
+                lane.is_some_and(|lane| {
+                    lane.is_verified(head.height, head.digest, group.me(), claim)
+                })
+            },
+        )
+    }
+
+    /// Handles the verdicts on a batch: first the owner's vote, then the predecessor's. (L2)
+    pub(super) fn on_batch_verified(
+        &mut self,
+        from: Party,
+        digest: Digest,
+        verdicts: &[bool],
+        cx: &mut impl Context<Self>,
+    ) {
+        let lane = self.lane(from);
+        let Some(candidate) = lane.candidate.as_mut().filter(|other| other.digest == digest) else {
+            return;
+        };
+        let fault = match verdicts {
+            [false, ..] => Some(FaultKind::BadSignature),
+            [true, rest @ ..] if rest.iter().all(|good| *good) => None,
+            _ => Some(FaultKind::BadCertificate),
+        };
+        let height = candidate.height;
+        if let Some(kind) = fault {
+            lane.candidate = None;
+            lane.stored.remove(&height);
+            return cx.blame(Fault::suspected(from, kind));
+        }
+        candidate.verified = true;
+        let stored = lane.stored.get(&height).filter(|stored| stored.sealed.digest == digest);
+        let previous = stored.and_then(|stored| stored.sealed.batch.previous.clone());
+        if let Some(Predecessor { digest, certificate }) = previous {
+            lane.learn(Head { lane: from, height: height.before(), digest, certificate });
+        }
+        self.try_vote(from, cx);
+    }
+
+    /// Handles the verdict of the layer above. (L3)
+    pub(super) fn on_admit(
+        &mut self,
+        lane: Party,
+        height: Height,
+        digest: Digest,
+        cx: &mut impl Context<Self>,
+    ) {
+        let asked =
+            |candidate: &&mut Candidate| (candidate.height, candidate.digest) == (height, digest);
+        if let Some(candidate) = self.lane(lane).candidate.as_mut().filter(asked) {
+            candidate.admitted = true;
+            self.try_vote(lane, cx);
+        }
+    }
+
+    /// Signs once everything holds; the clock is read now, after sight of the batch. (L3)
+    fn try_vote(&mut self, from: Party, cx: &mut impl Context<Self>) {
+        let lane = self.lane(from);
+        let Some(candidate) = &mut lane.candidate else { return };
+        if !candidate.verified || !candidate.admitted || candidate.signing {
+            return;
+        }
+        candidate.signing = true;
+        let digest = candidate.digest;
+        let statement = batch_statement(cx.scope(), from, candidate.height, digest);
+        cx.offload(Ticket::Vote { lane: from, digest }, Work::SignReading(statement));
+    }
+
+    /// Handles this server's signature: batch and vote become durable together, then it speaks.
+    /// (L3)
+    pub(super) fn on_vote_signed(
+        &mut self,
+        from: Party,
+        digest: Digest,
+        signed: &Signed<S>,
+        cx: &mut impl Context<Self>,
+    ) {
+        let lane = self.lane(from);
+        let Some(candidate) = lane.candidate.take_if(|other| other.digest == digest) else {
+            return;
+        };
+        let height = candidate.height;
+        assert!(!lane.voted.contains_key(&height), "a place has one candidate and one vote");
+        let owner = lane.owner_vote.clone().expect("a candidate has its owner's vote");
+        let vote = BatchVote::of(signed);
+        let Some(stored) = lane.stored.get_mut(&height) else { return };
+        if stored.sealed.digest != digest {
+            return;
+        }
+        stored.recorded = true;
+        let batch = stored.sealed.batch.clone();
+        let voted = Voted { digest, owner: owner.clone(), vote: vote.clone() };
+        lane.voted.insert(height, voted);
+        cx.persist(Record::Voted { lane: from, batch, owner, vote: vote.clone() });
+        cx.send(Target::One(from), Message::Vote { height, digest, vote });
+    }
+
+    /// Handles a second batch at one place: is it the owner's word? (L6)
+    fn on_second_batch(
+        &mut self,
+        from: Party,
+        height: Height,
+        first: (Digest, BatchVote<S>),
+        second: (Digest, BatchVote<S>),
+        cx: &mut impl Context<Self>,
+    ) {
+        let scope = cx.scope();
+        let lane = self.lane(from);
+        if lane.accused.is_some() {
+            return;
+        }
+        let signed = [first, second]
+            .map(|(digest, vote)| vote.signed(batch_statement(scope, from, height, digest)));
+        let claims = signed
+            .iter()
+            .cloned()
+            .map(|Signed { statement, signature }| Claim { party: from, statement, signature })
+            .collect();
+        lane.accused = Some(Box::new(signed));
+        cx.offload(Ticket::Conflict(from), Work::Verify(claims));
+    }
+
+    /// Handles the verdict on the owner's two votes. (L6)
+    pub(super) fn on_conflict_verified(
+        &mut self,
+        from: Party,
+        verdicts: &[bool],
+        cx: &mut impl Context<Self>,
+    ) {
+        let Some(signed) = self.lane(from).accused.clone() else { return };
+        if !verdicts.iter().all(|good| *good) {
+            return cx.blame(Fault::suspected(from, FaultKind::BadSignature));
+        }
+        let [first, second] = *signed;
+        let statement = |signed: Signed<S>| {
+            let signature = Blob::new(signed.signature.to_wire())
+                .expect("every suite's signatures encode to at most 128 bytes");
+            SignedStatement { statement: signed.statement, signature }
+        };
+        cx.blame(Fault::conflict(from, statement(first), statement(second)));
+    }
+
+    /// Handles a certified head: of the sender's lane, or of ours if we lost it. (L5)
+    pub(super) fn on_head(&mut self, from: Party, head: Head<S>, cx: &mut impl Context<Self>) {
+        let lane = head.lane;
+        if from == cx.group().me() {
+            return;
+        }
+        if (lane != from && lane != cx.group().me()) || head.height == Height(0) {
+            return cx.blame(Fault::suspected(from, FaultKind::Malformed));
+        }
+        if self.is_stale(&head) {
+            return;
+        }
+        if let Some(check) = self.heads.get_mut(&(from, lane)) {
+            if check.now.height < head.height {
+                check.next = Some(head);
+            }
+            return;
+        }
+        self.check_head(from, head, cx);
+    }
+
+    /// Would nothing be learned from it?
+    fn is_stale(&self, head: &Head<S>) -> bool {
+        self.lanes.get(&head.lane).is_some_and(|lane| {
+            head.height <= lane.decided_height()
+                || lane.newest_head().is_some_and(|newest| head.height <= newest.height)
+        })
+    }
+
+    fn check_head(&mut self, from: Party, head: Head<S>, cx: &mut impl Context<Self>) {
+        match self.open_claims(&head, cx) {
+            None => cx.blame(Fault::suspected(from, FaultKind::BadCertificate)),
+            Some(claims) if claims.is_empty() => self.learn_head(head, cx),
+            Some(claims) => {
+                let lane = head.lane;
+                self.heads.insert((from, lane), Checked { now: head, next: None });
+                cx.offload(Ticket::Head { from, lane }, Work::Verify(claims));
+            }
+        }
+    }
+
+    /// Handles the verdict on a head. (L5)
+    pub(super) fn on_head_verified(
+        &mut self,
+        from: Party,
+        lane: Party,
+        verdicts: &[bool],
+        cx: &mut impl Context<Self>,
+    ) {
+        let Some(Checked { now, next }) = self.heads.remove(&(from, lane)) else { return };
+        if verdicts.iter().all(|good| *good) {
+            self.learn_head(now, cx);
+        } else {
+            cx.blame(Fault::suspected(from, FaultKind::BadCertificate));
+        }
+        if let Some(head) = next.filter(|head| !self.is_stale(head)) {
+            self.check_head(from, head, cx);
+        }
+    }
+
+    /// Takes in a verified head of any lane, this server's own included. (L5)
+    pub(super) fn learn_head(&mut self, head: Head<S>, cx: &mut impl Context<Self>) {
+        if head.lane == cx.group().me() {
+            let own = self
+                .own
+                .outgoing
+                .take_if(|own| own.sealed.digest == head.digest && own.vote.is_some());
+            if own.is_some() {
+                cx.note(Record::Certified(head.clone()));
+            }
+        }
+        self.lane(head.lane).learn(head);
+    }
+
+    /// Sends a peer what of the lanes it may have lost: this server's newest batch or head, and the
+    /// vote for the peer's newest batch.
+    pub(super) fn resend_lanes(&mut self, peer: Party, cx: &mut impl Context<Self>) {
+        let me = cx.group().me();
+        let outgoing = self.own.outgoing.as_ref().filter(|own| !own.has_vote_of(peer));
+        if let Some(message) = outgoing.and_then(|own| own.message()) {
+            cx.send(Target::One(peer), message);
+        }
+        if let Some(head) = self.lane(me).newest_head().cloned() {
+            cx.send(Target::One(peer), Message::Head(head));
+        }
+        let lane = self.lane(peer);
+        let decided = lane.decided_height();
+        if let Some((height, voted)) = lane.voted.iter().next_back()
+            && *height > decided
+        {
+            let (height, digest, vote) = (*height, voted.digest, voted.vote.clone());
+            cx.send(Target::One(peer), Message::Vote { height, digest, vote });
+        }
+    }
+
+    /// Asks the owners of lanes whose batches were beyond the ceiling, now that it rose. (L7)
+    pub(super) fn ask_for_skipped(&mut self, cx: &mut impl Context<Self>) {
+        for (owner, lane) in &mut self.lanes {
+            if std::mem::take(&mut lane.skipped) {
+                cx.send(Target::One(*owner), Message::Status { round: self.round });
+            }
+        }
+    }
+
+    pub(super) fn restore_voted(
+        &mut self,
+        from: Party,
+        batch: Batch<S>,
+        owner: BatchVote<S>,
+        vote: BatchVote<S>,
+    ) {
+        let sealed = Sealed::new(batch);
+        let lane = self.lane(from);
+        if let Some(Predecessor { digest, certificate }) = sealed.batch.previous.clone() {
+            let height = sealed.batch.height.before();
+            lane.learn(Head { lane: from, height, digest, certificate });
+        }
+        let voted = Voted { digest: sealed.digest, owner, vote };
+        lane.voted.insert(sealed.batch.height, voted);
+        lane.store(sealed, true);
+    }
+}

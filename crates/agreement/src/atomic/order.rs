@@ -1,0 +1,142 @@
+//! From decided vectors to one total order.
+
+use super::batch::{Delivery, Head, Height, Round, readings};
+use super::machine::AtomicBroadcast;
+use super::message::{DecidedRound, Outcome, Record};
+use super::{KEPT_BATCHES, KEPT_ROUNDS};
+use maftia_base::{Context, Digest, Party, PartySet};
+use maftia_crypto::{Certificate, Suite};
+
+/// A decided round whose batches are not all delivered.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Ordered<S: Suite> {
+    round: Round,
+    heads: Vec<Head<S>>,
+    seed: Digest,
+}
+
+/// A batch that is ordered next, with the certificate that all servers use for it.
+struct Due<S: Suite> {
+    lane: Party,
+    height: Height,
+    certificate: Certificate<S>,
+}
+
+/// An ordered batch that is not here.
+struct Missing {
+    lane: Party,
+    height: Height,
+    digest: Digest,
+    voters: PartySet,
+}
+
+impl<S: Suite> AtomicBroadcast<S> {
+    /// Takes the decision of the present round, if it is there. (R5)
+    pub(super) fn try_decide(&mut self, cx: &mut impl Context<Self>) -> bool {
+        let Some((decided, seed)) = self.ready.remove(&self.round) else { return false };
+        let DecidedRound { round, heads, .. } = &decided;
+        for head in heads.iter() {
+            self.lane(head.lane).decide(head.clone());
+            if head.lane == cx.group().me() {
+                let certified =
+                    |own: &mut super::own::Outgoing<S>| own.sealed.digest == head.digest;
+                self.own.outgoing.take_if(certified);
+            }
+        }
+        self.queue.push_back(Ordered { round: *round, heads: heads.to_vec(), seed });
+        self.agreements.remove(round);
+        self.values.retain(|(other, _), _| other > round);
+        self.learned.remove(round);
+        self.checking.take_if(|checking| checking.is_of(*round));
+        self.proposed = false;
+        self.round = round.next();
+        self.recent.insert(*round, decided);
+        while self.recent.len() as u64 > KEPT_ROUNDS {
+            self.recent.pop_first();
+        }
+        if self.live {
+            self.check_values(cx);
+            self.ask_for_skipped(cx);
+        }
+        true
+    }
+
+    /// Delivers the oldest decided round once all of its batches are here, and asks for those that
+    /// are not. (D1)
+    pub(super) fn try_deliver(&mut self, cx: &mut impl Context<Self>) -> bool {
+        let Some(front) = self.queue.front() else { return false };
+        let (mut due, mut missing) = (Vec::new(), Vec::new());
+        for head in &front.heads {
+            match self.walk(head) {
+                Ok(batches) => due.extend(batches),
+                Err(gap) => missing.push(gap),
+            }
+        }
+        if !missing.is_empty() {
+            if self.live {
+                for Missing { lane, height, digest, voters } in missing {
+                    self.want(lane, height, digest, voters, cx);
+                }
+            }
+            return false;
+        }
+        let Ordered { round, seed, .. } = self.queue.pop_front().expect("its front was looked at");
+        for due in due {
+            self.deliver(round, seed, due, cx);
+        }
+        self.wants.clear();
+        cx.output(Outcome::RoundCompleted(round));
+        if self.live {
+            self.ask_for_skipped(cx);
+        }
+        true
+    }
+
+    /// From a head down to what is delivered, along the digests that the batches carry. (D2)
+    fn walk(&self, head: &Head<S>) -> Result<Vec<Due<S>>, Missing> {
+        let lane = self.lanes.get(&head.lane).expect("a decided lane is known");
+        let mut due = Vec::new();
+        let (mut height, mut digest, mut certificate) =
+            (head.height, head.digest, head.certificate.clone());
+        while height > lane.delivered {
+            let stored = lane.stored.get(&height).filter(|stored| stored.sealed.digest == digest);
+            let Some(stored) = stored else {
+                let voters = certificate.voters().unwrap_or_default();
+                return Err(Missing { lane: head.lane, height, digest, voters });
+            };
+            due.push(Due { lane: head.lane, height, certificate });
+            let Some(previous) = stored.sealed.batch.previous.clone() else { break };
+            height = height.before();
+            (digest, certificate) = (previous.digest, previous.certificate);
+        }
+        due.reverse();
+        Ok(due)
+    }
+
+    fn deliver(&mut self, round: Round, seed: Digest, due: Due<S>, cx: &mut impl Context<Self>) {
+        let Due { lane, height, certificate } = due;
+        let (epoch, live) = (self.epoch, self.live);
+        let known = self.lane(lane);
+        assert!(height == known.delivered.next(), "a lane is delivered without gaps");
+        let stored = known.stored.get_mut(&height).expect("what is due is stored");
+        let batch = stored.sealed.batch.clone();
+        if live && !stored.recorded {
+            stored.recorded = true;
+            cx.note(Record::Kept { lane, batch: batch.clone() });
+        }
+        known.delivered = height;
+        let kept = Height(height.0.saturating_sub(KEPT_BATCHES));
+        known.stored = known.stored.split_off(&kept.next());
+        let place = (seed, (lane, height));
+        cx.output(Outcome::Delivered(Delivery {
+            epoch,
+            round,
+            lane,
+            height,
+            items: batch.items,
+            turn: batch.turn,
+            readings: readings(&certificate),
+            seed: Digest::of_encoded("maftia atomic batch seed", &place),
+        }));
+    }
+}
