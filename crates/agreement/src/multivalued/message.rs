@@ -1,10 +1,10 @@
 //! What servers say to each other, what each keeps, and what each signs.
 
-use super::decision::{Decision, Elections};
-use crate::Value;
+use super::decision::{Decision, Elections, all_true, is_quorum};
+use crate::{Value, digest_of};
 use maftia_base::wire::{wire_enum, wire_struct};
-use maftia_base::{Digest, Party, Place, Scope, Statement, StatementKind};
-use maftia_crypto::{Certificate, SignedShare, Suite};
+use maftia_base::{Digest, Group, Party, Place, Scope, Statement, StatementKind};
+use maftia_crypto::{Certificate, Done, SignedShare, Suite, Work};
 
 /// One attempt at agreement, with a leader of its own; counts up from [`View::FIRST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -215,6 +215,65 @@ wire_enum!(<S: Suite, V: Value> Message<S, V> {
     9 => Answer { value },
 });
 
+impl<S: Suite, V: Value> Choice<S, V> {
+    /// The digest voted for; `None` is a vote for nothing.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Yes { value, .. } => Some(digest_of(value)),
+            Self::No { .. } => None,
+        }
+    }
+}
+
+impl<S: Suite> Basis<S> {
+    /// What it proves of the last view's election.
+    pub(super) fn elections(&self) -> Option<&Elections<S>> {
+        match self {
+            Self::First => None,
+            Self::Locked { elections, .. } | Self::Free { elections, .. } => Some(elections),
+        }
+    }
+
+    /// The work of checking it for a proposal with this digest in this view, coins first; `None`
+    /// if it cannot hold. With `known`, that party is taken for the last leader without a check.
+    pub(super) fn checks(
+        &self,
+        scope: Scope,
+        group: &Group,
+        (view, digest): (View, Digest),
+        known: Option<Party>,
+    ) -> Option<Vec<Work<S>>> {
+        let last = view.previous()?;
+        let mut checks = match (known, self.elections()?) {
+            (Some(leader), elections) if leader == elections.leader => Vec::new(),
+            (Some(_), _) => return None,
+            (None, elections) => elections.checks(scope, group, last)?,
+        };
+        let claims = match self {
+            Self::First => return None,
+            Self::Locked { lock, refusals, elections } => {
+                (is_quorum(lock, group) && is_quorum(refusals, group)).then_some(())?;
+                let locked = echo(scope, last, Step::Lock, elections.leader, digest);
+                lock.claims(locked).chain(refusals.claims(refusal(scope, last))).collect()
+            }
+            Self::Free { votes, .. } => {
+                is_quorum(votes, group).then_some(())?;
+                votes.claims(vote(scope, last, None)).collect()
+            }
+        };
+        checks.push(Work::Verify(claims));
+        Some(checks)
+    }
+
+    /// Do the results of [`checks`](Self::checks) say that it holds?
+    pub(super) fn holds(&self, group: &Group, dones: &[Done<S>]) -> bool {
+        let Some((certificates, coins)) = dones.split_last() else { return false };
+        let elected = coins.is_empty()
+            || self.elections().is_some_and(|elections| elections.holds(group, coins).is_some());
+        elected && all_true(certificates)
+    }
+}
+
 impl<S: Suite, V: Value> Message<S, V> {
     /// The view that it belongs to; `None` if it stands outside of all.
     pub(super) fn view(&self) -> Option<View> {
@@ -234,10 +293,21 @@ impl<S: Suite, V: Value> Message<S, V> {
 /// What must survive a crash: everything that a server signed one of two possible values for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Record<S: Suite, V: Value> {
-    /// The value that the layer above asked to propose. Written where no view's proposal holds it.
+    /// The value that the layer above asked to propose, where no view's proposal holds it.
     Input {
         /// The value.
         value: V,
+    },
+    /// This server left the view before.
+    Entered {
+        /// Which view it entered.
+        view: View,
+        /// Why.
+        basis: Basis<S>,
+        /// The agreed seed.
+        seed: Digest,
+        /// What it proposes there, if the basis leaves no choice.
+        value: Option<V>,
     },
     /// This server proposed, and thereby echoed its own proposal.
     Proposed {
@@ -245,10 +315,6 @@ pub enum Record<S: Suite, V: Value> {
         view: View,
         /// What.
         value: V,
-        /// Why.
-        basis: Basis<S>,
-        /// The agreed seed, if the basis told it.
-        seed: Option<Digest>,
     },
     /// This server echoed a proposal.
     Echoed {
@@ -295,10 +361,11 @@ pub enum Record<S: Suite, V: Value> {
 
 wire_enum!(<S: Suite, V: Value> Record<S, V> {
     0 => Input { value },
-    1 => Proposed { view, value, basis, seed },
-    2 => Echoed { view, proposer, value },
-    3 => Locked { view, proposer, value, lock },
-    4 => Refused { view },
-    5 => Voted { view, choice },
-    6 => Decided { value, decision, seed },
+    1 => Entered { view, basis, seed, value },
+    2 => Proposed { view, value },
+    3 => Echoed { view, proposer, value },
+    4 => Locked { view, proposer, value, lock },
+    5 => Refused { view },
+    6 => Voted { view, choice },
+    7 => Decided { value, decision, seed },
 });

@@ -1,15 +1,33 @@
 //! Agreement on one of the proposed values, subject to an external predicate.
 
+mod attempt;
+mod broadcasts;
+mod catchup;
 mod decision;
+mod election;
 mod message;
+mod poll;
+mod restart;
+mod votes;
 
-use crate::Value;
+use crate::{Value, digest_of};
+use attempt::Attempt;
+use catchup::{Ahead, Verdict};
 use maftia_base::protocol::{Never, Vocabulary};
-use maftia_base::{Context, Digest, Event, Party, Protocol};
-use maftia_crypto::{Done, Signed, Suite, Work};
+use maftia_base::wire::Blob;
+use maftia_base::wire::Wire;
+use maftia_base::{
+    Context, Digest, Event, Fault, FaultKind, Party, PartySet, Protocol, SignedStatement,
+};
+use maftia_crypto::{Claim, Done, Signed, Suite, Work};
+use poll::Gather;
+use std::collections::BTreeMap;
 
 pub use decision::{Decision, Election, Elections, Proof};
 pub use message::{Basis, Choice, Message, Record, Step, View};
+
+/// Most items that an instance holds on behalf of each peer.
+pub const ITEMS_PER_PARTY_MAX: usize = 18;
 
 /// What the layer above asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -91,17 +109,65 @@ pub enum Ticket<S: Suite> {
     Conflict(Party, Box<[Signed<S>; 2]>),
 }
 
+/// A question that was put to the layer above.
+#[derive(Clone, Debug, Hash)]
+struct Asked {
+    /// The last view in which somebody proposed it.
+    view: View,
+    accepted: bool,
+}
+
 /// One instance of validated agreement.
 #[derive(Clone, Debug, Hash)]
 pub struct ValidatedAgreement<S: Suite, V: Value> {
+    /// The value that the layer above asked to propose.
     input: Option<V>,
-    verdict: Option<(V, Decision<S>, Digest)>,
+    /// The view that this server is in.
+    attempt: Attempt<S, V>,
+    /// The first view's coin: the agreed seed, and its proof.
+    first: Option<(Digest, Election<S>)>,
+    /// What was put to the layer above.
+    asked: BTreeMap<Digest, Asked>,
+    /// What peers said in views that this server has not reached.
+    ahead: BTreeMap<Party, Ahead<S, V>>,
+    /// Whose basis for a later view is being checked.
+    jump: Option<Party>,
+    /// Unchecked decisions.
+    claims: BTreeMap<Party, (Digest, Decision<S>)>,
+    /// Whose decision is being checked.
+    claim: Option<(Party, Gather<Done<S>>)>,
+    /// What was decided.
+    verdict: Option<Verdict<S, V>>,
+    /// Who got the value since it last reconnected.
+    answered: PartySet,
+    /// Who sent a certificate about views or decisions that does not hold.
+    distrusted: PartySet,
+    /// Who was found to contradict itself.
+    accused: PartySet,
 }
 
 impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     /// An instance in which nobody has proposed yet.
     pub fn new() -> Self {
-        Self { input: None, verdict: None }
+        Self {
+            input: None,
+            attempt: Attempt::new(View::FIRST, Basis::First, None),
+            first: None,
+            asked: BTreeMap::new(),
+            ahead: BTreeMap::new(),
+            jump: None,
+            claims: BTreeMap::new(),
+            claim: None,
+            verdict: None,
+            answered: PartySet::EMPTY,
+            distrusted: PartySet::EMPTY,
+            accused: PartySet::EMPTY,
+        }
+    }
+
+    /// The view that it is in.
+    pub fn view(&self) -> View {
+        self.attempt.view
     }
 }
 
@@ -124,13 +190,174 @@ impl<S: Suite, V: Value> Vocabulary for ValidatedAgreement<S, V> {
 }
 
 impl<S: Suite, V: Value> Protocol for ValidatedAgreement<S, V> {
-    fn handle(&mut self, _event: Event<Self>, _cx: &mut impl Context<Self>) {}
+    fn handle(&mut self, event: Event<Self>, cx: &mut impl Context<Self>) {
+        match event {
+            Event::Command(command) if self.verdict.is_none() => match command {
+                Command::Propose(value) => self.on_input(value, cx),
+                Command::Accept(digest) => self.on_accept(digest, cx),
+            },
+            Event::Command(_) => {}
+            Event::Message { from, body } => self.on_message(from, body, cx),
+            Event::Timer(never) => match never {},
+            Event::Done { ticket, done } => self.on_done(ticket, done, cx),
+            Event::Restore(record) => return self.on_restore(record, cx),
+            Event::Resumed => self.on_resumed(cx),
+            Event::Reconnected(peer) => self.on_reconnected(peer, cx),
+        }
+        self.try_jump(cx);
+        self.try_claim(cx);
+    }
 
     fn is_settled(&self) -> bool {
-        self.verdict.is_some()
+        self.verdict.as_ref().is_some_and(|verdict| verdict.value.is_some())
     }
 
     fn footprint(&self) -> usize {
-        0
+        let ahead: usize = self.ahead.values().map(Ahead::len).sum();
+        self.attempt.footprint() + self.asked.len() + ahead + self.claims.len()
+    }
+}
+
+impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
+    fn on_message(&mut self, from: Party, body: Message<S, V>, cx: &mut impl Context<Self>) {
+        match body {
+            Message::Decided { digest, decision } => self.on_decided(from, digest, decision, cx),
+            Message::Ask { digest } => self.on_ask(from, digest, cx),
+            Message::Answer { value } => self.on_answer(value, cx),
+            body => {
+                let view = body.view().expect("all others belong to a view");
+                if !view.exists() {
+                    return cx.blame(Fault::suspected(from, FaultKind::Malformed));
+                }
+                if self.verdict.is_some() || from == cx.group().me() {
+                    return;
+                }
+                match view.cmp(&self.attempt.view) {
+                    std::cmp::Ordering::Less => {}
+                    std::cmp::Ordering::Equal => self.on_present(from, body, cx),
+                    std::cmp::Ordering::Greater => self.on_ahead(from, view, body, cx),
+                }
+            }
+        }
+    }
+
+    /// A message of the view that this server is in.
+    fn on_present(&mut self, from: Party, body: Message<S, V>, cx: &mut impl Context<Self>) {
+        match body {
+            Message::Propose { value, basis, signature, .. } => {
+                self.on_propose(from, value, basis, signature, cx);
+            }
+            Message::Echo { step, signature, .. } => self.on_echo(from, step, signature, cx),
+            Message::Lock { digest, certificate, .. } => {
+                self.on_lock(from, digest, certificate, cx);
+            }
+            Message::Finish { digest, certificate, .. } => {
+                self.on_finish(from, digest, certificate, cx);
+            }
+            Message::Share { share, .. } => {
+                self.attempt.shares.insert(from, share);
+                self.try_coin(cx);
+            }
+            Message::Refuse { signature, .. } => {
+                self.attempt.refusals.insert(from, signature);
+                self.try_refusals(cx);
+            }
+            Message::Vote { choice, signature, .. } => self.on_vote(from, choice, signature, cx),
+            Message::Decided { .. } | Message::Ask { .. } | Message::Answer { .. } => {}
+        }
+    }
+
+    fn on_done(&mut self, ticket: Ticket<S>, done: Done<S>, cx: &mut impl Context<Self>) {
+        if let Ticket::Conflict(culprit, statements) = ticket {
+            return self.on_conflict(culprit, *statements, &done, cx);
+        }
+        if self.verdict.is_some() {
+            return;
+        }
+        let now = self.attempt.view;
+        match (ticket, done) {
+            (Ticket::Basis { view, proposer, part }, done) => {
+                self.on_basis(view, proposer, part, done, cx);
+            }
+            (Ticket::Decision { from, part }, done) => self.on_claim(from, part, done, cx),
+            (Ticket::Echo { view, step, proposer }, Done::Signed(signed)) if view == now => {
+                self.on_my_echo(step, proposer, signed.signature, cx);
+            }
+            (Ticket::Share(view), Done::CoinShare(share)) if view == now => {
+                self.on_my_share(share, cx);
+            }
+            (Ticket::Refuse(view), Done::Signed(signed)) if view == now => {
+                self.on_my_refusal(signed.signature, cx);
+            }
+            (Ticket::Vote(view), Done::Signed(signed)) if view == now => {
+                self.on_my_vote(signed.signature, cx);
+            }
+            (Ticket::Echoes(view, step), Done::Verified(verdicts)) if view == now => {
+                self.on_echoes(step, &verdicts, cx);
+            }
+            (Ticket::Lock(view, proposer), done) if view == now => {
+                self.on_lock_checked(proposer, &done, cx);
+            }
+            (Ticket::Finishes(view), Done::Verified(verdicts)) if view == now => {
+                self.on_finishes(&verdicts, cx);
+            }
+            (Ticket::Coin(view), Done::Coin { value, good, faults }) if view == now => {
+                self.on_coin(value, &good, faults, cx);
+            }
+            (Ticket::Refusals(view), Done::Verified(verdicts)) if view == now => {
+                self.on_refusals(&verdicts, cx);
+            }
+            (Ticket::Votes(view), Done::Verified(verdicts)) if view == now => {
+                self.on_votes(&verdicts, cx);
+            }
+            // Work for a view that this server has left.
+            _ => {}
+        }
+    }
+
+    /// Claims that all who are named in `parties` are to be blamed in the same way.
+    fn blame_all(parties: Vec<Party>, kind: FaultKind, cx: &mut impl Context<Self>) {
+        parties.into_iter().for_each(|party| cx.blame(Fault::suspected(party, kind)));
+    }
+
+    /// `culprit` contradicts itself: look for proof, once.
+    fn accuse(&mut self, culprit: Party, signed: [Signed<S>; 2], cx: &mut impl Context<Self>) {
+        if !self.accused.insert(culprit) {
+            return;
+        }
+        let claims = signed.iter().map(|signed| Claim {
+            party: culprit,
+            statement: signed.statement,
+            signature: signed.signature.clone(),
+        });
+        let work = Work::Verify(claims.collect());
+        cx.offload(Ticket::Conflict(culprit, Box::new(signed)), work);
+    }
+
+    fn on_conflict(
+        &mut self,
+        culprit: Party,
+        [first, second]: [Signed<S>; 2],
+        done: &Done<S>,
+        cx: &mut impl Context<Self>,
+    ) {
+        let proof = |signed: Signed<S>| SignedStatement {
+            statement: signed.statement,
+            signature: Blob::new(signed.signature.to_wire())
+                .expect("a suite's signatures encode to at most 128 bytes"),
+        };
+        // It said both to us, if it did not sign both: no honest party does.
+        cx.blame(match decision::all_true(done) {
+            true => Fault::conflict(culprit, proof(first), proof(second)),
+            false => Fault::suspected(culprit, FaultKind::Equivocation),
+        });
+    }
+
+    /// The value with this digest, wherever it is.
+    fn value(&self, digest: Digest) -> Option<&V> {
+        let decided = self.verdict.as_ref().filter(|verdict| verdict.digest == digest);
+        let input = self.input.as_ref().filter(|input| digest_of(*input) == digest);
+        let decided = decided.and_then(|verdict| verdict.value.as_ref());
+        decided.or_else(|| self.attempt.value(digest)).or(input)
     }
 }
