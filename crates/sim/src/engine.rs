@@ -394,7 +394,10 @@ impl<P: TimedProtocol> Simulation<P> {
         let from = self.nodes[index].party;
         let letter = Letter { from, to, body, sent: self.now, number: self.letters };
         if let Some(owner) = self.owner(from) {
-            self.with_hand(owner, |adversary, hand| adversary.outgoing(&letter, hand));
+            // Of several copies only the one that faces the receiver is heard by it.
+            if self.facing(from, to) == Some(index) {
+                self.with_hand(owner, |adversary, hand| adversary.outgoing(&letter, hand));
+            }
             return;
         }
         for owner in 0..self.corruptions.len() {
