@@ -1,0 +1,60 @@
+//! Drives a protocol in a real server: the one place with sockets, disks, clocks and threads.
+//!
+//! - [`core`]: which effect may leave when, without any I/O.
+//! - [`engine`]: the loop that owns the protocol.
+//! - [`journal`], [`archive`]: the write-ahead log, and where in it old records are.
+//! - [`outbox`], [`network`]: frames to and from the other servers.
+//! - [`workers`]: threads for heavy work.
+//! - [`host`]: what a server does around its protocol.
+//! - [`tamper`]: the seam for hostile servers in tests and demonstrations.
+//!
+//! Deliberately absent: any knowledge of what the protocol does.
+#![forbid(unsafe_code)]
+
+pub mod archive;
+pub mod clock;
+pub mod core;
+pub mod engine;
+pub mod host;
+pub mod inbox;
+pub mod journal;
+pub mod metrics;
+pub mod network;
+pub mod outbox;
+pub mod tamper;
+pub mod workers;
+
+use maftia_base::protocol::TimedProtocol;
+use maftia_base::wire::Wire;
+
+/// A protocol that a node can drive: what it exchanges and what it stores can be encoded, and all
+/// of it can move between threads.
+pub trait Driven:
+    TimedProtocol<
+        Command: Send + 'static,
+        Outcome: Send + 'static,
+        Message: Wire + Send + Sync + 'static,
+        Timer: Send + 'static,
+        Ticket: Send + 'static,
+        Work: Send + 'static,
+        Done: Send + 'static,
+        Record: Wire + Send + 'static,
+    > + Send
+    + 'static
+{
+}
+
+impl<P> Driven for P where
+    P: TimedProtocol<
+            Command: Send + 'static,
+            Outcome: Send + 'static,
+            Message: Wire + Send + Sync + 'static,
+            Timer: Send + 'static,
+            Ticket: Send + 'static,
+            Work: Send + 'static,
+            Done: Send + 'static,
+            Record: Wire + Send + 'static,
+        > + Send
+        + 'static
+{
+}
