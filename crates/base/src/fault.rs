@@ -1,8 +1,9 @@
 use crate::wire::{Blob, Wire, wire_enum, wire_struct};
 use crate::{Party, Statement};
 
-/// Largest evidence attachment: a share with its proof.
-pub const ATTACHMENT_BYTES_MAX: usize = 4096;
+/// Largest evidence attachment: an RSA share of 4096 bit with its proof, of a server that has
+/// several leaves in the sharing formula.
+pub const ATTACHMENT_BYTES_MAX: usize = 16 * 1024;
 
 /// How a party misbehaved. One flat list, so that blame passes through layers unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,16 +2,32 @@
 #![forbid(unsafe_code)]
 
 mod certificate;
+mod coin;
 mod corrupt;
+mod deal;
+mod ed25519;
 #[cfg(feature = "ideal")]
 pub mod ideal;
+mod keys;
+mod real;
+mod rsa;
+mod seal;
 mod share;
+mod sharing;
 mod suite;
 
 pub use certificate::{Ballot, Certificate, Claim};
+pub use coin::CoinShare;
 pub use corrupt::Corrupt;
+pub use deal::{DealError, DealSpec, Progress, RsaSpec, deal};
+pub use ed25519::Ed25519Signature;
 #[cfg(feature = "ideal")]
 pub use ideal::{IdealKeyring, IdealSuite};
+pub use keys::{GroupKeys, KeysError, PartyKeys, SIGNATURE_KEYS_MAX, ServerKeys};
+pub use real::{ClientSecret, RealKeyring, RealSuite};
+pub use rsa::RsaShare;
+pub use rsa::keygen::SafePrimes;
+pub use seal::ShareFileError;
 pub use suite::{
     ClientClaim, ClientKey, ClientSignature, Done, Element, HashAlgorithm, KeyId,
     SIGNATURE_BYTES_MAX, Signed, SignedShare, SigningInput, Suite, Work,

@@ -183,7 +183,9 @@ impl<S: Corrupt> Bench<S> {
         let names = [scope().child("coin", 1), scope().child("coin", 2)];
         let shares: Vec<CoinShares<S>> = names
             .iter()
-            .map(|name| self.parties().into_iter().map(|p| (p, self.coin_share(p, *name))).collect())
+            .map(|name| {
+                self.parties().into_iter().map(|p| (p, self.coin_share(p, *name))).collect()
+            })
             .collect();
         let toss = |which: usize, set: PartySet| {
             let some = shares[which].iter().filter(|(party, _)| set.contains(*party));
@@ -255,11 +257,7 @@ impl<S: Corrupt> Bench<S> {
         assert!(!self.convicts(honest, &framing));
     }
 
-    fn signature_share(
-        &self,
-        party: Party,
-        with_proof: bool,
-    ) -> SignedShare<S, S::SignatureShare> {
+    fn signature_share(&self, party: Party, with_proof: bool) -> SignedShare<S, S::SignatureShare> {
         let work = Work::<S>::SignatureShare { key: KEY, input: input(1), with_proof };
         match run(&self.keyrings[party.index()], work) {
             Done::SignatureShare(share) => SignedShare::from_wire(share.to_wire()).unwrap(),
@@ -297,9 +295,8 @@ impl<S: Corrupt> Bench<S> {
     fn bad_signature_shares_are_found_once_proofs_are_asked_for(&self) {
         let liar = Party::new(0);
         let (signature, ..) = self.combine(self.shares(true));
-        let bad = |with_proof| {
-            S::bad_signature_share(&self.keyrings[0], KEY, &input(1), with_proof)
-        };
+        let bad =
+            |with_proof| S::bad_signature_share(&self.keyrings[0], KEY, &input(1), with_proof);
         let mut unproven_shares = self.shares(false);
         unproven_shares[0].1 = bad(false);
         let (made, faults, unproven) = self.combine(unproven_shares.clone());
