@@ -11,22 +11,35 @@
 //! through what the group agreed on), sockets, disks, randomness, and secrets.
 #![forbid(unsafe_code)]
 
+mod blame;
 mod clock;
 mod machine;
 mod replica;
 mod reply;
 mod request;
+mod session;
+mod signing;
+mod state;
 
+pub use blame::{Accusation, ConvictionTicket, Convictions};
 pub use clock::{AgreedTime, Clock, batch_time};
 pub use machine::{
     ApplyContext, Caller, Either, Reply, StateMachine, TASK_BYTES_MAX, Task, TaskId, Votes,
 };
-pub use replica::{Applied, Command, FrontEndReply, Outcome};
+pub use replica::{
+    ATTACHED_MAX, Applied, Command, FRONT_END_MAX, FrontEndReply, INTAKE_MAX, Message, Outcome,
+    Record, Replica, Ticket,
+};
 pub use reply::{
     REPLIES_MAX, REPLY_BYTES_MAX, Refusal, ReplyBody, ReplyBundle, SequencedReply, ThresholdReply,
     replies_statement,
 };
 pub use request::{
-    Ask, BUNDLE_REQUESTS_MAX, ClientBundle, FrontEndRequest, Item, REQUEST_BYTES_MAX, ServerCommand,
-    SessionId, bundle_statement,
+    Ask, BUNDLE_REQUESTS_MAX, ClientBundle, FrontEndRequest, Item, REQUEST_BYTES_MAX,
+    ServerCommand, SessionId, bundle_statement,
+};
+pub use session::{FRONT_END_WINDOW, SESSION_BYTES_MAX, SESSION_WINDOW, SESSIONS_PER_LANE_MAX};
+pub use signing::{
+    COLLECTING_MAX, EARLY_SHARES_MAX, SIGNATURES_MAX, SigningCommand, SigningMessage,
+    SigningOutcome, SigningTicket, ThresholdSigning,
 };

@@ -1,5 +1,421 @@
 //! Services replicated on the group's total order.
+//!
+//! # Promise
+//! - *Same state*: servers that delivered the same batches have the same state.
+//! - *Exactly once*: a request takes effect at most once, whoever retries it wherever; and once if
+//!   it reaches a correct server that goes on running, or that a retry follows.
+//! - *Durable*: what was answered is still there after all servers restart: replies leave after
+//!   the order that they follow from is durable at a quorum.
+//! - *Agreed time*: as [`crate::batch_time`] says; wake-ups and outside work take effect only in order.
+//! - *Unforgeable*: no server alone can make a client believe a reply.
+//! - *Blame*: evidence against a server reaches every correct server.
+//!
+//! # Model
+//! Any adversary structure with Q3; asynchronous; servers may crash and restart. Clients may be
+//! corrupt, too.
+//!
+//! # Rules
+//! - R1. A client's bundle is verified before it enters this server's lane; if its session knows
+//!   all of it, it is answered from there and not ordered again.
+//! - R2. A batch of another lane is admitted if all its items decode and all clients' signatures
+//!   in it verify. An honest owner's batch always is (R1), so one that is not is the owner's fault.
+//! - R3. A front end's request gets a number that this server never uses again, across restarts.
+//! - R4. Delivered batches are applied in order; while the log is replayed nobody is answered.
+//! - R5. Every server answers the clients attached to it, with its signature on bundles of replies.
+//! - R6. What the group is to sign is signed by all; the owner of the lane collects. Who is asked
+//!   again for something that another server collected collects it, too.
+//! - R7. Outside work is told to the driver until this server's result is ordered; the next wake-up
+//!   time whenever it changes.
+//! - R8. Faults with evidence, found here or by the protocols below, become accusations.
+//!
+//! # Bounds
+//! [`INTAKE_MAX`] items wait for their turn, [`FRONT_END_MAX`] requests of stock clients are open,
+//! replies to [`ATTACHED_MAX`] clients are kept until signed; see also the parts.
 
+mod answer;
+mod intake;
+mod tap;
+#[cfg(test)]
+mod tests;
 mod vocabulary;
 
-pub use vocabulary::{Applied, Command, FrontEndReply, Outcome};
+pub use answer::ATTACHED_MAX;
+pub use intake::{FRONT_END_MAX, INTAKE_MAX};
+pub use vocabulary::{Applied, Command, FrontEndReply, Message, Outcome, Record, Ticket};
+
+use crate::state::{Effect, Ordered, State};
+use crate::{
+    Accusation, AgreedTime, ConvictionTicket, Convictions, SigningCommand, SigningMessage,
+    SigningOutcome, SigningTicket, StateMachine, TaskId, ThresholdSigning,
+};
+use answer::Answers;
+use intake::Intake;
+use maftia_agreement::atomic::epochs;
+use maftia_agreement::atomic::{Delivery, EpochChain};
+use maftia_base::protocol::{Never, Vocabulary};
+use maftia_base::wire::Bytes;
+use maftia_base::{Context, Epoch, Event, Protocol, ServiceId, Slot};
+use maftia_crypto::{Done, Suite, Work};
+use std::collections::BTreeSet;
+use tap::Tap;
+
+/// One server's part in running services on a group. See the module's documentation.
+#[derive(Clone, Debug, Hash)]
+pub struct Replica<S: Suite, M: StateMachine> {
+    order: EpochChain<S>,
+    signing: ThresholdSigning<S>,
+    convictions: Convictions<S>,
+    state: State<M>,
+    /// The log has been replayed.
+    live: bool,
+    intake: Intake,
+    answers: Answers,
+    told_tasks: BTreeSet<(ServiceId, TaskId)>,
+    told_wake: Option<AgreedTime>,
+    /// The last wake-up time that this server vouched for.
+    vouched: Option<AgreedTime>,
+}
+
+#[derive(Clone, Copy)]
+struct OrderSlot;
+
+#[derive(Clone, Copy)]
+struct SigningSlot;
+
+#[derive(Clone, Copy)]
+struct ConvictionSlot;
+
+impl<S: Suite, M: StateMachine> Slot<Replica<S, M>> for OrderSlot {
+    type Child = EpochChain<S>;
+    fn label(self) -> u64 {
+        0
+    }
+    fn message(self, message: epochs::Message<S>) -> Message<S> {
+        Message::Order(message)
+    }
+    fn ticket(self, ticket: epochs::Ticket<S>) -> Ticket<S> {
+        Ticket::Order(ticket)
+    }
+    fn record(self, record: epochs::Record<S>) -> Record<S> {
+        Record::Order(record)
+    }
+}
+
+impl<S: Suite, M: StateMachine> Slot<Replica<S, M>> for SigningSlot {
+    type Child = ThresholdSigning<S>;
+    fn label(self) -> u64 {
+        0
+    }
+    fn message(self, message: SigningMessage<S>) -> Message<S> {
+        Message::Signing(message)
+    }
+    fn ticket(self, ticket: SigningTicket) -> Ticket<S> {
+        Ticket::Signing(ticket)
+    }
+    fn record(self, record: Never) -> Record<S> {
+        match record {}
+    }
+}
+
+impl<S: Suite, M: StateMachine> Slot<Replica<S, M>> for ConvictionSlot {
+    type Child = Convictions<S>;
+    fn label(self) -> u64 {
+        0
+    }
+    fn message(self, message: Accusation) -> Message<S> {
+        Message::Accusation(message)
+    }
+    fn ticket(self, ticket: ConvictionTicket) -> Ticket<S> {
+        Ticket::Conviction(ticket)
+    }
+    fn record(self, record: Accusation) -> Record<S> {
+        Record::Convicted(record)
+    }
+}
+
+impl<S: Suite, M: StateMachine> Vocabulary for Replica<S, M> {
+    const NAME: &'static str = "replica";
+    type Command = Command<S>;
+    type Outcome = Outcome<S>;
+    type Message = Message<S>;
+    type Timer = Never;
+    type Ticket = Ticket<S>;
+    type Work = Work<S>;
+    type Done = Done<S>;
+    type Record = Record<S>;
+}
+
+impl<S: Suite, M: StateMachine> Protocol for Replica<S, M> {
+    fn handle(&mut self, event: Event<Self>, cx: &mut impl Context<Self>) {
+        let mut cx = Tap::new(cx);
+        self.dispatch(event, &mut cx);
+        self.submit_ready(&mut cx);
+        self.sign_replies(&mut cx);
+        self.accuse(&mut cx);
+    }
+
+    fn is_settled(&self) -> bool {
+        false
+    }
+
+    fn footprint(&self) -> usize {
+        self.order.footprint()
+            + self.signing.footprint()
+            + self.convictions.footprint()
+            + self.intake.footprint()
+            + self.answers.footprint()
+    }
+
+    fn capacity(&self) -> usize {
+        let answers = FRONT_END_MAX.saturating_sub(self.intake.asked() + self.answers.awaiting());
+        self.intake.room().min(answers)
+    }
+}
+
+impl<S: Suite, M: StateMachine> Replica<S, M> {
+    /// Runs `services`, which must be the same at all servers, from their initial states.
+    pub fn new(services: impl IntoIterator<Item = (ServiceId, M)>) -> Self {
+        Self {
+            order: EpochChain::new(),
+            signing: ThresholdSigning::new(),
+            convictions: Convictions::new(),
+            state: State::new(services),
+            live: false,
+            intake: Intake::default(),
+            answers: Answers::default(),
+            told_tasks: BTreeSet::new(),
+            told_wake: None,
+            vouched: None,
+        }
+    }
+
+    /// Starts from a snapshot of the same services instead of their initial states; `None` if it is
+    /// not one.
+    pub fn from_snapshot(mut self, snapshot: Bytes) -> Option<Self> {
+        self.state.restore(snapshot)?;
+        Some(self)
+    }
+
+    /// One of the services, as it is here now.
+    pub fn machine(&self, service: ServiceId) -> Option<&M> {
+        self.state.machine(service)
+    }
+
+    /// The agreed time here now.
+    pub fn agreed_time(&self) -> AgreedTime {
+        self.state.now()
+    }
+
+    /// How many requests the group has executed, as far as this server knows.
+    pub fn position(&self) -> u64 {
+        self.state.position()
+    }
+
+    /// The present epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.order.epoch()
+    }
+
+    /// The replicated state as bytes: equal at servers that delivered the same batches.
+    pub fn snapshot(&self) -> Bytes {
+        self.state.snapshot()
+    }
+
+    /// All verified evidence.
+    pub fn convictions(&self) -> impl Iterator<Item = &Accusation> {
+        self.convictions.iter()
+    }
+
+    fn dispatch<C: Context<Self>>(&mut self, event: Event<Self>, cx: &mut Tap<'_, C>) {
+        match event {
+            Event::Command(command) => self.on_command(command, cx),
+            Event::Message { from, body } => match body {
+                Message::Order(body) => self.step_order(Event::Message { from, body }, cx),
+                Message::Signing(body) => self.step_signing(Event::Message { from, body }, cx),
+                Message::Accusation(body) => {
+                    self.step_convictions(Event::Message { from, body }, cx);
+                }
+            },
+            Event::Done { ticket, done } => self.on_done(ticket, done, cx),
+            Event::Restore(record) => match record {
+                Record::Order(record) => self.step_order(Event::Restore(record), cx),
+                Record::Convicted(record) => self.step_convictions(Event::Restore(record), cx),
+                Record::Reserved(below) => self.intake.restore_reserved(below),
+            },
+            Event::Resumed => self.on_resumed(cx),
+            Event::Reconnected(peer) => {
+                self.step_order(Event::Reconnected(peer), cx);
+                self.step_signing(Event::Reconnected(peer), cx);
+                self.step_convictions(Event::Reconnected(peer), cx);
+            }
+            Event::Timer(never) => match never {},
+        }
+    }
+
+    fn on_command<C: Context<Self>>(&mut self, command: Command<S>, cx: &mut Tap<'_, C>) {
+        match command {
+            Command::Bundle(bundle) => self.on_client_bundle(bundle, cx),
+            Command::Attach(key) => self.answers.attach(key),
+            Command::Detach(key) => self.answers.detach(key),
+            Command::FrontEnd { id, service, request } => {
+                self.on_stock_client(id, service, request, cx);
+            }
+            Command::TaskResult { service, id, result } => {
+                self.intake.task_result(service, id, result);
+            }
+            Command::WakeDue(passed) => self.on_wake_due(passed),
+            Command::ChangeEpoch => {
+                self.step_order(Event::Command(epochs::Command::ChangeEpoch), cx);
+            }
+            Command::Recalled { to, key, record } => {
+                let record = record.and_then(|record| match *record {
+                    Record::Order(record) => Some(Box::new(record)),
+                    Record::Convicted(_) | Record::Reserved(_) => None,
+                });
+                let recalled = epochs::Command::Recalled { to, key, record };
+                self.step_order(Event::Command(recalled), cx);
+            }
+            Command::Evidence(fault) => self.step_convictions(Event::Command(fault), cx),
+        }
+    }
+
+    fn on_done<C: Context<Self>>(&mut self, ticket: Ticket<S>, done: Done<S>, cx: &mut Tap<'_, C>) {
+        match (ticket, done) {
+            (Ticket::Order(ticket), done) => self.step_order(Event::Done { ticket, done }, cx),
+            (Ticket::Signing(ticket), done) => self.step_signing(Event::Done { ticket, done }, cx),
+            (Ticket::Conviction(ticket), done) => {
+                self.step_convictions(Event::Done { ticket, done }, cx);
+            }
+            (Ticket::Inspect { lane, height, digest }, Done::Verified(verdicts)) => {
+                self.on_inspected(lane, height, digest, &verdicts, cx);
+            }
+            (Ticket::Check(number), Done::Verified(verdicts)) => {
+                self.on_checked(number, &verdicts, cx);
+            }
+            (Ticket::Replies { key, number }, Done::Signed(signed)) => {
+                if let Some(bundle) = self.answers.signed(key, number, signed) {
+                    cx.output(Outcome::ClientReplies(bundle));
+                }
+            }
+            (ticket, done) => panic!("{ticket:?} is not answered by {done:?}"),
+        }
+    }
+
+    fn on_resumed<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        assert!(!self.live, "the log is replayed once");
+        self.live = true;
+        let me = cx.group().me();
+        self.intake.skip_numbers(self.state.next_front_end_number(me));
+        self.step_order(Event::Resumed, cx);
+        self.step_signing(Event::Resumed, cx);
+        self.step_convictions(Event::Resumed, cx);
+        self.announce(cx);
+    }
+
+    fn step_order<C: Context<Self>>(&mut self, event: Event<EpochChain<S>>, cx: &mut Tap<'_, C>) {
+        for outcome in cx.step(OrderSlot, &mut self.order, event) {
+            match outcome {
+                epochs::Outcome::Inspect { lane, height, digest, items } => {
+                    self.on_inspect(lane, height, digest, &items, cx);
+                }
+                epochs::Outcome::Delivered(delivery) => self.on_delivered(delivery, cx),
+                epochs::Outcome::EpochEnded { ended } => {
+                    cx.output(Outcome::EpochEnded { ended });
+                }
+                epochs::Outcome::Recall { to, key } => {
+                    cx.output(Outcome::Recall { to, key });
+                }
+            }
+        }
+    }
+
+    fn step_signing<C: Context<Self>>(
+        &mut self,
+        event: Event<ThresholdSigning<S>>,
+        cx: &mut Tap<'_, C>,
+    ) {
+        for outcome in cx.step(SigningSlot, &mut self.signing, event) {
+            match outcome {
+                SigningOutcome::Signed { position, signature } => {
+                    self.on_signature(position, Some(signature), cx);
+                }
+                SigningOutcome::Unavailable { position } => self.on_signature(position, None, cx),
+            }
+        }
+    }
+
+    fn step_convictions<C: Context<Self>>(
+        &mut self,
+        event: Event<Convictions<S>>,
+        cx: &mut Tap<'_, C>,
+    ) {
+        for fault in cx.step(ConvictionSlot, &mut self.convictions, event) {
+            cx.output(Outcome::Convicted(fault));
+        }
+    }
+
+    /// Turns the faults of this step into accusations. (R8)
+    fn accuse<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        for fault in cx.take_faults() {
+            self.step_convictions(Event::Command(fault), cx);
+        }
+    }
+
+    /// Applies a batch and answers whom it concerns. (R4, R6)
+    fn on_delivered<C: Context<Self>>(&mut self, delivery: Delivery, cx: &mut Tap<'_, C>) {
+        let Delivery { epoch, round, lane, ref items, ref readings, seed, .. } = delivery;
+        let items = items.iter().map(|item| item.bytes().clone()).collect();
+        let mut effects = Vec::new();
+        let ordered = Ordered { lane, readings, seed, items };
+        let structure = cx.group().structure().clone();
+        let tally = self.state.apply(ordered, &structure, &mut effects);
+        let (signs, answers): (Vec<_>, Vec<_>) =
+            effects.into_iter().partition(|effect| matches!(effect, Effect::Sign { .. }));
+        let mine = lane == cx.group().me();
+        if self.live {
+            answers.into_iter().for_each(|answer| self.on_answer(answer, mine, cx));
+        }
+        for sign in signs {
+            let Effect::Sign { position, key, input, collector } = sign else { continue };
+            let command = if self.live {
+                SigningCommand::Sign { position, key, input, collector }
+            } else {
+                SigningCommand::Remember { position, key, input }
+            };
+            self.step_signing(Event::Command(command), cx);
+        }
+        if self.live {
+            self.collect_again(cx);
+            self.announce(cx);
+        }
+        let (time, round) = (self.state.now(), round.0);
+        let (executed, skipped) = (tally.executed, tally.skipped);
+        cx.output(Outcome::Applied(Applied { epoch, round, lane, time, executed, skipped }));
+    }
+
+    /// Tells the driver what the services want of the outside. (R7)
+    fn announce<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        let wanted = self.state.tasks_for(cx.group().me());
+        let told = std::mem::take(&mut self.told_tasks);
+        for (service, task) in wanted {
+            self.told_tasks.insert((service, task.id));
+            if !told.contains(&(service, task.id)) {
+                cx.output(Outcome::Task { service, task });
+            }
+        }
+        let wake = self.state.wake_at();
+        if wake != self.told_wake {
+            self.told_wake = wake;
+            cx.output(Outcome::WakeAt(wake));
+        }
+    }
+
+    /// Vouches that the time at which a service wants to be woken has passed. (R7)
+    fn on_wake_due(&mut self, passed: AgreedTime) {
+        let due = self.state.wake_at().filter(|at| *at <= passed);
+        if due.is_some() && due != self.vouched {
+            self.vouched = due;
+            self.intake.wake(due.expect("just looked"));
+        }
+    }
+}

@@ -1,13 +1,20 @@
 //! The types in which the replica speaks with its driver and with its peers.
 
-use crate::{AgreedTime, ClientBundle, Refusal, ReplyBundle, Task, TaskId};
-use maftia_base::wire::Bytes;
-use maftia_base::{Epoch, Fault, Party, ServiceId};
+use crate::{
+    Accusation, AgreedTime, ClientBundle, ConvictionTicket, Refusal, ReplyBundle, SigningMessage,
+    SigningTicket, TASK_BYTES_MAX, Task, TaskId,
+};
+use maftia_agreement::atomic::{ArchiveKey, EpochChain, Height};
+use maftia_base::protocol::Vocabulary;
+use maftia_base::wire::{Blob, Bytes, wire_enum};
+use maftia_base::{Digest, Epoch, Fault, Party, ServiceId};
 use maftia_crypto::{ClientKey, KeyId, SigningInput, Suite};
 
+type Chain<S> = EpochChain<S>;
+
 /// What the driver asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
+#[derive(Clone, Debug)]
+pub enum Command<S: Suite> {
     /// A client, which must be attached to get an answer, asks. While `capacity()` is 0 the driver
     /// keeps it (by not reading from clients); what is sent all the same may be refused.
     Bundle(ClientBundle),
@@ -31,13 +38,23 @@ pub enum Command {
         /// Which one.
         id: TaskId,
         /// What came of it.
-        result: Bytes,
+        result: Blob<TASK_BYTES_MAX>,
     },
-    /// The local clock has passed the time of the last [`Outcome::WakeAt`].
-    WakeDue,
+    /// The local clock has passed this time of an [`Outcome::WakeAt`].
+    WakeDue(AgreedTime),
     /// An operator wants a new epoch with the same members.
     ChangeEpoch,
-    /// The driver learned of a fault, perhaps with evidence for the others.
+    /// The answer to [`Outcome::Recall`].
+    Recalled {
+        /// Who needs it.
+        to: Party,
+        /// What was asked for.
+        key: ArchiveKey,
+        /// The last record in the log with that [`Record::archive_key`].
+        record: Option<Box<Record<S>>>,
+    },
+    /// The driver learned of a fault, perhaps with evidence for the others. Faults that the replica
+    /// itself reported need not come back.
     Evidence(Fault),
 }
 
@@ -64,11 +81,23 @@ pub enum Outcome<S: Suite> {
     /// A service wants [`Command::WakeDue`] when the local clock passes this; replaces what was
     /// told before, `None` means never.
     WakeAt(Option<AgreedTime>),
+    /// A peer needs what is no longer in memory: read the log, answer [`Command::Recalled`].
+    Recall {
+        /// Who needs it.
+        to: Party,
+        /// What.
+        key: ArchiveKey,
+    },
     /// There is evidence against a server, verified; told once a culprit and kind of fault, and
     /// again after a restart.
     Convicted(Fault),
     /// A batch took effect; for metrics.
     Applied(Applied),
+    /// The epoch `ended` is over.
+    EpochEnded {
+        /// Which one.
+        ended: Epoch,
+    },
 }
 
 /// The answer to a stock client.
@@ -106,4 +135,69 @@ pub struct Applied {
     pub executed: u32,
     /// Requests that had been executed before, or were refused.
     pub skipped: u32,
+}
+
+/// What peers exchange.
+#[derive(Clone, Debug)]
+pub enum Message<S: Suite> {
+    /// About the total order.
+    Order(<Chain<S> as Vocabulary>::Message),
+    /// About threshold signatures.
+    Signing(SigningMessage<S>),
+    /// Evidence against somebody.
+    Accusation(Accusation),
+}
+
+wire_enum!(<S: Suite> Message<S> { 0 => Order(body), 1 => Signing(body), 2 => Accusation(body) });
+
+/// What must survive a crash.
+#[derive(Clone, Debug)]
+pub enum Record<S: Suite> {
+    /// About the total order.
+    Order(<Chain<S> as Vocabulary>::Record),
+    /// A conviction.
+    Convicted(Accusation),
+    /// This front end may have used the numbers below.
+    Reserved(u64),
+}
+
+wire_enum!(<S: Suite> Record<S> { 0 => Order(record), 1 => Convicted(record), 2 => Reserved(below) });
+
+impl<S: Suite> Record<S> {
+    /// Under which name [`Outcome::Recall`] may ask for it.
+    pub fn archive_key(&self) -> Option<ArchiveKey> {
+        match self {
+            Self::Order(record) => record.archive_key(),
+            Self::Convicted(_) | Self::Reserved(_) => None,
+        }
+    }
+}
+
+/// Names a piece of work.
+#[derive(Clone, Debug)]
+pub enum Ticket<S: Suite> {
+    /// Of the total order.
+    Order(<Chain<S> as Vocabulary>::Ticket),
+    /// Of threshold signing.
+    Signing(SigningTicket),
+    /// Of an accusation.
+    Conviction(ConvictionTicket),
+    /// Verifying the clients' signatures in another server's batch.
+    Inspect {
+        /// In whose lane.
+        lane: Party,
+        /// At which height.
+        height: Height,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// Verifying bundles of this server's clients.
+    Check(u64),
+    /// Signing replies.
+    Replies {
+        /// To whom.
+        key: ClientKey,
+        /// Number of the signature.
+        number: u64,
+    },
 }

@@ -1,0 +1,477 @@
+//! Everything that is the same at every server: the services, their sessions, and the clock.
+//!
+//! # Promise
+//! A function of the delivered batches, in their order; two servers that applied the same batches
+//! have equal states, and equal snapshots.
+//!
+//! # Rules
+//! - A1. A batch first moves the clock by its voters' readings, then wakes the services that are
+//!   due, then executes its items in order.
+//! - A2. A client's bundle is executed request by request as its session says; a front end's request
+//!   once by its number; what cannot be decoded is skipped, the same everywhere.
+//! - A3. A server's word that its clock has passed a time counts as its reading: once an honest one
+//!   said so, the clock moves there. So a wake-up needs no other traffic.
+//! - A4. A task's result is handed on at most once a server, while the task is wanted.
+
+use crate::session::{Entry, FrontEndNumbers, NumbersImage, Sessions, Verdict, map};
+use crate::{
+    AgreedTime, ApplyContext, Ask, Caller, ClientBundle, Clock, FrontEndRequest, Item, Refusal,
+    Reply, ReplyBody, SequencedReply, ServerCommand, SessionId, StateMachine, Task, TaskId,
+    batch_time,
+};
+use maftia_base::time::Reading;
+use maftia_base::wire::{Blob, Bytes, Encode, List, Wire, wire_struct};
+use maftia_base::{AdversaryStructure, Digest, PARTIES_MAX, Party, PartySet, ServiceId};
+use maftia_crypto::{ClientKey, KeyId, SigningInput};
+use std::collections::BTreeMap;
+
+/// A delivered batch.
+pub(crate) struct Ordered<'a> {
+    pub(crate) lane: Party,
+    pub(crate) readings: &'a [(Party, Reading)],
+    pub(crate) seed: Digest,
+    pub(crate) items: Vec<Bytes>,
+}
+
+/// What an applied batch has to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// An answer to a client that signs.
+    Client {
+        key: ClientKey,
+        reply: SequencedReply,
+        /// When it was executed.
+        position: u64,
+    },
+    /// An answer to a request of this server's front end.
+    FrontEnd { party: Party, number: u64, position: u64, reply: Result<Reply, Refusal> },
+    /// The group is to sign; the lane's owner collects.
+    Sign { position: u64, key: KeyId, input: SigningInput, collector: Party },
+}
+
+/// What a batch did.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) executed: u32,
+    pub(crate) skipped: u32,
+}
+
+/// One service with what belongs to it.
+#[derive(Clone, Debug, Hash)]
+struct Hosted<M> {
+    machine: M,
+    sessions: Sessions,
+    /// Who has reported on which wanted task.
+    reported: BTreeMap<TaskId, PartySet>,
+}
+
+/// The replicated state.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct State<M> {
+    services: BTreeMap<ServiceId, Hosted<M>>,
+    clock: Clock,
+    position: u64,
+    front_ends: BTreeMap<Party, FrontEndNumbers>,
+    /// The latest time that each server says its clock has passed.
+    passed: BTreeMap<Party, AgreedTime>,
+}
+
+/// What is the same for all items of a batch.
+struct Batch<'a> {
+    structure: &'a AdversaryStructure,
+    lane: Party,
+    seed: Digest,
+}
+
+impl<M: StateMachine> State<M> {
+    pub(crate) fn new(services: impl IntoIterator<Item = (ServiceId, M)>) -> Self {
+        let hosted =
+            |machine| Hosted { machine, sessions: Sessions::default(), reported: BTreeMap::new() };
+        let services = services.into_iter().map(|(id, machine)| (id, hosted(machine))).collect();
+        Self {
+            services,
+            clock: Clock::default(),
+            position: 0,
+            front_ends: BTreeMap::new(),
+            passed: BTreeMap::new(),
+        }
+    }
+
+    /// The agreed time.
+    pub(crate) fn now(&self) -> AgreedTime {
+        self.clock.now()
+    }
+
+    /// Number of the next request.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// One of the services.
+    pub(crate) fn machine(&self, service: ServiceId) -> Option<&M> {
+        self.services.get(&service).map(|hosted| &hosted.machine)
+    }
+
+    /// A number for the front end of `party` above all that were ordered.
+    pub(crate) fn next_front_end_number(&self, party: Party) -> u64 {
+        self.front_ends.get(&party).map_or(0, FrontEndNumbers::next)
+    }
+
+    /// When the first service wants to be woken.
+    pub(crate) fn wake_at(&self) -> Option<AgreedTime> {
+        self.services.values().filter_map(|hosted| hosted.machine.wake_at()).min()
+    }
+
+    /// The wanted tasks on which `party` has not reported.
+    pub(crate) fn tasks_for(&self, party: Party) -> Vec<(ServiceId, Task)> {
+        let mut tasks = Vec::new();
+        for (service, hosted) in &self.services {
+            let open = hosted.machine.tasks().into_iter().filter(|task| {
+                hosted.reported.get(&task.id).is_none_or(|parties| !parties.contains(party))
+            });
+            tasks.extend(open.map(|task| (*service, task)));
+        }
+        tasks
+    }
+
+    /// Applies one batch. (A1, A2)
+    pub(crate) fn apply(
+        &mut self,
+        ordered: Ordered<'_>,
+        structure: &AdversaryStructure,
+        effects: &mut Vec<Effect>,
+    ) -> Tally {
+        let batch = Batch { structure, lane: ordered.lane, seed: ordered.seed };
+        if let Some(time) = batch_time(structure, ordered.readings.iter().copied()) {
+            self.clock.advance(time);
+        }
+        self.wake_due(&batch);
+        let mut tally = Tally::default();
+        for bytes in ordered.items {
+            match Item::from_wire(bytes) {
+                Ok(Item::Bundle(bundle)) => self.on_bundle(&batch, bundle, &mut tally, effects),
+                Ok(Item::FrontEnd(asked)) => self.on_front_end(&batch, asked, &mut tally, effects),
+                Ok(Item::Server(command)) => self.on_server_command(&batch, command),
+                Err(_) => tally.skipped += 1,
+            }
+        }
+        for hosted in self.services.values_mut() {
+            hosted.forget_finished_tasks();
+        }
+        tally
+    }
+
+    /// What the sessions say about a bundle without ordering it: `None` if some of it is new.
+    pub(crate) fn known_replies(
+        &self,
+        bundle: &ClientBundle,
+    ) -> Option<Vec<(u64, SequencedReply)>> {
+        let Ask::Requests { session, first, requests, .. } = &bundle.ask else { return None };
+        let hosted = self.services.get(&bundle.service)?;
+        let mut replies = Vec::new();
+        for sequence in numbers(*first, requests.len()) {
+            match hosted.sessions.judge(bundle.key, *session, sequence) {
+                Verdict::Known { position, reply } => {
+                    let body = reply.unwrap_or(ReplyBody::Refused(Refusal::Forgotten));
+                    replies.push((position, SequencedReply { session: *session, sequence, body }));
+                }
+                Verdict::Acknowledged => {}
+                Verdict::Execute | Verdict::Beyond | Verdict::Unknown => return None,
+            }
+        }
+        Some(replies)
+    }
+
+    fn on_bundle(
+        &mut self,
+        batch: &Batch<'_>,
+        bundle: ClientBundle,
+        tally: &mut Tally,
+        effects: &mut Vec<Effect>,
+    ) {
+        let ClientBundle { key, service, ask, .. } = bundle;
+        match ask {
+            Ask::Open { nonce } => self.on_open(batch, key, service, nonce, effects),
+            Ask::Requests { session, first, acknowledged, requests } => {
+                let position = self.position;
+                if let Some(hosted) = self.services.get_mut(&service) {
+                    hosted.sessions.acknowledge(key, session, acknowledged, position);
+                }
+                let caller = Caller::Client { key, session };
+                let numbers = numbers(first, requests.len());
+                for (sequence, request) in numbers.zip(requests.into_vec()) {
+                    let (position, body) =
+                        self.on_request(batch, caller, service, sequence, &request, tally, effects);
+                    let Some(body) = body else { continue };
+                    let reply = SequencedReply { session, sequence, body };
+                    effects.push(Effect::Client { key, reply, position });
+                }
+            }
+        }
+    }
+
+    fn on_open(
+        &mut self,
+        batch: &Batch<'_>,
+        key: ClientKey,
+        service: ServiceId,
+        nonce: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let position = self.take_position();
+        let fresh = SessionId(position);
+        let (session, body) = match self.services.get_mut(&service) {
+            Some(hosted) => {
+                (hosted.sessions.open(key, nonce, batch.lane, fresh), ReplyBody::Opened { nonce })
+            }
+            None => (fresh, ReplyBody::Refused(Refusal::UnknownService)),
+        };
+        let reply = SequencedReply { session, sequence: 0, body };
+        effects.push(Effect::Client { key, reply, position });
+    }
+
+    /// One request of a session: its position and the reply to give.
+    #[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
+    fn on_request(
+        &mut self,
+        batch: &Batch<'_>,
+        caller: Caller,
+        service: ServiceId,
+        sequence: u64,
+        request: &[u8],
+        tally: &mut Tally,
+        effects: &mut Vec<Effect>,
+    ) -> (u64, Option<ReplyBody>) {
+        let Caller::Client { key, session } = caller else {
+            unreachable!("sessions belong to clients")
+        };
+        let refused = |refusal| (0, Some(ReplyBody::Refused(refusal)));
+        let Some(hosted) = self.services.get(&service) else {
+            tally.skipped += 1;
+            return refused(Refusal::UnknownService);
+        };
+        let verdict = hosted.sessions.judge(key, session, sequence);
+        if verdict != Verdict::Execute {
+            tally.skipped += 1;
+        }
+        match verdict {
+            Verdict::Execute => {}
+            Verdict::Known { position, reply } => {
+                let body = reply.unwrap_or(ReplyBody::Refused(Refusal::Forgotten));
+                return (position, Some(body));
+            }
+            Verdict::Acknowledged => return (0, None),
+            Verdict::Beyond => return refused(Refusal::BeyondWindow),
+            Verdict::Unknown => return refused(Refusal::UnknownSession),
+        }
+        tally.executed += 1;
+        let (position, reply) = self.execute(batch, caller, service, request);
+        let body = match reply {
+            Reply::Plain(body) => ReplyBody::Plain(bounded(body)),
+            Reply::Sign { key, input, body } => {
+                let collector = batch.lane;
+                effects.push(Effect::Sign { position, key, input: input.clone(), collector });
+                ReplyBody::Sign { key, input, body: bounded(body) }
+            }
+        };
+        let hosted = self.services.get_mut(&service).expect("it has just executed");
+        hosted.sessions.executed(session, sequence, position, body.clone());
+        (position, Some(body))
+    }
+
+    fn on_front_end(
+        &mut self,
+        batch: &Batch<'_>,
+        asked: FrontEndRequest,
+        tally: &mut Tally,
+        effects: &mut Vec<Effect>,
+    ) {
+        let FrontEndRequest { number, service, request } = asked;
+        let party = batch.lane;
+        if !self.front_ends.entry(party).or_default().take(number) {
+            tally.skipped += 1;
+            return;
+        }
+        if !self.services.contains_key(&service) {
+            tally.skipped += 1;
+            let (position, reply) = (self.position, Err(Refusal::UnknownService));
+            return effects.push(Effect::FrontEnd { party, number, position, reply });
+        }
+        tally.executed += 1;
+        let (position, reply) = self.execute(batch, Caller::FrontEnd(party), service, &request);
+        if let Reply::Sign { key, input, .. } = &reply {
+            let (key, input) = (*key, input.clone());
+            effects.push(Effect::Sign { position, key, input, collector: party });
+        }
+        effects.push(Effect::FrontEnd { party, number, position, reply: Ok(reply) });
+    }
+
+    fn on_server_command(&mut self, batch: &Batch<'_>, command: ServerCommand) {
+        match command {
+            ServerCommand::TaskResult { service, id, result } => {
+                self.on_task_result(batch, service, id, &result);
+            }
+            ServerCommand::Wake(at) => self.on_wake(batch, at),
+        }
+    }
+
+    /// A result counts once a server, and only while the task is wanted. (A4)
+    fn on_task_result(&mut self, batch: &Batch<'_>, service: ServiceId, id: TaskId, result: &[u8]) {
+        let Some(hosted) = self.services.get_mut(&service) else { return };
+        let wanted = hosted.machine.tasks().iter().any(|task| task.id == id);
+        if !wanted || !hosted.reported.entry(id).or_default().insert(batch.lane) {
+            return;
+        }
+        let position = self.take_position();
+        let cx = batch.context(self.clock.now(), service, Caller::Server(batch.lane), position);
+        let hosted = self.services.get_mut(&service).expect("just found");
+        hosted.machine.task_result(batch.lane, id, result, &cx);
+        hosted.forget_finished_tasks();
+    }
+
+    /// Once an honest server's clock has passed a time, so does the agreed time. (A3)
+    fn on_wake(&mut self, batch: &Batch<'_>, at: AgreedTime) {
+        let passed = self.passed.entry(batch.lane).or_default();
+        *passed = at.max(*passed);
+        let readings = self.passed.iter().map(|(party, at)| (*party, Reading(at.0)));
+        if let Some(time) = batch_time(batch.structure, readings) {
+            self.clock.advance(time);
+            self.wake_due(batch);
+        }
+    }
+
+    fn wake_due(&mut self, batch: &Batch<'_>) {
+        let now = self.clock.now();
+        let is_due = |hosted: &Hosted<M>| hosted.machine.wake_at().is_some_and(|at| at <= now);
+        let due: Vec<_> =
+            self.services.iter().filter(|(_, hosted)| is_due(hosted)).map(|(id, _)| *id).collect();
+        for service in due {
+            let position = self.take_position();
+            let cx = batch.context(now, service, Caller::Group, position);
+            let hosted = self.services.get_mut(&service).expect("just found");
+            hosted.machine.wake(&cx);
+            assert!(!is_due(hosted), "a service that was woken wants to be woken later or never");
+        }
+    }
+
+    fn execute(
+        &mut self,
+        batch: &Batch<'_>,
+        caller: Caller,
+        service: ServiceId,
+        request: &[u8],
+    ) -> (u64, Reply) {
+        let position = self.take_position();
+        let cx = batch.context(self.clock.now(), service, caller, position);
+        let hosted = self.services.get_mut(&service).expect("callers look before they execute");
+        (position, hosted.machine.apply(request, &cx))
+    }
+
+    fn take_position(&mut self) -> u64 {
+        let position = self.position;
+        self.position += 1;
+        position
+    }
+}
+
+impl<'a> Batch<'a> {
+    fn context(
+        &self,
+        time: AgreedTime,
+        service: ServiceId,
+        caller: Caller,
+        position: u64,
+    ) -> ApplyContext<'a> {
+        let mut bytes = self.seed.0.to_vec();
+        bytes.extend_from_slice(&position.to_le_bytes());
+        let seed = Digest::of("maftia request seed", &bytes);
+        ApplyContext { time, seed, service, caller, position, structure: self.structure }
+    }
+}
+
+impl<M: StateMachine> Hosted<M> {
+    fn forget_finished_tasks(&mut self) {
+        if !self.reported.is_empty() {
+            let wanted = self.machine.tasks();
+            self.reported.retain(|id, _| wanted.iter().any(|task| task.id == *id));
+        }
+    }
+}
+
+/// The sequence numbers of a bundle; numbers beyond the end of all numbers do not exist.
+fn numbers(first: u64, count: usize) -> impl Iterator<Item = u64> {
+    (0..count as u64).map_while(move |offset| first.checked_add(offset))
+}
+
+fn bounded<const MAX: usize>(body: Bytes) -> Blob<MAX> {
+    Blob::new(body).expect("a service keeps its replies within the bound")
+}
+
+const SERVICES_MAX: usize = 1 << 10;
+const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
+const TASKS_MAX: usize = 1 << 20;
+
+struct HostedImage {
+    service: ServiceId,
+    machine: Blob<SNAPSHOT_BYTES_MAX>,
+    sessions: Blob<SNAPSHOT_BYTES_MAX>,
+    reported: List<Entry<TaskId, PartySet>, TASKS_MAX>,
+}
+
+wire_struct!(HostedImage { service, machine, sessions, reported });
+
+struct StateImage {
+    clock: Clock,
+    position: u64,
+    services: List<HostedImage, SERVICES_MAX>,
+    front_ends: List<Entry<Party, NumbersImage>, PARTIES_MAX>,
+    passed: List<Entry<Party, AgreedTime>, PARTIES_MAX>,
+}
+
+wire_struct!(StateImage { clock, position, services, front_ends, passed });
+
+impl<M: StateMachine> State<M> {
+    /// The whole of it; equal states give equal bytes.
+    pub(crate) fn snapshot(&self) -> Bytes {
+        let hosted = |(service, hosted): (&ServiceId, &Hosted<M>)| HostedImage {
+            service: *service,
+            machine: bounded(hosted.machine.snapshot()),
+            sessions: bounded(hosted.sessions.snapshot()),
+            reported: list(hosted.reported.iter().map(|(id, parties)| Entry(*id, *parties))),
+        };
+        StateImage {
+            clock: self.clock,
+            position: self.position,
+            services: list(self.services.iter().map(hosted)),
+            front_ends: list(self.front_ends.iter().map(|(party, own)| Entry(*party, own.image()))),
+            passed: list(self.passed.iter().map(|(party, at)| Entry(*party, *at))),
+        }
+        .encode()
+    }
+
+    /// Takes the state from a snapshot of the same services; `None` if it is not one.
+    #[must_use]
+    pub(crate) fn restore(&mut self, snapshot: Bytes) -> Option<()> {
+        let image = StateImage::from_wire(snapshot).ok()?;
+        if image.services.len() != self.services.len() {
+            return None;
+        }
+        for saved in image.services.into_vec() {
+            let hosted = self.services.get_mut(&saved.service)?;
+            hosted.machine.restore(saved.machine.into_bytes())?;
+            hosted.sessions = Sessions::restored(saved.sessions.into_bytes())?;
+            hosted.reported = map(saved.reported);
+        }
+        self.clock = image.clock;
+        self.position = image.position;
+        let front_ends = image.front_ends.into_vec().into_iter();
+        self.front_ends =
+            front_ends.map(|Entry(party, own)| (party, FrontEndNumbers::restored(own))).collect();
+        self.passed = map(image.passed);
+        Some(())
+    }
+}
+
+fn list<T, const MAX: usize>(items: impl Iterator<Item = T>) -> List<T, MAX> {
+    List::new(items.collect()).expect("the state is bounded")
+}
