@@ -58,8 +58,17 @@ impl<P: TimedProtocol> Builder<P> {
 
     /// The layer above: answers each outcome with commands, later, to the same server.
     pub fn application(
+        self,
+        mut application: impl FnMut(Party, &P::Outcome) -> Vec<P::Command> + 'static,
+    ) -> Self {
+        self.application_with_log(move |party, outcome, _| application(party, outcome))
+    }
+
+    /// As [`application`](Self::application), for outcomes that ask for something old: it sees
+    /// the server's log.
+    pub fn application_with_log(
         mut self,
-        application: impl FnMut(Party, &P::Outcome) -> Vec<P::Command> + 'static,
+        application: impl FnMut(Party, &P::Outcome, &[P::Record]) -> Vec<P::Command> + 'static,
     ) -> Self {
         self.rules.application = Some(Box::new(application));
         self

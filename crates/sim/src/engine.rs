@@ -4,7 +4,8 @@
 //! - E1. A step's effects leave when its records and all earlier ones are durable, in log order.
 //! - E2. A message to oneself and work do not wait for the log.
 //! - E3. A crash drops what did not leave, and whatever was meant for the old incarnation.
-//! - E4. What is lost between two servers is followed by `Reconnected` at both, if aided.
+//! - E4. What is lost between two servers is followed by `Reconnected` at both, if aided. A crash
+//!   breaks connections: what is under way from or to the server may be lost.
 //! - E5. An honest server never blames an honest one, holds a bounded number of items, and while
 //!   its log is replayed does nothing but output.
 
@@ -21,6 +22,9 @@ use maftia_base::{Fault, Group, Party, PartySet};
 use std::collections::BTreeSet;
 use std::mem;
 use std::rc::Rc;
+
+/// How many of the letters that are under way from or to a server are lost when it crashes.
+const CUT_OFF_PERMILLE: u32 = 500;
 
 /// How many faults a run remembers.
 const BLAMES_MAX: usize = 100_000;
@@ -256,7 +260,7 @@ impl<P: TimedProtocol> Simulation<P> {
             self.violation.get_or_insert(Violation::Check { party, complaint });
         }
         if let Some(application) = &mut self.rules.application {
-            for command in application(party, &outcome) {
+            for command in application(party, &outcome, &node.log.records) {
                 let after = self.scheduler.local(party, Local::Command, &mut self.random);
                 let pending = Pending::Command { node: index, incarnation, command };
                 self.queue.push(self.now + after, pending);
@@ -478,6 +482,9 @@ impl<P: TimedProtocol> Simulation<P> {
 
     pub(crate) fn release_held(&mut self) {
         while !self.held.is_empty() {
+            if self.scheduler.waits_for_calm() && self.queue.next_at() == Some(self.now) {
+                return;
+            }
             let Some(index) = self.scheduler.release(&self.held, &mut self.random) else { return };
             let letter = self.held.remove(index);
             self.queue.push(self.now, Pending::Letter(letter));
@@ -493,14 +500,21 @@ impl<P: TimedProtocol> Simulation<P> {
             }
         }
         let Some(node) = self.facing(letter.to, letter.from) else { return };
-        if self.nodes[node].state.is_none() {
-            return self.lose(letter); // its restart is followed by Reconnected
+        if self.nodes[node].state.is_none() || self.is_cut_off(&letter) {
+            return self.lose(letter); // E4: a restart is followed by Reconnected
         }
         if self.trace.is_on() {
             self.trace.push(self.now, node, Happening::Message(letter.clone()));
         }
         let Letter { from, body, .. } = letter;
         self.handle(node, Event::Message { from, body: Rc::unwrap_or_clone(body) });
+    }
+
+    /// Was it under way when one of its ends crashed, and is lost? (E4)
+    fn is_cut_off(&mut self, letter: &Letter<P::Message>) -> bool {
+        let ends = [letter.from.index(), letter.to.index()];
+        ends.iter().any(|end| letter.number < self.nodes[*end].letters_at_crash)
+            && self.random.chance(CUT_OFF_PERMILLE)
     }
 
     /// The node of `party` that deals with `peer`.
@@ -549,6 +563,7 @@ impl<P: TimedProtocol> Simulation<P> {
         let index = party.index();
         let was_up = self.nodes[index].state.is_some();
         self.nodes[index].crash(kept);
+        self.nodes[index].letters_at_crash = self.letters;
         if was_up {
             self.stats.crashes += 1;
             self.trace.push(self.now, index, Happening::Crashed { kept });

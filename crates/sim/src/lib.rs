@@ -23,10 +23,13 @@
 //! - A goal is reached within its event budget.
 //! - Two runs of one seed have one digest: [`check_deterministic`].
 //!
+//! Small cases need no luck: [`explore`] runs every order of deliveries.
+//!
 //! # Model
 //! - *Delays.* Any, decided by a [`Scheduler`]; never infinite.
 //! - *Loss.* A lost message is followed by `Reconnected` at both ends, unless the network is
-//!   [unaided](Network::unaided). Messages to a server that is down are lost.
+//!   [unaided](Network::unaided). Messages to a server that is down are lost, and so may be those
+//!   that are under way from or to a server that crashes.
 //! - *Storage.* A log of records. What is not synced when a server crashes is lost, but for a
 //!   random prefix. Effects leave in log order, hence a crash can cut a step's effects anywhere.
 //! - *Work.* Done in batches of any size, with results in any order.
@@ -41,6 +44,7 @@ mod adversary;
 pub mod attacks;
 mod builder;
 mod engine;
+mod explore;
 mod figures;
 mod network;
 mod node;
@@ -52,6 +56,7 @@ mod simulation;
 
 pub use adversary::{Adversary, Hand};
 pub use builder::{Builder, CLOCK_START};
+pub use explore::{Chosen, Explored, explore};
 pub use figures::{Figures, figures};
 pub use network::{
     Fate, LOSSES_PER_CHANNEL_MAX, Letter, Local, Network, Partition, Scheduler, UNIT,

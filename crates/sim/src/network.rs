@@ -79,6 +79,11 @@ pub trait Scheduler<M> {
         None
     }
 
+    /// Is it asked to release letters only when nothing else is left to happen at this instant?
+    fn waits_for_calm(&self) -> bool {
+        false
+    }
+
     /// Are the ends of a channel told, by `Reconnected`, that it lost something? False for
     /// protocols that find out by themselves.
     fn is_aided(&self) -> bool {

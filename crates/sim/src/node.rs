@@ -15,6 +15,8 @@ pub(crate) struct Node<P: TimedProtocol> {
     /// Counts restarts; whatever was meant for an earlier incarnation is stale.
     pub(crate) incarnation: u32,
     pub(crate) started: Time,
+    /// Letters below this number were under way when it last crashed: their connection is broken.
+    pub(crate) letters_at_crash: u64,
     pub(crate) log: Log<P::Record>,
     /// Effects in log order, each with the length that the durable log must have.
     pub(crate) held: VecDeque<(usize, Effect<P>)>,
@@ -108,6 +110,7 @@ impl<P: TimedProtocol> Node<P> {
             state: None,
             incarnation: 0,
             started: Time(0),
+            letters_at_crash: 0,
             log: Log::new(),
             held: VecDeque::new(),
             work: Vec::new(),

@@ -5,7 +5,7 @@ use crate::network::{Letter, Local, Scheduler, UNIT};
 use crate::node::{Effects, Node, Told};
 use crate::queue::Queue;
 use crate::report::{Failure, Happening, Stats, Trace, Violation};
-use maftia_base::protocol::{Event, TimedProtocol};
+use maftia_base::protocol::{Event, TimedProtocol, Vocabulary};
 use maftia_base::time::{Duration, Reading, Time};
 use maftia_base::{Fault, Group, Party, PartySet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,18 +33,15 @@ impl Default for Crashes {
     }
 }
 
-type Worker<P> = dyn FnMut(
-    Party,
-    Vec<<P as maftia_base::protocol::Vocabulary>::Work>,
-    Reading,
-) -> Vec<<P as maftia_base::protocol::Vocabulary>::Done>;
+type Worker<P> =
+    dyn FnMut(Party, Vec<<P as Vocabulary>::Work>, Reading) -> Vec<<P as Vocabulary>::Done>;
 type Application<P> = dyn FnMut(
     Party,
-    &<P as maftia_base::protocol::Vocabulary>::Outcome,
-) -> Vec<<P as maftia_base::protocol::Vocabulary>::Command>;
-type Check<P> =
-    dyn FnMut(Party, &<P as maftia_base::protocol::Vocabulary>::Outcome) -> Result<(), String>;
-type Measure<P> = dyn Fn(&<P as maftia_base::protocol::Vocabulary>::Message) -> usize;
+    &<P as Vocabulary>::Outcome,
+    &[<P as Vocabulary>::Record],
+) -> Vec<<P as Vocabulary>::Command>;
+type Check<P> = dyn FnMut(Party, &<P as Vocabulary>::Outcome) -> Result<(), String>;
+type Measure<P> = dyn Fn(&<P as Vocabulary>::Message) -> usize;
 
 /// What the test decides about a run.
 pub(crate) struct Rules<P: TimedProtocol> {

@@ -260,3 +260,32 @@ fn records_of_one_instant_share_a_sync() {
     assert_eq!(sim.stats().syncs, 1);
     assert_eq!(sim.log(party(0)).1, 10);
 }
+
+#[test]
+fn the_layer_above_can_read_the_log() {
+    let mut sim = Simulation::builder(groups(4), 5)
+        .application_with_log(|_, told, log| match told {
+            Told::Delivered(1) => vec![Ask::Say(100 + log.len() as u64)],
+            _ => vec![],
+        })
+        .build(|_| Gossip::default());
+    sim.command(party(0), Ask::Say(1));
+    sim.run_until(|sim| all_delivered(sim, 101), EVENTS_MAX).unwrap();
+}
+
+#[test]
+fn a_crash_breaks_connections_and_may_lose_what_had_left() {
+    let mut arrived = BTreeSet::new();
+    for seed in 0..200 {
+        let mut sim = Simulation::builder(groups(4), seed)
+            .network(Network::unit_delay())
+            .build(|_| Gossip::default());
+        sim.command(party(0), Ask::Whisper(QUIET));
+        sim.crash(party(0));
+        sim.run_to_quiescence(EVENTS_MAX).unwrap();
+        let count = (1..4).filter(|by| !heard(&sim, party(*by)).is_empty()).count();
+        assert_eq!(sim.stats().lost, 3 - count as u64);
+        arrived.insert(count);
+    }
+    assert_eq!(arrived, BTreeSet::from([0, 1, 2, 3]));
+}

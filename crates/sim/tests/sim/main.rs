@@ -3,5 +3,6 @@
 mod adversaries;
 mod checkers;
 mod contract;
+mod explore;
 mod schedulers;
 mod toy;
