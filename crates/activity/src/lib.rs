@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod blame;
+pub mod client;
 mod clock;
 mod machine;
 mod replica;

@@ -191,7 +191,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
 
     /// Starts from a snapshot of the same services instead of their initial states; `None` if it is
     /// not one.
-    pub fn from_snapshot(mut self, snapshot: Bytes) -> Option<Self> {
+    pub fn with_snapshot(mut self, snapshot: Bytes) -> Option<Self> {
         self.state.restore(snapshot)?;
         Some(self)
     }
