@@ -20,7 +20,9 @@ pub mod atomic;
 pub mod binary;
 pub mod broadcast;
 pub mod coin;
+mod evidence;
 pub mod multivalued;
+mod tally;
 mod value;
 
 pub use value::{Value, digest_of};
