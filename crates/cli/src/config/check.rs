@@ -3,7 +3,7 @@
 use super::file::{Faults, GroupFile, NotarySection, Server, Sharing};
 use super::{ConfigError, line_of};
 use maftia_base::{
-    AdversaryStructure, Attribute, Formula, FormulaError, PARTIES_MAX, Party, PartySet,
+    AdversaryStructure, Attribute, Digest, Formula, FormulaError, PARTIES_MAX, Party, PartySet,
     StructureError,
 };
 use std::collections::BTreeMap;
@@ -43,6 +43,18 @@ impl GroupConfig {
     /// The server called `name`.
     pub fn party(&self, name: &str) -> Option<Party> {
         self.servers.iter().position(|server| server.name == name).map(Party::new)
+    }
+
+    /// Digest of all that keys are dealt for: everything but addresses.
+    pub fn context(&self) -> Digest {
+        let mut text = format!("{:?}\n", self.name);
+        for server in &self.servers {
+            text += &format!("{:?}\n", server.name);
+        }
+        let NotarySection { key_bits, policy, accuracy_ms, organization } = &self.notary;
+        text += &format!("{:?}\n{:?}\n", self.structure, self.sharing);
+        text += &format!("{key_bits} {policy:?} {accuracy_ms} {organization:?}\n");
+        Digest::of("maftia group configuration", text.as_bytes())
     }
 
     /// Names of a set of servers, for people.

@@ -1,0 +1,204 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Intrusion-tolerant services: a group of servers of which some may be taken over.
+///
+/// A group of your own, on one machine:
+///
+///   maftia init --dir my-group             writes my-group/group.toml, to be read and edited
+///   maftia deal --group my-group/group.toml --out my-group
+///                                          one home folder for each server, with its secret share
+///   maftia server --home my-group/server-0 and so on, each on its own host
+///   maftia status --group my-group/group.toml
+///
+/// To see it all at work first: maftia demo
+#[derive(Debug, Parser)]
+#[command(name = "maftia", version, verbatim_doc_comment, max_term_width = 100)]
+pub struct Maftia {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a new group configuration, with each key explained beside it.
+    Init(Init),
+    /// Check a group configuration; say what it means, or what is wrong and where.
+    Check(Check),
+    /// The dealer's ceremony: make all keys, write one home folder a server, forget the secrets.
+    ///
+    /// Run it offline: while it runs, and only then, one process knows every key.
+    #[command(verbatim_doc_comment)]
+    Deal(Deal),
+    /// Run one server of a group until it is told to stop (SIGTERM or ctrl-C).
+    Server(Server),
+    /// Ask every server of a group how it is.
+    Status(Status),
+    /// Start four servers here, attack them, and have OpenSSL judge every time stamp.
+    Demo(Demo),
+    /// Measure.
+    Bench(Bench),
+}
+
+/// `maftia init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Folder to write group.toml into; made if it does not exist.
+    #[arg(long, default_value = ".")]
+    pub dir: PathBuf,
+    /// Number of servers: 1 (a laptop; survives nothing), 4 (survives one), 7, 10, ...
+    #[arg(long, default_value_t = 4)]
+    pub servers: usize,
+    /// Name of the group.
+    #[arg(long, default_value = "example")]
+    pub name: String,
+    /// Address of all servers; edit the file where they have several.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// First port; each server takes three.
+    #[arg(long, default_value_t = 7100)]
+    pub base_port: u16,
+    /// Modulus of the notary's RSA key, in bits: 2048, 3072 or 4096.
+    #[arg(long, default_value_t = 2048)]
+    pub key_bits: usize,
+    /// Print the file instead of writing it.
+    #[arg(long)]
+    pub example: bool,
+}
+
+/// `maftia check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The configuration.
+    #[arg(default_value = "group.toml")]
+    pub group: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `maftia deal`.
+#[derive(Debug, Args)]
+pub struct Deal {
+    /// The group's configuration.
+    #[arg(long, default_value = "group.toml")]
+    pub group: PathBuf,
+    /// Folder for the home folders, one a server. Nothing that exists there is overwritten.
+    #[arg(long, default_value = ".")]
+    pub out: PathBuf,
+    /// Encrypt the share files under the passphrase in this file (its first line).
+    #[arg(long)]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// `maftia server`.
+#[derive(Debug, Args)]
+pub struct Server {
+    /// The server's home folder, as `maftia deal` wrote it; its journal is kept there too.
+    #[arg(long)]
+    pub home: PathBuf,
+    /// Passphrase of the share file, if it has one (first line of this file).
+    #[arg(long)]
+    pub passphrase_file: Option<PathBuf>,
+    /// Log as JSON, one object a line.
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+/// `maftia status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The group's configuration.
+    #[arg(long, default_value = "group.toml")]
+    pub group: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `maftia demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Files to put time stamps on; by default this program and, if it is there, Cargo.lock.
+    pub files: Vec<PathBuf>,
+    /// Where to keep everything; by default a new folder under the system's temporary folder.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// Leave the group running at the end, and print how to use it by hand.
+    #[arg(long)]
+    pub keep: bool,
+    /// First port of the servers.
+    #[arg(long, default_value_t = 17100)]
+    pub base_port: u16,
+    /// Modulus of the notary's RSA key, in bits: 2048, 3072 or 4096.
+    #[arg(long, default_value_t = 2048)]
+    pub key_bits: usize,
+    /// Print the report as JSON at the end.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `maftia bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// What to measure.
+    #[command(subcommand)]
+    pub what: BenchWhat,
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub enum BenchWhat {
+    /// Real server processes on loopback: ordered requests a second, and how long each takes.
+    Atomic(BenchAtomic),
+    /// The simulator, each message taking one unit: how many units until delivery.
+    Delays(BenchDelays),
+}
+
+/// `maftia bench atomic`.
+#[derive(Debug, Args)]
+pub struct BenchAtomic {
+    /// Number of servers.
+    #[arg(long, default_value_t = 4)]
+    pub servers: usize,
+    /// Bytes of each request.
+    #[arg(long, default_value_t = 256)]
+    pub payload: usize,
+    /// Seconds of each of the two loads.
+    #[arg(long, default_value_t = 20)]
+    pub seconds: u64,
+    /// Requests a second to offer in the open loop; without it, as many as are taken.
+    #[arg(long)]
+    pub rate: Option<u64>,
+    /// Clients of the pipelined load.
+    #[arg(long, default_value_t = 8)]
+    pub clients: usize,
+    /// Requests that each pipelining client has under way at most.
+    #[arg(long, default_value_t = 512)]
+    pub window: usize,
+    /// First port of the servers.
+    #[arg(long, default_value_t = 18100)]
+    pub base_port: u16,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `maftia bench delays`.
+#[derive(Debug, Args)]
+pub struct BenchDelays {
+    /// Numbers of servers to simulate.
+    #[arg(long, value_delimiter = ',', default_values_t = [4, 7, 10, 16])]
+    pub servers: Vec<usize>,
+    /// Seeds of each case.
+    #[arg(long, default_value_t = 20)]
+    pub seeds: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,73 @@
+//! `maftia init` and `maftia check`.
+
+use crate::Failure;
+use crate::args::{Check, Init};
+use crate::config::{self, NewGroup};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+/// Writes a checked `group.toml`.
+pub fn init(args: &Init) -> Result<(), Failure> {
+    let text = config::render(&NewGroup {
+        name: args.name.clone(),
+        servers: args.servers,
+        host: args.host,
+        base_port: args.base_port,
+        key_bits: args.key_bits,
+    });
+    let path = args.dir.join("group.toml");
+    let config = config::parse(&path, &text)?;
+    if args.example {
+        print!("{text}");
+        return Ok(());
+    }
+    fs::create_dir_all(&args.dir)
+        .map_err(|error| Failure::file(&args.dir, "cannot be made", &error))?;
+    write_new(&path, &text)?;
+    println!(
+        "{} written: {} servers, of which any {} may be taken over.",
+        path.display(),
+        config.servers.len(),
+        config.structure.largest()
+    );
+    println!("Edit addresses, then: maftia deal --group {}", path.display());
+    Ok(())
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut file = fs::File::create_new(path)
+        .map_err(|error| Failure::file(path, "is not overwritten, or cannot be written", &error))?;
+    file.write_all(text.as_bytes())
+        .map_err(|error| Failure::file(path, "cannot be written", &error))
+}
+
+/// Says what a configuration means.
+pub fn check(args: &Check) -> Result<(), Failure> {
+    let config = config::load(&args.group)?;
+    let sets = config.structure.maximal_sets();
+    if args.json {
+        let named: Vec<Vec<&str>> = sets
+            .iter()
+            .map(|set| set.iter().map(|p| config.servers[p.index()].name.as_str()).collect())
+            .collect();
+        let report = serde_json::json!({
+            "name": config.name,
+            "servers": config.servers.iter().map(|server| &server.name).collect::<Vec<_>>(),
+            "corruptible": named,
+            "shares": config.sharing.leaves().len(),
+        });
+        println!("{report}");
+        return Ok(());
+    }
+    println!("{}: correct. {} servers.", args.group.display(), config.servers.len());
+    match config.structure.threshold_f() {
+        Some(f) => println!("Any {f} of them may be taken over at the same time."),
+        None => {
+            println!("Each of these sets may be taken over at the same time:");
+            sets.iter().for_each(|set| println!("  {}", config.names(*set)));
+        }
+    }
+    println!("Each key is shared in {} parts.", config.sharing.leaves().len());
+    Ok(())
+}
