@@ -7,6 +7,8 @@ mod corrupt;
 mod deal;
 mod ed25519;
 #[cfg(feature = "ideal")]
+pub mod fixture;
+#[cfg(feature = "ideal")]
 pub mod ideal;
 mod keys;
 mod real;

@@ -4,12 +4,36 @@ mod laws;
 
 use laws::Bench;
 use maftia_base::{AdversaryStructure, Formula};
-use maftia_crypto::{IdealSuite, ideal};
+use maftia_crypto::{IdealSuite, RealSuite, fixture, ideal};
 
 fn ideal_bench(structure: AdversaryStructure, sharing: Formula) -> Bench<IdealSuite> {
     let keyrings = ideal::keyrings(&structure, &sharing, 7);
     let strangers = ideal::keyrings(&structure, &sharing, 8);
     Bench { keyrings, strangers, sharing }
+}
+
+fn real_bench(structure: AdversaryStructure, sharing: Formula) -> Bench<RealSuite> {
+    let keyrings = fixture::keyrings(&structure, &sharing, 7);
+    let strangers = fixture::keyrings(&structure, &sharing, 8);
+    Bench { keyrings, strangers, sharing }
+}
+
+#[test]
+fn the_real_suite_keeps_the_laws_at_a_threshold() {
+    let structure = AdversaryStructure::optimal(4).unwrap();
+    let sharing = Formula::exact(&structure);
+    laws::hold(&real_bench(structure, sharing));
+}
+
+#[test]
+fn the_real_suite_keeps_the_laws_over_sites_and_systems() {
+    laws::hold(&real_bench(laws::sixteen(), laws::textbook()));
+}
+
+#[test]
+fn the_real_suite_keeps_the_laws_over_the_exact_formula_of_sites_and_systems() {
+    let structure = laws::sixteen();
+    laws::hold(&real_bench(structure.clone(), Formula::exact(&structure)));
 }
 
 #[test]

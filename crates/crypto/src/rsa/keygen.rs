@@ -16,8 +16,8 @@ const SIEVE_MAX: usize = 1 << 16;
 
 /// Two safe primes; overwritten when dropped.
 pub struct SafePrimes {
-    p: SecretNumber,
-    q: SecretNumber,
+    pub(super) p: SecretNumber,
+    pub(super) q: SecretNumber,
 }
 
 impl std::fmt::Debug for SafePrimes {
@@ -32,6 +32,13 @@ impl SafePrimes {
         let (p, q) = (Number::from_bytes(p), Number::from_bytes(q));
         let is_sound = p != q && p.bits() == q.bits() && is_safe_prime(&p) && is_safe_prime(&q);
         is_sound.then(|| Self { p: SecretNumber::new(p), q: SecretNumber::new(q) })
+    }
+
+    /// Wraps two numbers that are known to be safe primes of equal length.
+    #[cfg(feature = "ideal")]
+    pub(crate) fn trusted(p: &[u8], q: &[u8]) -> Self {
+        let wrap = |bytes| SecretNumber::new(Number::from_bytes(bytes));
+        Self { p: wrap(p), q: wrap(q) }
     }
 
     /// Finds two, whose product has `bits` bits; calls `progress` for every candidate tested.

@@ -1,0 +1,134 @@
+//! What each cryptographic operation costs, as a server runs it.
+//!
+//! `cargo bench -p maftia-crypto --bench operations`
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use maftia_base::time::Reading;
+use maftia_base::wire::Blob;
+use maftia_base::{
+    AdversaryStructure, Digest, Epoch, Formula, GroupId, Party, Place, Scope, Statement,
+    StatementKind,
+};
+use maftia_crypto::{
+    Claim, ClientClaim, ClientSecret, Corrupt, Done, HashAlgorithm, IdealSuite, KeyId,
+    RealKeyring, RealSuite, SigningInput, Suite, Work, fixture, ideal,
+};
+use std::hint::black_box;
+
+fn run<S: Suite>(keyring: &S::Keyring, work: Work<S>) -> Done<S> {
+    S::run_many(vec![work], keyring, Reading(0)).pop().expect("one answer")
+}
+
+fn statement(value: u8) -> Statement {
+    let scope = Scope::root(GroupId::default(), Epoch(0));
+    Statement::new(scope, StatementKind::BatchVote, Place(1, 2), Digest([value; 32]))
+}
+
+fn input() -> SigningInput {
+    let digest = Blob::new(vec![1; 32]).expect("short");
+    SigningInput { hash: HashAlgorithm::Sha256, digest }
+}
+
+fn group(n: usize) -> (AdversaryStructure, Formula) {
+    let structure = AdversaryStructure::optimal(n).expect("small");
+    let sharing = Formula::exact(&structure);
+    (structure, sharing)
+}
+
+fn keyrings(n: usize) -> Vec<RealKeyring> {
+    let (structure, sharing) = group(n);
+    fixture::keyrings(&structure, &sharing, 1)
+}
+
+fn claim<S: Suite>(keyrings: &[S::Keyring], party: usize, value: u8) -> Claim<S> {
+    let statement = statement(value);
+    match run::<S>(&keyrings[party], Work::Sign(statement)) {
+        Done::Signed(signed) => {
+            Claim { party: Party::new(party), statement, signature: signed.signature }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn signatures(c: &mut Criterion) {
+    let keys = keyrings(16);
+    c.bench_function("ed25519/sign", |b| {
+        b.iter(|| run::<RealSuite>(&keys[0], Work::Sign(black_box(statement(1)))));
+    });
+    for count in [1, 3, 11, 32] {
+        let claims: Vec<_> = (0..count).map(|i| claim::<RealSuite>(&keys, i % 16, 1)).collect();
+        c.bench_function(&format!("ed25519/verify {count}"), |b| {
+            b.iter(|| run::<RealSuite>(&keys[0], Work::Verify(claims.clone())));
+        });
+    }
+    let client = ClientSecret::from_seed(&[7; 32]);
+    let statement = statement(1);
+    let claim = ClientClaim { key: client.key(), statement, signature: client.sign(&statement) };
+    c.bench_function("ed25519/verify client", |b| {
+        b.iter(|| run::<RealSuite>(&keys[0], Work::VerifyClients(vec![claim.clone()])));
+    });
+}
+
+fn coin(c: &mut Criterion) {
+    for n in [4, 7, 10, 16] {
+        let keys = keyrings(n);
+        let name = statement(1).scope;
+        let share = |party: usize| match run::<RealSuite>(&keys[party], Work::CoinShare(name)) {
+            Done::CoinShare(share) => (Party::new(party), share),
+            other => panic!("{other:?}"),
+        };
+        let needed: Vec<_> = (0..(n - 1) / 3 + 1).map(share).collect();
+        c.bench_function(&format!("coin/share n={n}"), |b| b.iter(|| share(0)));
+        let combine = || {
+            let shares = needed.clone();
+            run::<RealSuite>(&keys[0], Work::CombineCoin { name, shares })
+        };
+        c.bench_function(&format!("coin/check and combine n={n}"), |b| b.iter(combine));
+        c.bench_function(&format!("coin/whole n={n}"), |b| b.iter(|| (share(0), combine())));
+    }
+}
+
+fn rsa(c: &mut Criterion) {
+    let key = KeyId(0);
+    for n in [4, 16] {
+        let keys = keyrings(n);
+        let share = |party: usize, with_proof| {
+            let work = Work::SignatureShare { key, input: input(), with_proof };
+            match run::<RealSuite>(&keys[party], work) {
+                Done::SignatureShare(share) => (Party::new(party), share),
+                other => panic!("{other:?}"),
+            }
+        };
+        let combine = |shares: &[_]| {
+            let shares = shares.to_vec();
+            run::<RealSuite>(&keys[0], Work::CombineSignature { key, input: input(), shares })
+        };
+        let needed: Vec<_> = (0..(n - 1) / 3 + 1).map(|party| share(party, false)).collect();
+        let mut lied: Vec<_> = (0..(n - 1) / 3 + 2).map(|party| share(party, true)).collect();
+        lied[0].1 = RealSuite::bad_signature_share(&keys[0], key, &input(), true);
+        let name = |what: &str| format!("rsa 2048/{what} n={n}");
+        c.bench_function(&name("share"), |b| b.iter(|| share(0, false)));
+        c.bench_function(&name("share with proof"), |b| b.iter(|| share(0, true)));
+        c.bench_function(&name("combine"), |b| b.iter(|| combine(&needed)));
+        c.bench_function(&name("combine, one lied"), |b| b.iter(|| combine(&lied)));
+    }
+}
+
+fn ideal_suite(c: &mut Criterion) {
+    let (structure, sharing) = group(4);
+    let keys = ideal::keyrings(&structure, &sharing, 1);
+    c.bench_function("ideal/sign", |b| {
+        b.iter(|| run::<IdealSuite>(&keys[0], Work::Sign(statement(1))));
+    });
+    let claim = claim::<IdealSuite>(&keys, 1, 1);
+    c.bench_function("ideal/verify", |b| {
+        b.iter(|| run::<IdealSuite>(&keys[0], Work::Verify(vec![claim.clone()])));
+    });
+    let name = statement(1).scope;
+    c.bench_function("ideal/coin share", |b| {
+        b.iter(|| run::<IdealSuite>(&keys[0], Work::CoinShare(name)));
+    });
+}
+
+criterion_group!(benches, signatures, coin, rsa, ideal_suite);
+criterion_main!(benches);
