@@ -1,4 +1,5 @@
-//! How a [`Simulation`] makes things happen; what it offers is in `simulation.rs`.
+//! How a [`Simulation`] makes things happen: steps, logs, work, timers. What it offers is in
+//! `simulation.rs`, messages are in `traffic.rs`, crashes in `recovery.rs`.
 //!
 //! # Rules
 //! - E1. A step's effects leave when its records and all earlier ones are durable, in log order.
@@ -10,8 +11,8 @@
 //!   its log is replayed does nothing but output.
 
 use crate::Random;
-use crate::adversary::{Adversary, Corruption, Hand};
-use crate::network::{Fate, Letter, Local, Scheduler};
+use crate::adversary::Corruption;
+use crate::network::{Local, Scheduler};
 use crate::node::{Effect, Effects, Node, Step, Told};
 use crate::queue::Queue;
 use crate::report::{Happening, Stats, Trace, Violation};
@@ -22,9 +23,6 @@ use maftia_base::{Fault, Group, Party, PartySet};
 use std::collections::BTreeSet;
 use std::mem;
 use std::rc::Rc;
-
-/// How many of the letters that are under way from or to a server are lost when it crashes.
-const CUT_OFF_PERMILLE: u32 = 500;
 
 /// How many faults a run remembers.
 const BLAMES_MAX: usize = 100_000;
@@ -147,12 +145,10 @@ impl<P: TimedProtocol> Simulation<P> {
         }
     }
 
-    fn is_current(&self, node: usize, incarnation: u32) -> bool {
+    pub(crate) fn is_current(&self, node: usize, incarnation: u32) -> bool {
         let node = &self.nodes[node];
         node.incarnation == incarnation && node.state.is_some()
     }
-
-    // ---- steps ----
 
     pub(crate) fn handle(&mut self, node: usize, event: Event<P>) {
         let mut effects = mem::take(&mut self.effects);
@@ -161,7 +157,7 @@ impl<P: TimedProtocol> Simulation<P> {
         self.effects = effects;
     }
 
-    fn step_node(&mut self, index: usize, event: Event<P>, effects: &mut Effects<P>) {
+    pub(crate) fn step_node(&mut self, index: usize, event: Event<P>, effects: &mut Effects<P>) {
         self.fold = (self.fold.rotate_left(5) ^ self.now.0 ^ ((index as u64) << 48))
             .wrapping_mul(0x517c_c1b7_2722_0a95)
             .wrapping_add(code(&event));
@@ -183,7 +179,7 @@ impl<P: TimedProtocol> Simulation<P> {
     }
 
     /// Takes over what a step asked for, and leaves `effects` empty.
-    fn absorb(&mut self, index: usize, effects: &mut Effects<P>) {
+    pub(crate) fn absorb(&mut self, index: usize, effects: &mut Effects<P>) {
         for fault in effects.faults.drain(..) {
             self.blamed(index, fault);
         }
@@ -284,11 +280,9 @@ impl<P: TimedProtocol> Simulation<P> {
         }
     }
 
-    fn violate(&mut self, violation: Violation) {
+    pub(crate) fn violate(&mut self, violation: Violation) {
         self.violation.get_or_insert(violation);
     }
-
-    // ---- log, work, timers ----
 
     fn sync_if_wanted(&mut self, index: usize) {
         let node = &mut self.nodes[index];
@@ -390,226 +384,6 @@ impl<P: TimedProtocol> Simulation<P> {
             self.trace.push(self.now, index, Happening::Timer(timer));
             self.handle(index, Event::Timer(timer));
         }
-    }
-
-    // ---- messages ----
-
-    fn send(&mut self, index: usize, to: Party, body: Rc<P::Message>) {
-        let from = self.nodes[index].party;
-        let letter = Letter { from, to, body, sent: self.now, number: self.letters };
-        if let Some(owner) = self.owner(from) {
-            // Of several copies only the one that faces the receiver is heard by it.
-            if self.facing(from, to) == Some(index) {
-                self.with_hand(owner, |adversary, hand| adversary.outgoing(&letter, hand));
-            }
-            return;
-        }
-        for owner in 0..self.corruptions.len() {
-            self.with_hand(owner, |adversary, hand| adversary.overheard(&letter, hand));
-        }
-        self.post(letter);
-    }
-
-    fn owner(&self, party: Party) -> Option<usize> {
-        if !self.corrupt.contains(party) {
-            return None;
-        }
-        self.corruptions.iter().position(|corruption| corruption.parties.contains(party))
-    }
-
-    fn with_hand<R>(
-        &mut self,
-        owner: usize,
-        ask: impl FnOnce(&mut dyn Adversary<P>, &mut Hand<'_, P>) -> R,
-    ) -> R {
-        let (mut sends, mut commands) = (Vec::new(), Vec::new());
-        let Corruption { parties, adversary } = &mut self.corruptions[owner];
-        let mut hand = Hand {
-            parties: *parties,
-            groups: &self.groups,
-            now: self.now,
-            random: &mut self.random,
-            sends: &mut sends,
-            commands: &mut commands,
-        };
-        let answer = ask(&mut **adversary, &mut hand);
-        for (from, to, body) in sends {
-            assert!(to.index() < self.groups.len(), "lies go to servers of the group");
-            self.post(Letter { from, to, body, sent: self.now, number: 0 });
-        }
-        for (party, copy, command) in commands {
-            if let Some(&node) = self.copies[party.index()].get(copy) {
-                let incarnation = self.nodes[node].incarnation;
-                self.queue.push(self.now, Pending::Command { node, incarnation, command });
-            }
-        }
-        answer
-    }
-
-    fn post(&mut self, mut letter: Letter<P::Message>) {
-        letter.number = self.letters;
-        self.letters += 1;
-        self.stats.messages += 1;
-        if let Some(measure) = &self.rules.measure {
-            self.stats.bytes += measure(&letter.body) as u64;
-        }
-        match self.scheduler.route(&letter, &mut self.random) {
-            Fate::Arrives(after) => self.queue.push(self.now + after, Pending::Letter(letter)),
-            Fate::ArrivesTwice(after, again) => {
-                self.stats.duplicated += 1;
-                self.queue.push(self.now + after, Pending::Letter(letter.clone()));
-                self.queue.push(self.now + again, Pending::Letter(letter));
-            }
-            Fate::Held(longest) => {
-                self.queue.push(self.now + longest, Pending::HeldTooLong(letter.number));
-                self.held.push(letter);
-            }
-            Fate::Lost => {
-                let ends = (letter.from.min(letter.to), letter.from.max(letter.to));
-                self.lose(letter);
-                if self.scheduler.is_aided() && self.mending.insert(ends) {
-                    let after = self.local(ends.0, Local::Reconnect);
-                    self.queue.push(self.now + after, Pending::Mend(ends.0, ends.1)); // E4
-                }
-            }
-        }
-    }
-
-    fn lose(&mut self, letter: Letter<P::Message>) {
-        self.stats.lost += 1;
-        self.trace.push(self.now, letter.from.index(), Happening::Lost(letter));
-    }
-
-    pub(crate) fn release_held(&mut self) {
-        while !self.held.is_empty() {
-            if self.scheduler.waits_for_calm() && self.queue.next_at() == Some(self.now) {
-                return;
-            }
-            let Some(index) = self.scheduler.release(&self.held, &mut self.random) else { return };
-            let letter = self.held.remove(index);
-            self.queue.push(self.now, Pending::Letter(letter));
-        }
-    }
-
-    fn arrive(&mut self, letter: Letter<P::Message>) {
-        if let Some(owner) = self.owner(letter.to) {
-            let is_seen =
-                self.with_hand(owner, |adversary, hand| adversary.incoming(&letter, hand));
-            if !is_seen {
-                return;
-            }
-        }
-        let Some(node) = self.facing(letter.to, letter.from) else { return };
-        if self.nodes[node].state.is_none() || self.is_cut_off(&letter) {
-            return self.lose(letter); // E4: a restart is followed by Reconnected
-        }
-        if self.trace.is_on() {
-            self.trace.push(self.now, node, Happening::Message(letter.clone()));
-        }
-        let Letter { from, body, .. } = letter;
-        self.handle(node, Event::Message { from, body: Rc::unwrap_or_clone(body) });
-    }
-
-    /// Was it under way when one of its ends crashed, and is lost? (E4)
-    fn is_cut_off(&mut self, letter: &Letter<P::Message>) -> bool {
-        let ends = [letter.from.index(), letter.to.index()];
-        ends.iter().any(|end| letter.number < self.nodes[*end].letters_at_crash)
-            && self.random.chance(CUT_OFF_PERMILLE)
-    }
-
-    /// The node of `party` that deals with `peer`.
-    fn facing(&self, party: Party, peer: Party) -> Option<usize> {
-        let copy = match self.owner(party) {
-            None => 0,
-            Some(owner) => self.corruptions[owner].adversary.facing(party, peer),
-        };
-        self.copies[party.index()].get(copy).copied()
-    }
-
-    fn on_mended(&mut self, one: Party, other: Party) {
-        self.mending.remove(&(one, other));
-        for (end, peer) in [(one, other), (other, one)] {
-            if let Some(node) = self.facing(end, peer)
-                && self.nodes[node].state.is_some()
-            {
-                self.reconnected(node, peer);
-            }
-        }
-    }
-
-    fn reconnected(&mut self, node: usize, peer: Party) {
-        self.trace.push(self.now, node, Happening::Reconnected(peer));
-        self.handle(node, Event::Reconnected(peer));
-    }
-
-    // ---- crashes ----
-
-    fn crash_perhaps(&mut self, index: usize) {
-        let crashes = self.rules.crashes;
-        let party = self.nodes[index].party;
-        if index < self.groups.len()
-            && crashes.crashes_max > 0
-            && crashes.parties.contains(party)
-            && self.random.chance(crashes.permille)
-        {
-            self.rules.crashes.crashes_max -= 1;
-            self.crash(party);
-            let after = Duration(1 + self.random.exponential(crashes.downtime.0));
-            self.queue.push(self.now + after, Pending::Restart(party));
-        }
-    }
-
-    pub(crate) fn crash_keeping(&mut self, party: Party, kept: usize) {
-        let index = party.index();
-        let was_up = self.nodes[index].state.is_some();
-        self.nodes[index].crash(kept);
-        self.nodes[index].letters_at_crash = self.letters;
-        if was_up {
-            self.stats.crashes += 1;
-            self.trace.push(self.now, index, Happening::Crashed { kept });
-        }
-    }
-
-    pub(crate) fn restart_now(&mut self, party: Party) {
-        let index = party.index();
-        assert!(self.nodes[index].state.is_none(), "only a server that is down restarts");
-        assert!(self.copies[index].contains(&index), "a server without honest code has no restart");
-        self.start_node(index);
-        if !self.scheduler.is_aided() {
-            return;
-        }
-        for peer in (0..self.groups.len()).map(Party::new).filter(|peer| *peer != party) {
-            for (end, other) in [(peer, party), (party, peer)] {
-                let Some(node) = self.facing(end, other) else { continue };
-                let after = self.local(end, Local::Reconnect);
-                let incarnation = self.nodes[node].incarnation;
-                let pending = Pending::Reconnected { node, incarnation, peer: other };
-                self.queue.push(self.now + after, pending); // E4
-            }
-        }
-    }
-
-    /// Builds the protocol afresh, replays its log, and lets it resume.
-    fn start_node(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        node.state = Some((self.make)(node.party, node.incarnation));
-        node.started = self.now;
-        let records = node.log.records.len();
-        if node.incarnation > 0 {
-            self.trace.push(self.now, index, Happening::Restarted { records });
-        }
-        for position in 0..records {
-            let record = self.nodes[index].log.records[position].clone();
-            let mut effects = mem::take(&mut self.effects);
-            self.step_node(index, Event::Restore(record), &mut effects);
-            if effects.exceeds_restore() {
-                let party = self.nodes[index].party;
-                self.violate(Violation::EmittedDuringRestore(party)); // E5
-            }
-            self.absorb(index, &mut effects);
-            self.effects = effects;
-        }
-        self.handle(index, Event::Resumed);
     }
 }
 

@@ -50,9 +50,11 @@ mod network;
 mod node;
 mod queue;
 mod random;
+mod recovery;
 mod report;
 mod seeds;
 mod simulation;
+mod traffic;
 
 pub use adversary::{Adversary, Hand};
 pub use builder::{Builder, CLOCK_START};

@@ -21,7 +21,7 @@ pub(crate) fn set(parties: &[usize]) -> PartySet {
 }
 
 pub(crate) fn groups(n: usize) -> Vec<Group> {
-    let structure = AdversaryStructure::optimal(n).unwrap();
+    let structure = AdversaryStructure::optimal(n).expect("a group");
     (0..n)
         .map(|me| Group::new(GroupId::default(), Epoch(0), party(me), structure.clone()))
         .collect()
