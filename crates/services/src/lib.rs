@@ -1,0 +1,32 @@
+//! Services as deterministic state machines, each with the standard format of its clients.
+//!
+//! - [`notary`]: RFC 3161 time stamps under one key that no server holds.
+//! - [`ledger`]: counts and chains entries, to check and to measure the order itself.
+//!
+//! A service decides nothing that is not a function of the agreed order: not the time, not a
+//! serial number. Its front end, which talks to stock clients, only moves bytes, and need not be
+//! trusted. Deliberately absent: sockets, clocks, disks, secrets.
+#![forbid(unsafe_code)]
+
+pub mod ledger;
+pub mod notary;
+
+use maftia_activity::Either;
+use maftia_base::ServiceId;
+
+/// The notary's number in every group.
+pub const NOTARY: ServiceId = ServiceId(1);
+
+/// The ledger's number in every group.
+pub const LEDGER: ServiceId = ServiceId(2);
+
+/// Every service of this package, as one type.
+pub type Service = Either<notary::Notary, ledger::Ledger>;
+
+/// All services, from their initial states.
+pub fn all(notary: notary::Profile) -> [(ServiceId, Service); 2] {
+    [
+        (NOTARY, Either::Left(notary::Notary::new(notary))),
+        (LEDGER, Either::Right(ledger::Ledger::default())),
+    ]
+}
