@@ -288,6 +288,3 @@ impl<S: Suite> CommonCoin<S> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -197,6 +197,3 @@ impl<S: Suite> Slot<BinaryAgreement<S>> for CoinSlot<S> {
         Record::Coin(self.0, record)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -568,7 +568,3 @@ impl<S: Suite, V: Value> ConsistentBroadcast<S, V> {
 fn claim<S: Suite>(party: Party, signed: &Signed<S>) -> Claim<S> {
     Claim { party, statement: signed.statement, signature: signed.signature.clone() }
 }
-
-#[cfg(test)]
-#[path = "consistent_tests.rs"]
-mod tests;

@@ -287,7 +287,3 @@ impl<S: Suite, V: Value> ReliableBroadcast<S, V> {
         cx.output(Outcome::Delivered(value));
     }
 }
-
-#[cfg(test)]
-#[path = "reliable_tests.rs"]
-mod tests;
