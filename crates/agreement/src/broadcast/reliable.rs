@@ -42,7 +42,8 @@
 //! # Bounds
 //!
 //! `2n^2 + n` messages; a server holds at most [`footprint_max`] items, of which `n + 1` values,
-//! whatever peers send. Two sequential durable waits: ECHO and READY.
+//! whatever peers send. Three delays and three sequential durable waits: the sender's value, ECHO
+//! and READY.
 //!
 //! # Sources
 //!

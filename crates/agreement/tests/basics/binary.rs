@@ -254,7 +254,7 @@ impl Scheduler<Message<IdealSuite>> for CoinAware {
 #[test]
 fn a_scheduler_that_sees_the_coin_cannot_prevent_the_decision() {
     for (structure, corrupt) in structures().into_iter().skip(1) {
-        let (mut total, mut longest) = (0u64, 0);
+        let mut total = 0;
         seeds(0..100, |seed| {
             let second = parties((0..structure.n()).filter(|i| i % 2 == 1));
             let scheduler = CoinAware::new(&structure);
@@ -267,11 +267,9 @@ fn a_scheduler_that_sees_the_coin_cannot_prevent_the_decision() {
             }
             check(&mut sim, &structure, |party| party.index() % 2 == 0)?;
             total += u64::from(rounds(&sim));
-            longest = longest.max(rounds(&sim));
             Ok(())
         });
-        println!("n = {}: {total} rounds in 100 runs, longest {longest}", structure.n());
-        assert!(total < 100 * 8, "a constant number of rounds on average, not {total} in 100");
+        assert!(total < 100 * 8, "a constant number of rounds on average, not {total} / 100");
     }
 }
 
@@ -281,8 +279,8 @@ fn equal_proposals_take_three_delays_and_halting_a_fourth() {
     for (network, told, units) in [
         (Network::unit_delay(), 1, 3),
         (Network::unit_delay(), 2, 4),
-        (Network::unit_sync(), 1, 2),
-        (Network::unit_sync(), 2, 3),
+        (Network::unit_sync(), 1, 3),
+        (Network::unit_sync(), 2, 4),
     ] {
         let mut sim = start::<IdealSuite>(&structure, 0, |builder| builder.network(network));
         sim.mark();
@@ -290,7 +288,7 @@ fn equal_proposals_take_three_delays_and_halting_a_fourth() {
             sim.command(party, Command::Propose(true));
         }
         sim.run_until(|sim| all_told(sim, told), EVENTS_MAX).expect("it runs");
-        assert!(sim.elapsed_units() <= units + 1, "{} units", sim.elapsed_units());
+        assert_eq!(sim.elapsed_units(), units);
     }
 }
 

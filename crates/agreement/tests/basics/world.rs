@@ -123,6 +123,10 @@ pub(crate) fn run<P: Protocol>(
                 && let Some(command) = command(party)
             {
                 sim.command(party, command);
+                // A command can be what makes a server crash.
+                if !sim.is_up(party) {
+                    was_up.remove(party);
+                }
             }
         }
         let goes_on = sim.step()?;
