@@ -35,8 +35,6 @@
 mod answer;
 mod intake;
 mod tap;
-#[cfg(test)]
-mod tests;
 mod vocabulary;
 
 pub use answer::ATTACHED_MAX;

@@ -32,8 +32,6 @@
 
 mod collect;
 mod message;
-#[cfg(test)]
-mod tests;
 
 pub use message::{SigningCommand, SigningMessage, SigningOutcome, SigningTicket};
 
