@@ -10,8 +10,8 @@ use maftia_base::{
     StatementKind,
 };
 use maftia_crypto::{
-    Claim, ClientClaim, ClientSecret, Corrupt, Done, HashAlgorithm, IdealSuite, KeyId,
-    RealKeyring, RealSuite, SigningInput, Suite, Work, fixture, ideal,
+    Claim, ClientClaim, ClientSecret, Corrupt, Done, HashAlgorithm, IdealSuite, KeyId, RealKeyring,
+    RealSuite, SigningInput, Suite, Work, fixture, ideal,
 };
 use std::hint::black_box;
 

@@ -12,7 +12,8 @@
 //! choose whom to corrupt before the keys are dealt, and does not cover one that chooses later.
 //!
 //! # Rules
-//! - C1. The coin of `name` is `H(h^x)`: `h` hashes the name to the group, `x` is the shared secret.
+//! - C1. The coin of `name` is `H(h^x)`: `h` hashes the name to the group, `x` is the shared
+//!   secret.
 //! - C2. A party's share is `h^(x_l)` for each of its leaves `l`, with one proof that all of them
 //!   have the exponents of its verification keys `g^(x_l)`: with coefficients derived from all of
 //!   them, the proof is for one random linear combination.

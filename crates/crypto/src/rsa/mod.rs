@@ -10,8 +10,8 @@
 //! A trusted dealer; a modulus `n = (2p'+1)(2q'+1)` of safe primes. Static corruption.
 //!
 //! # Rules
-//! - R1. The exponent `d = 1/e mod p'q'` is shared over the formula modulo `p'q'`. `D` is the common
-//!   factor of [`sharing::integer`]; a leaf's share of the signature on `x` is `x^(2D s)`.
+//! - R1. The exponent `d = 1/e mod p'q'` is shared over the formula modulo `p'q'`. `D` is the
+//!   common factor of [`sharing::integer`]; a leaf's share of the signature on `x` is `x^(2D s)`.
 //! - R2. To combine: raise the shares to twice their coefficients, giving `w = x^(4D^2 d)`. As
 //!   `gcd(e, 4D^2) = 1` there are `a`, `b` with `4D^2 a + e b = 1`, and `w^a x^b` is the signature.
 //! - R3. Combine first and check once. Only if that fails look at proofs: drop who is proven wrong,
