@@ -117,6 +117,8 @@ pub(super) struct Attempt<S: Suite, V: Value> {
     pub(super) share: MyShare<S>,
     pub(super) shares: Poll<SignedShare<S, S::CoinShare>>,
     pub(super) election: Option<(Party, Election<S>)>,
+    /// Is a combination of the coin under way? Its shares may all have been found good before.
+    pub(super) combining: bool,
     pub(super) refused: Mine<S::Signature>,
     pub(super) refusals: Poll<S::Signature>,
     /// A checked quorum of refusals.
@@ -143,6 +145,7 @@ impl<S: Suite, V: Value> Attempt<S, V> {
             share: MyShare::Unknown,
             shares: Poll::default(),
             election: None,
+            combining: false,
             refused: Mine::Unsigned,
             refusals: Poll::default(),
             refuted: None,

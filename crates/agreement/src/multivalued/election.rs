@@ -65,12 +65,13 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         let view = self.attempt.view;
         let shares = &mut self.attempt.shares;
         let able = cx.group().sharing().is_qualified(shares.heard());
-        if self.attempt.election.is_some() || shares.is_checking() || !able {
+        if self.attempt.election.is_some() || self.attempt.combining || !able {
             return;
         }
         let mut all: Vec<_> =
             shares.good().iter().map(|(party, share)| (*party, share.clone())).collect();
         all.extend(shares.start(cx.group().parties(), |party, share| vec![(party, share.clone())]));
+        self.attempt.combining = true;
         let name = view.coin(cx.scope());
         cx.offload(Ticket::Coin(view), Work::CombineCoin { name, shares: all });
     }
@@ -83,6 +84,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         faults: Vec<Fault>,
         cx: &mut impl Context<Self>,
     ) {
+        self.attempt.combining = false;
         let good: PartySet = good.iter().copied().collect();
         let blamed: PartySet = faults.iter().map(|fault| fault.culprit).collect();
         faults.into_iter().for_each(|fault| cx.blame(fault));
