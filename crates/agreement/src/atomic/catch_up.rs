@@ -77,7 +77,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         }
     }
 
-    fn send_rounds(&mut self, to: Party, first: Round, cx: &mut impl Context<Self>) {
+    pub(super) fn send_rounds(&mut self, to: Party, first: Round, cx: &mut impl Context<Self>) {
         if !self.recent.contains_key(&first) {
             for step in 0..ROUNDS_PER_MESSAGE_MAX as u64 {
                 let round = Round(first.0.saturating_add(step));

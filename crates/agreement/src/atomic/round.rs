@@ -84,11 +84,14 @@ impl<S: Suite> AtomicBroadcast<S> {
         message: <RoundAgreement<S> as Vocabulary>::Message,
         cx: &mut impl Context<Self>,
     ) {
+        let own = from == cx.group().me();
         if round < self.round {
-            // Whoever is that late has been sent the decision, and asks when it needs more.
+            // Whoever is that late has been sent the decision. It asks if it lacks the value.
+            if !own && matches!(message, multivalued::Message::Ask { .. }) {
+                self.send_rounds(from, round, cx);
+            }
             return;
         }
-        let own = from == cx.group().me();
         if !own && (round > self.round.next() || !self.is_open()) {
             return self.note_dropped(from, round);
         }
