@@ -1,4 +1,103 @@
 //! Agreement on one of the proposed values, subject to an external predicate.
+//!
+//! # Promise
+//! - *Agreement.* No two honest servers decide differently, in value or in seed.
+//! - *External validity.* A decided value satisfies the predicate of an honest server.
+//! - *Integrity.* A server decides once; while all are honest, what somebody proposed.
+//! - *Termination.* If all honest servers propose, and a value that one honest server accepts is in
+//!   the end accepted by all, all honest servers decide, after a constant expected number of views.
+//! - *Quality.* A view decides with probability at least `q/n`, where `q` is the size of the
+//!   smallest quorum; its value is then the leader's, hence with probability at least
+//!   `(q - c)/n` an honest server's, with `c` the number of corrupt ones: for `n = 3f + 1`, more
+//!   than a third. The network's scheduler cannot change that, since who had finished was fixed
+//!   before anyone knew the coin. A later view that starts on a lock repeats that lock's value.
+//! - *Silence.* Nothing is sent before somebody proposes, nor after all have decided.
+//! - *Delays.* Six message delays from the proposals, if the leader's finish is at hand when the
+//!   coin is; two more if its lock is. Three of the steps wait for the disk: proposal, echo, lock.
+//!
+//! The predicate is the layer above: each distinct value is put to it once, as
+//! [`Outcome::Validate`] (again only if it comes back after a view without it, or after a restart),
+//! and is echoed once it is accepted: at any later time, or never.
+//!
+//! The seed is derived from the first view's coin, because servers can decide the same value in
+//! different views. It is the same everywhere, and unpredictable until an honest server has seen a
+//! quorum finish the first view; it is *not* hidden until the value is fixed, if that takes more
+//! than one view or the leader is corrupt. Who needs that takes the seed of the next instance.
+//!
+//! # Model
+//! Asynchronous, authenticated links, any adversary structure with Q3, static corruption. "Quorum"
+//! is [`is_quorum`](maftia_base::AdversaryStructure::is_quorum), everywhere.
+//!
+//! # Rules
+//! - **R1.** Asked to propose, or entering a view with something to propose: record and sign an
+//!   echo of it, then send PROPOSE to all.
+//! - **R2.** Upon the first PROPOSE of a party: if its basis holds, and its value is accepted or
+//!   comes with a lock, and this view is not abandoned: record and sign an ECHO, to the proposer.
+//! - **R3.** Upon a quorum of echoes of the own proposal: they are its lock; send LOCK to all.
+//!   Upon a LOCK for the proposal seen, not having abandoned: record the lock, then echo it.
+//! - **R4.** Upon a quorum of echoes of the own lock: they are its finish; send FINISH to all.
+//! - **R5.** Upon a quorum's finishes: abandon, that is echo nothing more in this view; send the
+//!   share of the view's coin.
+//! - **R6.** Upon enough shares: the coin elects the leader. Abandon. If the leader's finish is
+//!   known, now or later in this view: decide its value.
+//! - **R7.** If it is not: with a recorded lock of the leader, vote for its value. Without, record
+//!   and send REFUSE.
+//! - **R8.** Upon a quorum of refusals, not having voted: vote for nothing, with them as proof. Each
+//!   vote is recorded, then signed and sent.
+//! - **R9.** Upon a vote for the leader's value, which carries its lock, not having voted: vote for
+//!   it too. Upon a quorum of votes for it: decide.
+//! - **R10.** Upon a quorum of votes of which too few are for it: enter the next view. If one is for
+//!   it, propose that value there, on the basis of its lock and of the refusals; if none is, one's
+//!   own, on the basis of the votes.
+//! - **R11.** Upon a PROPOSE of a later view whose basis holds: enter that view, on the same basis.
+//! - **R12.** Having decided: send the DECISION to all. Upon one that holds: decide.
+//! - **R13.** If the decided value never came: ASK; whoever has it answers.
+//! - **R14.** Restarted: sign and send again what is recorded. Told that a peer may have lost
+//!   messages: send it everything current.
+//!
+//! # Why it holds
+//! Two quorums share an honest server: their complements are two corruptible sets, and no third
+//! one covers the rest. Each honest server signs one value at each place, also across restarts.
+//! - *One lock a proposer and view*, by R2.
+//! - *A finish excludes a quorum of refusals*: a shared honest server recorded the lock before it
+//!   echoed it, and who holds the leader's lock does not refuse (R7); nor does who refused echo a
+//!   lock later, having abandoned (R5, R6). Hence nobody can vote for nothing, nobody has a basis
+//!   of votes for nothing, and every later proposal is the locked value, by induction over views.
+//! - *A quorum of votes for it excludes one for nothing*, to the same effect.
+//! - *Progress.* Unless they decide, all honest servers abandon: until one has, honest proposals
+//!   are echoed, locked and finished; one share of an honest server then means that a quorum of
+//!   finishes exists, which it forwards in no other way than by its share (R6). If the leader is
+//!   among that quorum, no quorum of refusals can exist, every valid vote is for it, and all decide.
+//!   That has probability `q/n` at least, independent of all that was fixed before the coin.
+//! - *Jumping is harmless.* Every basis contains or implies a quorum of refusals, so that only a
+//!   view whose leader had not finished can be left by R11.
+//! - *A slow server catches up* without any message of the views it missed: a proposal proves its
+//!   view, a decision proves itself, and an honest server that is ahead sends one of the two.
+//!
+//! # Bounds
+//! Messages O(n²) a view, certificates included O(n³) signatures; expected constant views. State:
+//! of each peer one proposal, lock, finish, share, refusal, vote and decision, and of the peers that
+//! are ahead, one message of each kind in the furthest view heard of: at most
+//! [`ITEMS_PER_PARTY_MAX`] items a peer. A basis or decision that does not hold is the last that is
+//! checked of its sender; at most one decision and one later view are checked at a time.
+//!
+//! # Blame
+//! Two proposals or two votes of one server in one view are evidence if both signatures hold; a
+//! proposal carries the proposer's echo for that, which nobody checks otherwise. Certificates that
+//! do not hold are held against who sent them, never against those they name.
+//!
+//! # Sources
+//! Guo, Lu, Lu, Tang, Xu, Zhang, "Speeding Dumbo: Pushing Asynchronous BFT Closer to Practice",
+//! NDSS 2022: sMVBA. Deviations:
+//! - Certificates of signatures instead of threshold signatures: they fit every structure, and a
+//!   check is several times cheaper.
+//! - A server that holds the lock of the leader votes at once; its vote says what its pre-vote
+//!   would have. The refusals are the pre-votes.
+//! - Learning the coin abandons (R6), which spares the checks of finishes that come later.
+//! - A basis on a lock carries the refusals too, so that R11 can rely on it. The paper's servers
+//!   keep all views until they halt and need no R11.
+//! - Votes are checked when a quorum of them is there, all in one piece of work.
+//! - Values travel in proposals and votes for them; finishes and decisions name them by digest.
 
 mod attempt;
 mod broadcasts;
@@ -9,6 +108,9 @@ mod message;
 mod poll;
 mod restart;
 mod votes;
+
+#[cfg(test)]
+mod tests;
 
 use crate::{Value, digest_of};
 use attempt::Attempt;
