@@ -137,6 +137,9 @@ pub(crate) enum Happening<P: TimedProtocol> {
     Lost(Letter<P::Message>),
 }
 
+/// What a line of a trace shows: messages with certificates would bury the rest.
+const LINE_CHARS_MAX: usize = 200;
+
 /// The last happenings of a run.
 pub(crate) struct Trace<P: TimedProtocol> {
     entries: VecDeque<(Time, usize, Happening<P>)>,
@@ -183,7 +186,9 @@ impl<P: TimedProtocol> Trace<P> {
                 Happening::Restarted { records } => format!("restarted from {records} records"),
                 Happening::Lost(letter) => format!("-> {} lost {:?}", letter.to, letter.body),
             };
-            text.push_str(&format!("{:>10} {:<5} {what}\n", at.0, name(*node)));
+            let line = format!("{:>10} {:<5} {what}", at.0, name(*node));
+            text.extend(line.chars().take(LINE_CHARS_MAX));
+            text.push('\n');
         }
         text
     }
