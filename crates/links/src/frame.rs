@@ -1,6 +1,6 @@
 //! What one link says to the other.
 
-use maftia_base::wire::{Blob, List, Wire, wire_enum, wire_struct};
+use maftia_base::wire::{Blob, Bytes, List, Wire, wire_enum, wire_struct};
 
 /// Largest message of the protocol above, encoded.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -59,6 +59,17 @@ impl Frame {
     /// Messages of the protocol above in this frame: none in an acknowledgement or keep-alive.
     pub fn message_count(&self) -> usize {
         self.messages.len()
+    }
+
+    /// Exchanges messages for others, where `other` gives one: what a corrupt server may do to
+    /// frames of its own. What would be too long for a frame stays as it is.
+    pub fn map_messages(self, mut other: impl FnMut(&Bytes) -> Option<Bytes>) -> Self {
+        let exchange = |payload: Payload| {
+            other(payload.bytes()).and_then(Payload::new).unwrap_or(payload)
+        };
+        let messages = self.messages.into_vec().into_iter().map(exchange).collect();
+        let messages = List::new(messages).expect("there are as many as before");
+        Self { messages, ..self }
     }
 }
 
