@@ -1,4 +1,112 @@
-//! Atomic broadcast in lanes.
+//! Atomic broadcast: every honest server delivers the same batches in the same order.
+//!
+//! Each server owns a *lane*, an endless chain of batches. A batch is certified by a quorum that
+//! stores it; all lanes run at once and wait for nobody. *Rounds* of [validated
+//! agreement](crate::multivalued) decide nothing but a vector of certified lane heads, which
+//! orders every batch up to them. Hence the bulk of the data is sent once, and latency does not
+//! grow with throughput. [`AtomicBroadcast`] is one epoch; [`EpochChain`] is what runs for ever.
+//!
+//! # Promise
+//! - *total order*, *agreement*: the sequences that two honest servers deliver are the same, one
+//!   perhaps longer for now; with them go the same readings and the same seed for each batch.
+//! - *integrity*: a batch is delivered once, and in an honest server's lane only what it
+//!   submitted.
+//! - *validity*: what an honest server submits and does not lose by crashing is delivered by all.
+//! - *external validity*: a quorum's application admitted each delivered batch.
+//! - *fairness*: once a head is known to all honest servers, every later round that decides an
+//!   honest server's proposal orders it. A round does with probability at least about one half, so
+//!   that no lane can be kept out for more than two rounds in expectation.
+//! - *silence*: when everything certified is ordered, no message is sent; also with servers down.
+//! - *durability*: what was delivered anywhere is delivered by all, though all crash at once.
+//! - *evidence*: an owner that shows two batches of one height to one honest server is convicted.
+//!
+//! # Model
+//! Q3 (n > 3f), asynchronous, authenticated links with eventual delivery, no trusted component.
+//! Servers may crash and come back with their log; one that lost it counts as corrupt.
+//!
+//! # Rules
+//! - **L1** When items are pending and the last batch of the own lane is certified: make the next
+//!   one, sign it with the present reading of the clock, persist both, send them to all.
+//! - **L2** Upon a batch of its owner, at most the window ahead: check the owner's signature and
+//!   the certificate of the batch before, and have the application inspect the items, side by
+//!   side.
+//! - **L3** When all hold, and this server never voted at that place: sign a vote with the present
+//!   reading, persist batch and vote together, send the vote to the owner. Asked again, repeat it.
+//! - **L4** Upon votes of a quorum: verify them all at once; bad ones are dropped and blamed.
+//! - **L5** With a quorum of good votes: certify, and send the head to all. Upon a head: verify
+//!   and remember it. The next batch carries the certificate, too.
+//! - **L6** Upon a second batch at one place: verify both of the owner's signatures; blame.
+//! - **L7** What is beyond the window is ignored; once the window moves, its owner is asked for
+//!   what it has now.
+//! - **R1** When the round before is decided and some lane has a new head: propose the newest
+//!   heads.
+//! - **R2** Take part in the agreements of this round and the next; what belongs to later ones is
+//!   dropped and its sender asked again.
+//! - **R3** A vector is valid if its lanes ascend, each is higher than decided, there is one, and
+//!   every certificate verifies. Known certificates are not verified again.
+//! - **R4** The heads in a valid vector are news: they make this server propose as well.
+//! - **R5** Rounds are taken in order. The vector of a round moves the window at once; the next
+//!   round need not wait for the batches, since validity depends on heads alone.
+//! - **D1** Deliver a decided round when all its batches are here: lane after lane, each from
+//!   where it stood up to its head.
+//! - **D2** The digest of a batch is in the decided vector, or in the batch above it; so is its
+//!   certificate, and with it the readings.
+//! - **F1** A missing batch is asked of a smallest set of its voters that has an honest one, since
+//!   without a clock a silent one cannot be told from a slow one.
+//! - **F2** Answer from memory, or from the log, one question of a peer at a time.
+//! - **F3** Take a batch only if its digest is the one that was ordered.
+//! - **C1, C2** Whoever shows to be in a later round is asked, once in each round, by `Status`.
+//! - **C3** Upon `Status`: give the decided rounds that the sender lacks, and if it is in this
+//!   round say again all that is current.
+//! - **C4** A decided round is taken on its certificate alone. Who gives a false one is ignored.
+//!
+//! # Why it holds
+//! *One digest at a place.* Two quorums share an honest server (Q3), which votes once at a place,
+//! also after a crash: the vote is durable before it leaves. So certified batches of a lane form
+//! one chain, and a vector of heads fixes all content below it. *Availability.* A quorum's honest
+//! part has an honest server, so F1 reaches one that holds the batch durably and answers. *Order.*
+//! Agreement gives one vector a round, D1 and D2 are functions of these. The certificates, hence
+//! the readings, are fixed by the vector and the digests, although an owner can make several.
+//! *Validity.* Every honest server admits and votes, so an honest owner's batch is certified; its
+//! head reaches all honest servers, by L5 or by R4, or after a crash because it is sent again.
+//! Then none is silent (R1), so that rounds are decided, each by an honest proposal with the
+//! probability of [`multivalued`](crate::multivalued), and an honest proposal made after that
+//! contains the head or a later one of that lane. *Silence.* A message of a round follows from a
+//! proposal, that from a head that is not ordered; heads follow from items. *Durability.* Effects
+//! follow the log. A note that is lost can be had again: certificates from votes, decisions from
+//! the agreement's own durable votes or from peers, batches from voters.
+//!
+//! *The window needs no check in R3.* A certified head has an honest voter, which saw the head
+//! within the window of a vector decided before. Whoever is so far behind that the head is beyond
+//! its own window is in a round that is already decided.
+//!
+//! # Cost
+//! Nine message delays from a request at its first server to its delivery there (batch, vote,
+//! head, then six of agreement), and seven durable waits in a row (batch, vote, proposal, the
+//! echoes of the two broadcasts and their locks). Both are measured by the tests. A batch costs
+//! each other server two signature checks at n = 4 and one signature: the owner's vote and its own
+//! are in the certificate that follows, and not verified twice.
+//!
+//! # Bounds
+//! For each lane: batches from [`KEPT_BATCHES`] below what is delivered to at most twice
+//! [`WINDOW`] above, as many votes, [`WINDOW`] heads, one batch under inspection. Two agreements,
+//! [`KEPT_ROUNDS`] decided rounds, [`BACKLOG_MAX`] that wait for batches: a server that is further
+//! behind rests from agreement until it has fetched. For each peer one head under verification and
+//! one waiting, and a bounded queue of questions to the log. Being ahead is never misconduct.
+//!
+//! # Left to the layer above
+//! Exactly-once for what a client submits twice. A server that lost its log must not take part in
+//! the epoch again: it is brought back by an epoch change. Checkpoints: until they exist, the logs
+//! of peers serve whoever is behind, from the first record on.
+//!
+//! # Sources
+//! Gao, Lu, Lu, Tang, Xu, Zhang, "Dumbo-NG" (CCS 2022), over Guo et al., "Speeding Dumbo" (NDSS
+//! 2022). Deviations: (a) a round needs one lane that grew, not n-f, and a lane's head is sent to
+//! all when it is certified: silent when idle, and one busy lane is ordered alone; fairness is
+//! restated above. (b) Certificates are lists of signatures that carry clock readings, and
+//! agreement is on the certificate, because the readings make the agreed time. (c) Batches link to
+//! the digest of the one before, so that what is fetched is checked without its certificate. (d)
+//! Credit: the window. (e) Crashes and restarts, with one durable wait for a vote.
 
 mod batch;
 mod catch_up;
