@@ -116,6 +116,8 @@ pub(super) struct Attempt<S: Suite, V: Value> {
     pub(super) abandoned: bool,
     pub(super) share: MyShare<S>,
     pub(super) shares: Poll<SignedShare<S, S::CoinShare>>,
+    /// The coin is being combined, perhaps of shares that are all known to be good.
+    pub(super) is_combining: bool,
     pub(super) election: Option<(Party, Election<S>)>,
     /// Is a combination of the coin under way? Its shares may all have been found good before.
     pub(super) combining: bool,
@@ -144,6 +146,7 @@ impl<S: Suite, V: Value> Attempt<S, V> {
             abandoned: false,
             share: MyShare::Unknown,
             shares: Poll::default(),
+            is_combining: false,
             election: None,
             combining: false,
             refused: Mine::Unsigned,
@@ -179,7 +182,7 @@ impl<S: Suite, V: Value> Attempt<S, V> {
 
     /// Is work of this server's own under way that may end in a decision?
     pub(super) fn is_busy(&self) -> bool {
-        self.shares.is_checking() || self.finishes.is_checking() || self.votes.is_checking()
+        self.is_combining || self.finishes.is_checking() || self.votes.is_checking()
     }
 
     /// Items held on behalf of peers.

@@ -72,6 +72,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
             shares.good().iter().map(|(party, share)| (*party, share.clone())).collect();
         all.extend(shares.start(cx.group().parties(), |party, share| vec![(party, share.clone())]));
         self.attempt.combining = true;
+        self.attempt.is_combining = true;
         let name = view.coin(cx.scope());
         cx.offload(Ticket::Coin(view), Work::CombineCoin { name, shares: all });
     }
@@ -85,6 +86,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         cx: &mut impl Context<Self>,
     ) {
         self.attempt.combining = false;
+        self.attempt.is_combining = false;
         let good: PartySet = good.iter().copied().collect();
         let blamed: PartySet = faults.iter().map(|fault| fault.culprit).collect();
         faults.into_iter().for_each(|fault| cx.blame(fault));

@@ -31,9 +31,14 @@ fn sites() -> AdversaryStructure {
     structure
 }
 
-fn groups(structure: &AdversaryStructure) -> Vec<Group> {
-    let group = |index| Group::new(GroupId::default(), Epoch(0), p(index), structure.clone());
+/// Each seed is an epoch of its own, so that each has coins of its own.
+fn groups(structure: &AdversaryStructure, seed: u64) -> Vec<Group> {
+    let group = |index| Group::new(GroupId::default(), Epoch(seed), p(index), structure.clone());
     (0..structure.n()).map(group).collect()
+}
+
+fn scope_of(structure: &AdversaryStructure, seed: u64) -> Scope {
+    groups(structure, seed)[0].scope()
 }
 
 fn keys(structure: &AdversaryStructure) -> Vec<IdealKeyring> {
@@ -77,7 +82,7 @@ fn same<S: Suite>() -> impl FnMut(Party, &Outcome<S, u64>) -> Result<(), String>
 }
 
 fn builder(structure: &AdversaryStructure, seed: u64) -> Builder<Agreement> {
-    Simulation::builder(groups(structure), seed)
+    Simulation::builder(groups(structure, seed), seed)
         .worker(worker(keys(structure)))
         .application(judge)
         .check(same())
@@ -131,14 +136,14 @@ fn liars(structure: &AdversaryStructure) -> Vec<Party> {
 
 fn against<A: Adversary<Agreement> + 'static>(
     count: u64,
-    adversary: impl Fn(&AdversaryStructure) -> A,
+    adversary: impl Fn(&AdversaryStructure, Scope) -> A,
     check: impl Fn(&Simulation<Agreement>),
 ) {
     for structure in all_structures().into_iter().skip(1) {
         seeds(0..count, |seed| {
             let mut sim = builder(&structure, seed)
                 .network(Network::random())
-                .corrupt(liars(&structure), adversary(&structure))
+                .corrupt(liars(&structure), adversary(&structure, scope_of(&structure, seed)))
                 .build(|_| Agreement::new());
             for liar in liars(&structure) {
                 sim.command_copy(liar, 0, Command::Propose(input(liar)));
@@ -170,8 +175,7 @@ fn survives_loss_and_duplication() {
     for structure in all_structures() {
         seeds(0..20, |seed| {
             let network = Network::lossy(100).duplicating(100);
-            let mut sim =
-                builder(&structure, seed).network(network).build(|_| Agreement::new());
+            let mut sim = builder(&structure, seed).network(network).build(|_| Agreement::new());
             decide(&mut sim)
         });
     }
@@ -182,8 +186,7 @@ fn a_starved_server_decides_too() {
     for structure in all_structures().into_iter().skip(1) {
         seeds(0..20, |seed| {
             let network = Network::random().starving(p(1));
-            let mut sim =
-                builder(&structure, seed).network(network).build(|_| Agreement::new());
+            let mut sim = builder(&structure, seed).network(network).build(|_| Agreement::new());
             decide(&mut sim)
         });
     }
@@ -215,20 +218,20 @@ fn takes_six_message_delays_and_three_durable_waits_if_the_leaders_finish_is_kno
 
 #[test]
 fn a_mute_server_does_not_stop_it() {
-    against(20, |_| Silent, |_| {});
-    against(20, |_| Mute { towards: PartySet::from_iter([p(1), p(2)]) }, |_| {});
+    against(20, |_, _| Silent, |_| {});
+    against(20, |_, _| Mute { towards: PartySet::from_iter([p(1), p(2)]) }, |_| {});
 }
 
 #[test]
 fn floods_and_replays_change_nothing() {
-    against(10, |_| Flooder { copies: 3 }, |_| {});
-    against(10, |_| Replayer::new(300), |_| {});
+    against(10, |_, _| Flooder { copies: 3 }, |_| {});
+    against(10, |_, _| Replayer::new(300), |_| {});
 }
 
 #[test]
 fn an_equivocating_proposer_is_harmless() {
     let second = PartySet::from_iter([p(1), p(3), p(5)]);
-    against(30, |_| Twins { second }, |_| {});
+    against(30, |_, _| Twins { second }, |_| {});
 }
 
 #[test]
@@ -242,7 +245,7 @@ fn invalid_values_are_never_decided() {
         }],
         other => vec![other.clone()],
     };
-    against(20, |_| Mutator(odd), |sim| assert_ne!(decided(sim, p(1)).0, 7));
+    against(20, |_, _| Mutator(odd), |sim| assert_ne!(decided(sim, p(1)).0, 7));
 }
 
 #[test]
@@ -252,7 +255,7 @@ fn a_withheld_finish_does_not_stop_it() {
         Message::Vote { .. } | Message::Decided { .. } => Vec::new(),
         other => vec![other.clone()],
     };
-    against(30, |_| Mutator(mute), |_| {});
+    against(30, |_, _| Mutator(mute), |_| {});
 }
 
 #[test]
@@ -261,9 +264,8 @@ fn bad_coin_shares_are_evidence() {
     let count = Rc::clone(&blamed);
     against(
         20,
-        |structure| {
+        |structure, scope| {
             let keyrings = keys(structure);
-            let scope = groups(structure)[0].scope();
             Mutator(move |letter: &Letter<Said>, _: &mut Random| match &*letter.body {
                 Message::Share { view, .. } => {
                     let keyring = &keyrings[letter.from.index()];
@@ -311,19 +313,22 @@ fn bad_signatures_and_certificates_are_blamed() {
             other => vec![other],
         }
     };
-    against(20, |_| Mutator(spoil), |sim| {
-        assert!(sim.blames().iter().all(|(_, fault)| fault.evidence.is_none()));
-        assert!(sim.is_blamed(p(sim.honest().len())) || !sim.blames().is_empty());
-    });
+    against(
+        20,
+        |_, _| Mutator(spoil),
+        |sim| {
+            assert!(sim.blames().iter().all(|(_, fault)| fault.evidence.is_none()));
+            assert!(sim.is_blamed(p(sim.honest().len())) || !sim.blames().is_empty());
+        },
+    );
 }
 
 #[test]
 fn two_proposals_of_one_server_are_evidence() {
     let structure = optimal(4);
     let keyrings = keys(&structure);
-    let scope = groups(&structure)[0].scope();
     seeds(0..10, |seed| {
-        let keyrings = keyrings.clone();
+        let (keyrings, scope) = (keyrings.clone(), scope_of(&structure, seed));
         let both = move |letter: &Letter<Said>, _: &mut Random| {
             let mut bodies = vec![(*letter.body).clone()];
             if let Message::Propose { view, basis, .. } = &*letter.body {
@@ -339,9 +344,8 @@ fn two_proposals_of_one_server_are_evidence() {
             }
             bodies
         };
-        let mut sim = builder(&structure, seed)
-            .corrupt([p(3)], Mutator(both))
-            .build(|_| Agreement::new());
+        let mut sim =
+            builder(&structure, seed).corrupt([p(3)], Mutator(both)).build(|_| Agreement::new());
         sim.command(p(3), Command::Propose(input(p(3))));
         decide(&mut sim)?;
         let convicts = |fault: &Fault| match fault.evidence.as_deref() {
@@ -364,16 +368,19 @@ struct CoinAware {
     structure: AdversaryStructure,
     keyrings: Vec<IdealKeyring>,
     scope: Scope,
-    shares: BTreeMap<View, BTreeMap<Party, maftia_crypto::SignedShare<IdealSuite, ideal::IdealCoinShare>>>,
+    shares: BTreeMap<
+        View,
+        BTreeMap<Party, maftia_crypto::SignedShare<IdealSuite, ideal::IdealCoinShare>>,
+    >,
     leaders: BTreeMap<View, Party>,
 }
 
 impl CoinAware {
-    fn new(structure: &AdversaryStructure) -> Self {
+    fn new(structure: &AdversaryStructure, seed: u64) -> Self {
         Self {
             structure: structure.clone(),
             keyrings: keys(structure),
-            scope: groups(structure)[0].scope(),
+            scope: scope_of(structure, seed),
             shares: BTreeMap::new(),
             leaders: BTreeMap::new(),
         }
@@ -393,7 +400,7 @@ impl CoinAware {
         let work = vec![Work::CombineCoin { name: view.coin(self.scope), shares }];
         let done = IdealSuite::run_many(work, &self.keyrings[0], Default::default());
         if let [Done::Coin { value: Some(coin), .. }] = &done[..] {
-            let group = &groups(&self.structure)[0];
+            let group = &groups(&self.structure, 0)[0];
             self.leaders.insert(view, decision::leader_of(*coin, group));
         }
     }
@@ -428,7 +435,7 @@ fn a_scheduler_that_knows_the_coin_early_does_not_stop_it() {
         seeds(0..40, |seed| {
             let last = p(structure.n() - 1);
             let mut sim = builder(&structure, seed)
-                .network(CoinAware::new(&structure))
+                .network(CoinAware::new(&structure, seed))
                 .corrupt([last], Mute { towards: PartySet::from_iter([p(0)]) })
                 .build(|_| Agreement::new());
             sim.command(last, Command::Propose(input(last)));
@@ -446,9 +453,13 @@ fn views_without_a_finished_leader_end_and_the_next_decide() {
     // Silent leaders make whole views fail: among many runs some need several.
     let views = Rc::new(RefCell::new(BTreeMap::new()));
     let seen = Rc::clone(&views);
-    against(60, |_| Silent, move |sim| {
-        *seen.borrow_mut().entry(decided(sim, p(1)).1.view()).or_insert(0) += 1;
-    });
+    against(
+        60,
+        |_, _| Silent,
+        move |sim| {
+            *seen.borrow_mut().entry(decided(sim, p(1)).1.view()).or_insert(0) += 1;
+        },
+    );
     println!("decided in view: {:?}", views.borrow());
     assert!(views.borrow().keys().any(|view| *view > View::FIRST));
 }
@@ -463,8 +474,7 @@ fn crashes_at_persist_points_that_lose_unsynced_records_are_harmless() {
                 crashes_max: 12,
                 ..Crashes::default()
             };
-            let mut sim =
-                builder(&structure, seed).crashes(crashes).build(|_| Agreement::new());
+            let mut sim = builder(&structure, seed).crashes(crashes).build(|_| Agreement::new());
             decide(&mut sim)
         });
     }
@@ -527,15 +537,19 @@ fn forged_decisions_and_jumps_are_refused_and_blamed() {
         let (view, value) = (view.next(), 666u64);
         hand.send_all(me, Message::Propose { view, value, basis, signature });
     };
-    against(10, |_| Script(forge), |sim| {
-        assert!(sim.blames().iter().any(|(_, fault)| fault.kind == FaultKind::BadCertificate));
-    });
+    against(
+        10,
+        |_, _| Script(forge),
+        |sim| {
+            assert!(sim.blames().iter().any(|(_, fault)| fault.kind == FaultKind::BadCertificate));
+        },
+    );
 }
 
 #[test]
 fn a_decision_convinces_anyone_and_only_of_what_was_decided() {
     let structure = optimal(4);
-    let group = &groups(&structure)[0];
+    let group = &groups(&structure, 5)[0];
     let mut sim = builder(&structure, 5).build(|_| Agreement::new());
     decide(&mut sim).unwrap();
     let (value, decision) = decided(&sim, p(2));
