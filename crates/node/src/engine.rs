@@ -96,6 +96,7 @@ pub struct Engine<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> {
     wake_at: Option<Reading>,
     metrics: Arc<Metrics>,
     next_peer: usize,
+    observed_at: Option<Time>,
     open: bool,
 }
 
@@ -146,6 +147,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
             wake_at: None,
             metrics: parts.metrics,
             next_peer: 0,
+            observed_at: None,
             open: true,
         };
         Ok((engine, task))
@@ -205,6 +207,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
         self.retry_at = flushed.retry.map(|after| self.now() + micros(after));
         self.metrics.frames_out.inc_by(flushed.frames);
         self.metrics.bytes_out.inc_by(flushed.bytes);
+        self.observe();
         Metrics::level(&self.metrics.held, self.core.held());
         Metrics::level(&self.metrics.waiting_bytes, self.outbox.bytes());
         Ok(left == 0)
@@ -334,6 +337,17 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
         }
     }
 
+    /// Lets the host look at the protocol, now and then.
+    fn observe(&mut self) {
+        let now = self.now();
+        if self.observed_at.is_none_or(|at| now.0.saturating_sub(at.0) >= OBSERVE_EVERY) {
+            self.observed_at = Some(now);
+            let protocol = self.core.protocol();
+            Metrics::level(&self.metrics.footprint, protocol.footprint());
+            self.host.observe(protocol, now);
+        }
+    }
+
     fn now(&self) -> Time {
         self.clock.now()
     }
@@ -344,7 +358,6 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
 
     /// Waits until something happens.
     async fn wait(&mut self, context: &impl RuntimeClock) {
-        Metrics::level(&self.metrics.footprint, self.core.protocol().footprint());
         let now = self.now();
         let timers = [self.core.next_timer(), self.retry_at];
         let mut pause = timers.iter().flatten().min().map(|due| due.0.saturating_sub(now.0));
@@ -369,6 +382,9 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
         }
     }
 }
+
+/// The host looks at the protocol this often, in microseconds.
+const OBSERVE_EVERY: u64 = 100_000;
 
 /// Longest time between two looks at the clock.
 const PAUSE_MAX: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use crate::archive::ArchiveKey;
 use maftia_base::protocol::TimedProtocol;
-use maftia_base::time::Reading;
+use maftia_base::time::{Reading, Time};
 use maftia_base::{Fault, Party};
 
 /// One connection of a client or of a front end, never reused within a run.
@@ -57,6 +57,9 @@ pub trait Host<P: TimedProtocol>: Send + 'static {
 
     /// The answer to one [`Desk::recall`].
     fn on_recalled(&mut self, _recalled: Recalled<P>, _desk: &mut Desk<P>) {}
+
+    /// A look at the protocol from time to time, for whoever asks how it is.
+    fn observe(&mut self, _protocol: &P, _now: Time) {}
 
     /// Under which name a record can be recalled.
     fn archive_key(_record: &P::Record) -> Option<ArchiveKey> {

@@ -6,22 +6,31 @@
 //! - [`outbox`], [`network`]: frames to and from the other servers.
 //! - [`workers`]: threads for heavy work.
 //! - [`host`]: what a server does around its protocol.
+//! - [`server`]: all of it together, for a replica; [`replica`], [`client`], [`http`], [`notary`]:
+//!   what surrounds one.
 //! - [`tamper`]: the seam for hostile servers in tests and demonstrations.
 //!
-//! Deliberately absent: any knowledge of what the protocol does.
+//! Deliberately absent: what protocols and services do. Only [`replica`] knows which protocol it is.
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod client;
 pub mod clock;
 pub mod core;
 pub mod engine;
 pub mod host;
+pub mod http;
 pub mod inbox;
 pub mod journal;
 pub mod metrics;
 pub mod network;
+pub mod notary;
 pub mod outbox;
+pub mod replica;
+pub mod server;
 pub mod tamper;
+#[cfg(test)]
+mod tests;
 pub mod workers;
 
 use maftia_base::protocol::TimedProtocol;

@@ -1,0 +1,247 @@
+//! The server's HTTP face: time stamps for stock clients, metrics and status for operators.
+//!
+//! # Bounds
+//! At most [`CONNECTIONS_MAX`] connections, each closed after [`IDLE_TIMEOUT`] without a byte; a
+//! body has at most [`BODY_BYTES_MAX`]; an answer is given within [`ANSWER_TIMEOUT`]. At most
+//! [`OPEN_MAX`] requests are with the group; more are told to come back.
+
+use crate::host::{Arrival, ConnectionId};
+use crate::replica::{Request, StatusBoard};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use maftia_activity::FrontEndReply;
+use maftia_base::ServiceId;
+use maftia_crypto::Suite;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+/// Most connections at once.
+pub const CONNECTIONS_MAX: usize = 512;
+
+/// Most requests of stock clients with the group at once.
+pub const OPEN_MAX: usize = 256;
+
+/// Longest body of a request.
+pub const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// After this time without a byte a connection is closed.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// After this time without an answer a client is told to come back.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Turns what stock clients send into requests of a service, and its replies into what they get.
+/// It moves bytes only: what it could falsify is signed by the group.
+pub trait FrontEnd: Send + Sync + 'static {
+    /// Media type that a request must have.
+    fn request_type(&self) -> &'static str;
+
+    /// Media type of all answers.
+    fn reply_type(&self) -> &'static str;
+
+    /// What goes to the group, or what is answered at once.
+    fn request(&self, body: Bytes) -> Result<(ServiceId, Bytes), Vec<u8>>;
+
+    /// What the client gets.
+    fn reply(&self, reply: FrontEndReply) -> Vec<u8>;
+}
+
+/// What the pages need.
+pub struct Face<S: Suite> {
+    /// Serves stock clients.
+    pub front_end: Arc<dyn FrontEnd>,
+    /// Where requests go.
+    pub arrivals: mpsc::Sender<Arrival<Request<S>>>,
+    /// All metrics, in the format of Prometheus.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The latest status.
+    pub board: StatusBoard,
+    /// Requests that may still go to the group.
+    pub open: Arc<Semaphore>,
+}
+
+impl<S: Suite> Clone for Face<S> {
+    fn clone(&self) -> Self {
+        Self {
+            front_end: Arc::clone(&self.front_end),
+            arrivals: self.arrivals.clone(),
+            metrics: Arc::clone(&self.metrics),
+            board: self.board.clone(),
+            open: Arc::clone(&self.open),
+        }
+    }
+}
+
+impl<S: Suite> std::fmt::Debug for Face<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Face").finish_non_exhaustive()
+    }
+}
+
+/// Serves HTTP for ever.
+pub async fn serve<S: Suite>(listener: TcpListener, face: Face<S>) -> io::Result<()> {
+    let pages = Router::new()
+        .route("/", post(stamp))
+        .route("/tsa", post(stamp))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .route("/healthz", get(health))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(face);
+    let listener = Bounded { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
+    axum::serve(listener, pages).await
+}
+
+/// Asks the group on behalf of a stock client.
+async fn stamp<S: Suite>(State(face): State<Face<S>>, headers: HeaderMap, body: Bytes) -> Response {
+    let asked = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media = asked.and_then(|value| value.split(';').next()).map(str::trim);
+    if !media.is_some_and(|media| media.eq_ignore_ascii_case(face.front_end.request_type())) {
+        let wanted = format!("the body must be {}\n", face.front_end.request_type());
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted).into_response();
+    }
+    let (service, request) = match face.front_end.request(body) {
+        Ok(asked) => asked,
+        Err(refused) => return answer(&face, refused),
+    };
+    let Ok(_place) = face.open.try_acquire() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "busy: come back later\n").into_response();
+    };
+    let (send, receive) = oneshot::channel();
+    let asked = ask(&face, Request::FrontEnd { service, request, answer: send }, receive).await;
+    match asked {
+        Some(reply) => {
+            let reply = face.front_end.reply(reply);
+            answer(&face, reply)
+        }
+        None => (StatusCode::GATEWAY_TIMEOUT, "the group does not answer\n").into_response(),
+    }
+}
+
+fn answer<S: Suite>(face: &Face<S>, body: Vec<u8>) -> Response {
+    ([(CONTENT_TYPE, face.front_end.reply_type())], body).into_response()
+}
+
+async fn metrics<S: Suite>(State(face): State<Face<S>>) -> Response {
+    let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, format)], (face.metrics)()).into_response()
+}
+
+async fn status<S: Suite>(State(face): State<Face<S>>) -> Response {
+    axum::Json(face.board.read()).into_response()
+}
+
+async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// Puts a request before the engine and waits for what it answers.
+async fn ask<S: Suite, T>(
+    face: &Face<S>,
+    request: Request<S>,
+    answer: oneshot::Receiver<T>,
+) -> Option<T> {
+    // No connection of a stock client needs to be known beyond its one request.
+    let arrival = Arrival::Request(ConnectionId(0), request);
+    let asked = async {
+        face.arrivals.send(arrival).await.ok()?;
+        answer.await.ok()
+    };
+    timeout(ANSWER_TIMEOUT, asked).await.ok().flatten()
+}
+
+/// A listener that accepts no more than it has places for.
+struct Bounded {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+}
+
+impl axum::serve::Listener for Bounded {
+    type Io = Visitor;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Visitor, SocketAddr) {
+        loop {
+            let place = Arc::clone(&self.places).acquire_owned().await;
+            let place = place.expect("nobody closes the semaphore");
+            match self.listener.accept().await {
+                Ok((stream, from)) => {
+                    // Without it answers are only slower.
+                    let _ = stream.set_nodelay(true);
+                    let patience = Box::pin(sleep(IDLE_TIMEOUT));
+                    return (Visitor { stream, patience, _place: place }, from);
+                }
+                Err(_) => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection that ends when nothing has come or gone for a while.
+struct Visitor {
+    stream: TcpStream,
+    patience: Pin<Box<Sleep>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Visitor {
+    fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            self.patience.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
+            return poll;
+        }
+        match self.patience.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Visitor {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.watch(cx, poll)
+    }
+}
+
+impl AsyncWrite for Visitor {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(cx, poll)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, poll)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.watch(cx, poll)
+    }
+}

@@ -1,0 +1,371 @@
+//! The host of a replica: who is attached, who waits for an answer, what is recalled.
+
+use crate::Driven;
+use crate::archive::{ArchiveKey, Shelf};
+use crate::host::{Arrival, ConnectionId, Desk, Host, MessageKind, Recall, Recalled};
+use bytes::Bytes;
+use maftia_activity::{
+    AgreedTime, Applied, ClientBundle, Command, FrontEndReply, Outcome, Record, Refusal, Replica,
+    ReplyBundle, StateMachine,
+};
+use maftia_agreement::atomic::{self, Height, Round};
+use maftia_base::protocol::Vocabulary;
+use maftia_base::time::{Reading, Time};
+use maftia_base::wire::Wire;
+use maftia_base::{Epoch, Fault, FaultKind, PARTIES_MAX, Party, Protocol, ServiceId};
+use maftia_crypto::{ClientKey, Suite};
+use maftia_links::{Linked, Packet};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+/// A protocol that speaks to its driver as a replica does: a replica, or a hostile one.
+pub trait Served<S: Suite>:
+    Protocol<
+        Command = Command<S>,
+        Outcome = Outcome<S>,
+        Record = Record<S>,
+        Message: Wire + Send + Sync + 'static,
+        Ticket: Send + 'static,
+        Work = maftia_crypto::Work<S>,
+        Done = maftia_crypto::Done<S>,
+    > + Send
+    + 'static
+{
+    /// How far it is.
+    fn progress(&self) -> Progress;
+}
+
+/// How far a replica is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+pub struct Progress {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Requests executed.
+    pub position: u64,
+    /// The agreed time, in microseconds since 1970.
+    pub agreed_time: u64,
+}
+
+impl<S: Suite, M: StateMachine> Served<S> for Replica<S, M>
+where
+    Self: Protocol<
+            Command = Command<S>,
+            Outcome = Outcome<S>,
+            Record = Record<S>,
+            Message: Wire + Send + Sync + 'static,
+            Ticket: Send + 'static,
+            Work = maftia_crypto::Work<S>,
+            Done = maftia_crypto::Done<S>,
+        > + Send,
+{
+    fn progress(&self) -> Progress {
+        Progress {
+            epoch: self.epoch().0,
+            position: self.position(),
+            agreed_time: self.agreed_time().0,
+        }
+    }
+}
+
+/// What connections ask of a replica's host.
+#[derive(Debug)]
+pub enum Request<S: Suite> {
+    /// This client, which has proved its key, is here; send its replies there.
+    Attach(ClientKey, mpsc::Sender<ReplyBundle<S>>),
+    /// A client's requests.
+    Bundle(ClientBundle),
+    /// A stock client's request.
+    FrontEnd {
+        /// To which service.
+        service: ServiceId,
+        /// What.
+        request: Bytes,
+        /// Where the answer goes.
+        answer: oneshot::Sender<FrontEndReply>,
+    },
+    /// An operator wants a new epoch.
+    ChangeEpoch,
+}
+
+/// How a server is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Status {
+    /// Its number in the group.
+    pub party: usize,
+    /// How far its replica is.
+    pub progress: Progress,
+    /// Round of the last batch that was applied since the start.
+    pub round: u64,
+    /// The other servers: number, and whether something was heard from it of late.
+    pub peers: Vec<(usize, bool)>,
+    /// Batches applied since the start.
+    pub batches: u64,
+    /// Requests executed since the start.
+    pub executed: u64,
+    /// Requests skipped since the start, because they had been executed or were refused.
+    pub skipped: u64,
+    /// Clients attached.
+    pub clients: usize,
+    /// Stock clients that wait for an answer.
+    pub waiting: usize,
+    /// Servers convicted, with the kind of fault: there is evidence that anyone can check.
+    pub convicted: Vec<(usize, String)>,
+    /// Faults seen here without evidence: server, kind, how often.
+    pub suspected: Vec<(usize, String, u64)>,
+}
+
+/// Where the latest status can be seen from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct StatusBoard(Arc<Mutex<Status>>);
+
+impl StatusBoard {
+    /// The latest status.
+    pub fn read(&self) -> Status {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn write(&self, status: Status) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}
+
+/// A peer that was heard this recently is called connected.
+const RECENTLY: u64 = 3_000_000;
+
+/// Keeps the replica's connections. See [`Host`].
+#[derive(Debug)]
+pub struct ReplicaHost<S: Suite, P> {
+    clients: BTreeMap<ConnectionId, (ClientKey, mpsc::Sender<ReplyBundle<S>>)>,
+    attached: BTreeMap<ClientKey, BTreeSet<ConnectionId>>,
+    waiting: BTreeMap<u64, oneshot::Sender<FrontEndReply>>,
+    next: u64,
+    wake: Option<AgreedTime>,
+    status: Status,
+    board: StatusBoard,
+    suspected: BTreeMap<(Party, FaultKind), u64>,
+    convicted: BTreeSet<(Party, FaultKind)>,
+    _protocol: PhantomData<fn() -> P>,
+}
+
+impl<S: Suite, P: Served<S>> ReplicaHost<S, P> {
+    /// The host of `me`, without connections; shows its status on `board`.
+    pub fn new(me: Party, board: StatusBoard) -> Self {
+        Self {
+            clients: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next: 0,
+            wake: None,
+            status: Status { party: me.index(), ..Status::default() },
+            board,
+            suspected: BTreeMap::new(),
+            convicted: BTreeSet::new(),
+            _protocol: PhantomData,
+        }
+    }
+
+    fn attach(
+        &mut self,
+        connection: ConnectionId,
+        key: ClientKey,
+        replies: mpsc::Sender<ReplyBundle<S>>,
+        desk: &mut Desk<Linked<P>>,
+    ) {
+        self.clients.insert(connection, (key, replies));
+        let connections = self.attached.entry(key).or_default();
+        connections.insert(connection);
+        if connections.len() == 1 {
+            desk.command(Command::Attach(key));
+        }
+    }
+
+    fn detach(&mut self, connection: ConnectionId, desk: &mut Desk<Linked<P>>) {
+        let Some((key, _)) = self.clients.remove(&connection) else {
+            return;
+        };
+        if let Some(connections) = self.attached.get_mut(&key) {
+            connections.remove(&connection);
+            if connections.is_empty() {
+                self.attached.remove(&key);
+                desk.command(Command::Detach(key));
+            }
+        }
+    }
+
+    /// A client that does not read its replies loses them, and asks again: replies are kept for
+    /// its session, not for its connection.
+    fn reply(&mut self, bundle: ReplyBundle<S>) {
+        let connections = self.attached.get(&bundle.key);
+        for connection in connections.into_iter().flatten() {
+            if let Some((_, replies)) = self.clients.get(connection) {
+                let _ = replies.try_send(bundle.clone());
+            }
+        }
+    }
+
+    fn on_applied(&mut self, applied: Applied) {
+        self.status.round = applied.round;
+        self.status.batches += 1;
+        self.status.executed += u64::from(applied.executed);
+        self.status.skipped += u64::from(applied.skipped);
+    }
+
+    fn on_convicted(&mut self, fault: &Fault) {
+        if self.convicted.insert((fault.culprit, fault.kind)) {
+            let (culprit, kind) = (fault.culprit, fault.kind);
+            error!(%culprit, ?kind, "convicted: there is evidence that anyone can check");
+        }
+    }
+
+    fn status(&self, protocol: &Linked<P>, now: Time) -> Status {
+        let mut status = self.status.clone();
+        status.progress = protocol.inner().progress();
+        let heard = |party| {
+            let heard_at = protocol.status(party)?.heard_at;
+            let recently = heard_at.is_some_and(|at| now.0.saturating_sub(at.0) < RECENTLY);
+            Some((party.index(), recently))
+        };
+        status.peers = (0..PARTIES_MAX).map(Party::new).filter_map(heard).collect();
+        status.clients = self.attached.len();
+        status.waiting = self.waiting.len();
+        let name = |kind: &FaultKind| format!("{kind:?}");
+        let convicted = self.convicted.iter().map(|(party, kind)| (party.index(), name(kind)));
+        status.convicted = convicted.collect();
+        let suspected = self.suspected.iter();
+        status.suspected =
+            suspected.map(|((party, kind), times)| (party.index(), name(kind), *times)).collect();
+        status
+    }
+}
+
+impl<S: Suite, P: Served<S>> Host<Linked<P>> for ReplicaHost<S, P>
+where
+    Linked<P>: Driven<
+            Command = Command<S>,
+            Outcome = Outcome<S>,
+            Record = Record<S>,
+            Message = Packet<<P as Vocabulary>::Message>,
+        >,
+{
+    type Request = Request<S>;
+
+    fn capacity(&self, protocol: &Linked<P>) -> usize {
+        Protocol::capacity(protocol.inner())
+    }
+
+    fn on_started(&mut self, _: &mut Desk<Linked<P>>) {
+        info!("running");
+    }
+
+    fn on_arrival(&mut self, arrival: Arrival<Request<S>>, desk: &mut Desk<Linked<P>>) {
+        match arrival {
+            Arrival::Request(connection, Request::Attach(key, replies)) => {
+                self.attach(connection, key, replies, desk);
+            }
+            Arrival::Request(_, Request::Bundle(bundle)) => desk.command(Command::Bundle(bundle)),
+            Arrival::Request(_, Request::FrontEnd { service, request, answer }) => {
+                // Those who gave up waiting make room.
+                self.waiting.retain(|_, waiting| !waiting.is_closed());
+                self.next += 1;
+                self.waiting.insert(self.next, answer);
+                desk.command(Command::FrontEnd { id: self.next, service, request });
+            }
+            Arrival::Request(_, Request::ChangeEpoch) => desk.command(Command::ChangeEpoch),
+            Arrival::Closed(connection) => self.detach(connection, desk),
+        }
+    }
+
+    fn on_outcome(&mut self, outcome: Outcome<S>, desk: &mut Desk<Linked<P>>) {
+        match outcome {
+            Outcome::ClientReplies(bundle) => self.reply(bundle),
+            Outcome::FrontEndReply { id, reply } => {
+                if let Some(answer) = self.waiting.remove(&id) {
+                    let _ = answer.send(reply);
+                }
+            }
+            Outcome::Task { service, task } => {
+                warn!(?service, ?task, "no service of this server does work outside");
+            }
+            Outcome::WakeAt(at) => {
+                self.wake = at;
+                desk.wake_at(at.map(|at| Reading(at.0)));
+            }
+            Outcome::Recall { to, key } => desk.recall(Recall { to, key: place(key) }),
+            Outcome::Convicted(fault) => self.on_convicted(&fault),
+            Outcome::Applied(applied) => self.on_applied(applied),
+            Outcome::EpochEnded { ended } => info!(?ended, "epoch ended"),
+        }
+    }
+
+    fn on_restored(&mut self, outcome: Outcome<S>) {
+        if let Outcome::Convicted(fault) = outcome {
+            self.on_convicted(&fault);
+        }
+    }
+
+    fn on_fault(&mut self, fault: Fault, _: &mut Desk<Linked<P>>) {
+        *self.suspected.entry((fault.culprit, fault.kind)).or_default() += 1;
+    }
+
+    fn observe(&mut self, protocol: &Linked<P>, now: Time) {
+        self.board.write(self.status(protocol, now));
+    }
+
+    fn on_wake(&mut self, desk: &mut Desk<Linked<P>>) {
+        if let Some(at) = self.wake.take() {
+            desk.command(Command::WakeDue(at));
+        }
+    }
+
+    fn on_recalled(&mut self, recalled: Recalled<Linked<P>>, desk: &mut Desk<Linked<P>>) {
+        let (to, key) = (recalled.to, name(recalled.key));
+        desk.command(Command::Recalled { to, key, record: recalled.record.map(Box::new) });
+    }
+
+    fn archive_key(record: &Record<S>) -> Option<ArchiveKey> {
+        record.archive_key().map(place)
+    }
+
+    fn message_kind(message: &Packet<P::Message>) -> MessageKind {
+        match message {
+            Packet::Frame(frame) if frame.message_count() == 0 => MessageKind::Link,
+            Packet::Frame(_) | Packet::Local(_) => MessageKind::Protocol,
+        }
+    }
+}
+
+const BATCH: u8 = 0;
+const ROUND: u8 = 1;
+
+/// Where the archive keeps what atomic broadcast calls `key`.
+fn place(key: atomic::ArchiveKey) -> ArchiveKey {
+    match key {
+        atomic::ArchiveKey::Batch { epoch, lane, height } => {
+            let shelf = Shelf { kind: BATCH, epoch: epoch.0, series: lane.index() as u64 };
+            ArchiveKey { shelf, height: height.0 }
+        }
+        atomic::ArchiveKey::Round { epoch, round } => {
+            let shelf = Shelf { kind: ROUND, epoch: epoch.0, series: 0 };
+            ArchiveKey { shelf, height: round.0 }
+        }
+    }
+}
+
+/// The inverse of [`place`].
+fn name(key: ArchiveKey) -> atomic::ArchiveKey {
+    let epoch = Epoch(key.shelf.epoch);
+    if key.shelf.kind == ROUND {
+        return atomic::ArchiveKey::Round { epoch, round: Round(key.height) };
+    }
+    let lane = Party::new(key.shelf.series as usize);
+    atomic::ArchiveKey::Batch { epoch, lane, height: Height(key.height) }
+}
+
+/// What a stock client is told when the group does not answer in time.
+pub fn overloaded() -> FrontEndReply {
+    FrontEndReply::Refused(Refusal::Overloaded)
+}

@@ -1,0 +1,300 @@
+//! A whole server: everything of this package, wired together around a replica.
+
+use crate::Driven;
+use crate::client::{self, Reception};
+use crate::clock::{Clock, SystemClock};
+use crate::engine::{Engine, EngineError, Parts};
+use crate::http::{self, Face, FrontEnd, OPEN_MAX};
+use crate::inbox::Inbox;
+use crate::journal::{Journal, JournalError};
+use crate::metrics::Metrics;
+use crate::network::{self, NetworkConfig, NetworkError};
+use crate::replica::{ReplicaHost, Served, StatusBoard};
+use crate::tamper::{Honest, Tamper};
+use bytes::Bytes;
+use commonware_runtime::tokio::{Config as RuntimeConfig, Context, Runner};
+use commonware_runtime::{Metrics as _, Runner as _, Spawner as _, Supervisor as _};
+use maftia_activity::{Replica, StateMachine};
+use maftia_base::protocol::Vocabulary;
+use maftia_base::wire::Encode;
+use maftia_base::{Group, ServiceId, WIRE_VERSION};
+use maftia_crypto::{ClientClaim, Done, RealKeyring, RealSuite, Suite, Work};
+use maftia_links::Linked;
+use rand_core::Rng;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc};
+use tracing::info;
+
+/// Requests of all connections that wait for the engine.
+const ARRIVALS_WAITING: usize = 1024;
+
+/// How a server is set up on its host.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where its log is.
+    pub data: PathBuf,
+    /// How it meets the other servers.
+    pub network: NetworkConfig,
+    /// Where it listens for clients that sign their requests.
+    pub clients: SocketAddr,
+    /// Where it listens for stock clients and operators, by HTTP.
+    pub http: SocketAddr,
+    /// How it uses its host.
+    pub tuning: Tuning,
+}
+
+/// How a server uses the cores of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Threads for cryptography; 0 has the engine do it.
+    pub worker_threads: usize,
+    /// Threads for sockets.
+    pub network_threads: usize,
+    /// A thread of its own for the engine.
+    pub engine_thread: bool,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { worker_threads: 0, network_threads: 1, engine_thread: true }
+    }
+}
+
+/// Why a server ended, other than by being asked to.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} for {purpose}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What for.
+        purpose: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The log cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The network cannot be joined.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The engine ended.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(std::io::Error),
+    /// A task ended that should not.
+    #[error("the server broke: {0}")]
+    Broken(String),
+}
+
+/// A server that has been set up and not yet started.
+pub struct Server<P, T> {
+    config: ServerConfig,
+    group: Group,
+    keyring: Arc<RealKeyring>,
+    replica: P,
+    tamper: T,
+    front_end: Arc<dyn FrontEnd>,
+}
+
+impl<P, T> std::fmt::Debug for Server<P, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl<M: StateMachine> Server<Replica<RealSuite, M>, Honest>
+where
+    Replica<RealSuite, M>: Served<RealSuite>,
+{
+    /// The server of production: runs `services` honestly.
+    pub fn honest(
+        config: ServerConfig,
+        group: Group,
+        keyring: RealKeyring,
+        services: impl IntoIterator<Item = (ServiceId, M)>,
+        front_end: Arc<dyn FrontEnd>,
+    ) -> Self {
+        let replica = Replica::new(services);
+        Self { config, group, keyring: Arc::new(keyring), replica, tamper: Honest, front_end }
+    }
+}
+
+impl<P, T> Server<P, T>
+where
+    P: Served<RealSuite>,
+    Linked<P>: Driven,
+    ReplicaHost<RealSuite, P>:
+        crate::host::Host<Linked<P>, Request = crate::replica::Request<RealSuite>>,
+    Linked<P>: Vocabulary<Work = Work<RealSuite>, Done = Done<RealSuite>>,
+    T: Tamper<Linked<P>>,
+{
+    /// A server that an intruder took over: another protocol, and another use of its keys.
+    pub fn taken_over(
+        config: ServerConfig,
+        group: Group,
+        keyring: RealKeyring,
+        replica: P,
+        tamper: T,
+        front_end: Arc<dyn FrontEnd>,
+    ) -> Self {
+        Self { config, group, keyring: Arc::new(keyring), replica, tamper, front_end }
+    }
+
+    /// Runs until SIGTERM or SIGINT, or until something breaks. Blocks the calling thread; must
+    /// not be called on a runtime. `ready` is called once the server answers.
+    pub fn run(self, ready: impl FnOnce() + Send + 'static) -> Result<(), ServerError> {
+        let runtime = RuntimeConfig::new()
+            .with_worker_threads(self.config.tuning.network_threads.max(1))
+            .with_storage_directory(self.config.data.clone())
+            .with_tcp_nodelay(Some(true))
+            .with_read_write_timeout(Duration::from_secs(60));
+        Runner::new(runtime).start(|context| self.serve(context, ready))
+    }
+
+    async fn serve(self, context: Context, ready: impl FnOnce()) -> Result<(), ServerError> {
+        let Self { config, group, keyring, replica, tamper, front_end } = self;
+        let clients = bind(config.clients, "clients").await?;
+        let pages = bind(config.http, "HTTP").await?;
+        let journal = context.child("journal");
+        let journal = Journal::open(journal, "log", identity::<P>(&group)).await?;
+        let inbox = Inbox::new(group.n());
+        let metrics = Arc::new(Metrics::register(&context.child("engine")));
+        let (post, receive) = network::join(
+            &context,
+            &config.network,
+            keyring.link_seed(),
+            inbox.clone(),
+            Arc::clone(&metrics),
+        )?;
+        let (arrivals, arriving) = mpsc::channel(ARRIVALS_WAITING);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let board = StatusBoard::default();
+        let tamper = Arc::new(tamper);
+        let run = work_with(Arc::clone(&keyring), Arc::clone(&clock), Arc::clone(&tamper));
+        let parts = Parts {
+            group: group.clone(),
+            host: ReplicaHost::new(group.me(), board.clone()),
+            arrivals: arriving,
+            inbox: inbox.clone(),
+            post,
+            clock: Arc::clone(&clock),
+            tamper,
+            run: Arc::new(run),
+            worker_threads: config.tuning.worker_threads,
+            metrics,
+        };
+        let linked = Linked::new(replica, &group, clock.reading().0);
+        let (engine, log) = Engine::restore(linked, journal, parts).await?;
+        context.child("log").spawn(|_| log);
+        context.child("receive").spawn(|_| receive);
+        let runner = context.child("run");
+        let runner = if config.tuning.engine_thread { runner.dedicated() } else { runner };
+        let mut running = runner.spawn(|context| engine.run(context));
+
+        let reception = reception(&context, &group, keyring, arrivals.clone());
+        context.child("clients").spawn(|_| client::listen(clients, reception));
+        let encoder = context.child("metrics");
+        let face = Face {
+            front_end,
+            arrivals,
+            metrics: Arc::new(move || encoder.encode()),
+            board,
+            open: Arc::new(Semaphore::new(OPEN_MAX)),
+        };
+        context.child("http").spawn(|_| http::serve::<RealSuite>(pages, face));
+        info!(me = %group.me(), n = group.n(), clients = %config.clients, http = %config.http, "up");
+        ready();
+
+        let ended = tokio::select! {
+            ended = &mut running => ended,
+            stopped = asked_to_stop() => {
+                stopped?;
+                info!("stopping");
+                inbox.stop();
+                running.await
+            }
+        };
+        match ended {
+            Ok(ended) => ended.map(drop).map_err(ServerError::from),
+            Err(error) => Err(ServerError::Broken(error.to_string())),
+        }
+    }
+}
+
+async fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, ServerError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| ServerError::Listen { address, purpose, source })
+}
+
+/// The first item of a server's log: no other server, group or version may use it.
+fn identity<P: Vocabulary>(group: &Group) -> Bytes {
+    let mut identity = format!("maftia log {WIRE_VERSION} {} ", P::NAME).into_bytes();
+    identity.extend_from_slice(&group.id().encode());
+    identity.extend_from_slice(&group.me().encode());
+    identity.into()
+}
+
+/// How work is done: with this server's keys, unless an intruder does otherwise.
+fn work_with<V, T>(
+    keyring: Arc<RealKeyring>,
+    clock: Arc<dyn Clock>,
+    tamper: Arc<T>,
+) -> impl Fn(Vec<Work<RealSuite>>) -> Vec<Done<RealSuite>> + Send + Sync
+where
+    V: Vocabulary<Work = Work<RealSuite>, Done = Done<RealSuite>>,
+    T: Tamper<V>,
+{
+    move |work| {
+        let reading = tamper.reading(clock.reading());
+        tamper.work(work, &|work| RealSuite::run_many(work, &keyring, reading))
+    }
+}
+
+fn reception(
+    context: &Context,
+    group: &Group,
+    keyring: Arc<RealKeyring>,
+    arrivals: mpsc::Sender<crate::host::Arrival<crate::replica::Request<RealSuite>>>,
+) -> Reception<RealSuite> {
+    let random = Mutex::new(context.child("challenges"));
+    let verify = move |claim: ClientClaim| {
+        let work = vec![Work::VerifyClients(vec![claim])];
+        let done = RealSuite::run_many(work, &keyring, Default::default());
+        matches!(done.as_slice(), [Done::Verified(verdicts)] if verdicts.as_slice() == [true])
+    };
+    let challenge = move || {
+        let mut challenge = [0; 32];
+        random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut challenge);
+        challenge
+    };
+    Reception {
+        group: group.id(),
+        me: group.me(),
+        verify: Arc::new(verify),
+        challenge: Arc::new(challenge),
+        arrivals,
+        connections: Arc::new(AtomicU64::new(0)),
+    }
+}
+
+async fn asked_to_stop() -> Result<(), ServerError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,4 @@
+mod core;
+mod engine;
+mod loopback;
+mod toy;
