@@ -173,7 +173,7 @@ fn a_peer_that_claims_a_far_round_or_epoch_costs_one_question_a_round() {
                 |letter: Option<&Letter<Body>>,
                  hand: &mut maftia_sim::Hand<'_, EpochChain<IdealSuite>>| {
                     let Some(letter) = letter else { return };
-                    // A few of all messages: each lie is answered, and every answer could be lied to.
+                    // To a few of all messages: each lie is answered, and every answer lied to.
                     if !hand.random().chance(30) {
                         return;
                     }

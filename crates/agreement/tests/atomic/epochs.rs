@@ -19,6 +19,10 @@ fn run_to_epoch(world: &mut World, who: PartySet, wanted: Epoch) -> Result<(), F
     world.run_until(|world| who.iter().all(|party| epoch(world, party) >= wanted))
 }
 
+fn is_end(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::EpochEnded { ended } if *ended == Epoch(0))
+}
+
 #[test]
 fn an_epoch_ends_once_enough_want_it_and_nothing_is_lost() {
     for n in [1, 4, 7] {
@@ -33,9 +37,8 @@ fn an_epoch_ends_once_enough_want_it_and_nothing_is_lost() {
             items.extend(world.submit_many(all, 3));
             world.finish(&items)?;
             for party in all.iter() {
-                let ended = world.sim.outcomes(party).iter().filter(
-                    |outcome| matches!(outcome, Outcome::EpochEnded { ended } if *ended == Epoch(0)),
-                );
+                let outcomes = world.sim.outcomes(party).iter();
+                let ended = outcomes.filter(|outcome| is_end(outcome));
                 assert_eq!(ended.count(), 1);
             }
             Ok(())

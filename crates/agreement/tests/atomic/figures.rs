@@ -36,18 +36,23 @@ fn a_request_waits_for_at_most_seven_disks_in_a_row() {
 }
 
 #[test]
-fn under_load_the_delay_stays_that_of_two_rounds() {
+fn under_load_a_request_waits_for_less_than_three_rounds() {
     let mut world = world(4, 1, |builder| builder.network(Network::unit_delay()));
-    world.submit_many(PartySet::all(4), 50);
-    for _ in 0..2_000 {
-        world.step().expect("no violation");
+    let mut worst = 0;
+    for number in 0..40 {
+        // Every server is given something all the time, so that there is always a round under way.
+        for _ in 0..20 {
+            world.submit_many(PartySet::all(4), 5);
+            world.step().expect("no violation");
+        }
+        world.sim.mark();
+        let item = world.submit(p(number % 4));
+        let at = p(number % 4);
+        world.run_until(|world| world.has(at, std::slice::from_ref(&item))).expect("delivered");
+        worst = worst.max(world.sim.elapsed_units());
     }
-    world.sim.mark();
-    let item = world.submit(p(0));
-    world.run_until(|world| world.has(p(0), std::slice::from_ref(&item))).expect("delivered");
-    let delays = world.sim.elapsed_units();
-    println!("under load: {delays} message delays");
-    assert!(delays <= 24, "{delays} delays under load");
+    println!("under load: at most {worst} message delays");
+    assert!(worst <= 24, "{worst} delays under load");
 }
 
 #[test]
