@@ -17,8 +17,8 @@
 
 use crate::share::{Charge, Subject};
 use crate::{
-    Claim, ClientClaim, ClientKey, ClientSignature, Corrupt, Done, KeyId, Signed, SignedShare,
-    SigningInput, Suite, Work,
+    Claim, ClientClaim, ClientKey, ClientSignature, Corrupt, Done, Element, KeyId, Signed,
+    SignedShare, SigningInput, Suite, Work,
 };
 use bytes::Bytes;
 use maftia_base::time::Reading;
@@ -189,10 +189,7 @@ impl IdealKeyring {
         Signed { statement, signature: self.signature_of(self.me, &statement) }
     }
 
-    fn sign_share<T: Wire>(&self, subject: &Subject, share: T) -> SignedShare<IdealSuite, T>
-    where
-        T: crate::Element,
-    {
+    fn sign_share<T: Element>(&self, subject: &Subject, share: T) -> SignedShare<IdealSuite, T> {
         let statement = subject.statement(self.common.keys, &share.to_wire());
         SignedShare { share, signature: self.signature_of(self.me, &statement) }
     }
@@ -260,7 +257,7 @@ impl IdealKeyring {
         Done::Signature { signature, faults, unproven }
     }
 
-    fn fault<T: crate::Element>(
+    fn fault<T: Element>(
         &self,
         subject: &Subject,
         culprit: Party,

@@ -50,9 +50,9 @@ pub enum ShareFileError {
 impl ServerKeys {
     /// Is this file encrypted? `None` if it is no share file.
     pub fn is_encrypted(file: &[u8]) -> Option<bool> {
-        match file.strip_prefix(&MAGIC)?.first()? {
-            &PLAIN => Some(false),
-            &ENCRYPTED => Some(true),
+        match *file.strip_prefix(&MAGIC)?.first()? {
+            PLAIN => Some(false),
+            ENCRYPTED => Some(true),
             _ => None,
         }
     }

@@ -119,7 +119,7 @@ fn safe_prime(bits: usize, rng: &mut impl CryptoRng, progress: &mut impl FnMut()
             let start = start.expose().modulo_word(*prime);
             for target in [0, (prime - 1) / 2] {
                 let distance = (target + prime - start) % prime;
-                let half = if distance % 2 == 0 { distance } else { distance + prime } / 2;
+                let half = if distance.is_multiple_of(2) { distance } else { distance + prime } / 2;
                 (half as usize..STRETCH).step_by(*prime as usize).for_each(|i| is_out[i] = true);
             }
         }
@@ -163,7 +163,7 @@ fn small_primes() -> Vec<u32> {
     let mut is_out = vec![false; SIEVE_MAX];
     let mut primes = Vec::new();
     for number in 3..SIEVE_MAX {
-        if number % 2 == 0 || is_out[number] {
+        if number.is_multiple_of(2) || is_out[number] {
             continue;
         }
         (number * number..SIEVE_MAX).step_by(number).for_each(|multiple| is_out[multiple] = true);
