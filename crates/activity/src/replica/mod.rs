@@ -365,8 +365,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         let items = items.iter().map(|item| item.bytes().clone()).collect();
         let mut effects = Vec::new();
         let ordered = Ordered { lane, readings, seed, items };
-        let structure = cx.group().structure().clone();
-        let tally = self.state.apply(ordered, &structure, &mut effects);
+        let group = cx.group().clone();
+        let tally = self.state.apply(ordered, group.structure(), &mut effects);
         let (signs, answers): (Vec<_>, Vec<_>) =
             effects.into_iter().partition(|effect| matches!(effect, Effect::Sign { .. }));
         let mine = lane == cx.group().me();

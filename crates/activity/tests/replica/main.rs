@@ -1,7 +1,10 @@
 //! Replicated services under adversaries: each promise of the modules' documentation, as a run.
 
+mod adversaries;
 mod clients;
+mod figures;
 mod ledger;
+mod links;
 mod once;
 mod outside;
 mod restarts;
