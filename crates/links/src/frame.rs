@@ -64,9 +64,8 @@ impl Frame {
     /// Exchanges messages for others, where `other` gives one: what a corrupt server may do to
     /// frames of its own. What would be too long for a frame stays as it is.
     pub fn map_messages(self, mut other: impl FnMut(&Bytes) -> Option<Bytes>) -> Self {
-        let exchange = |payload: Payload| {
-            other(payload.bytes()).and_then(Payload::new).unwrap_or(payload)
-        };
+        let exchange =
+            |payload: Payload| other(payload.bytes()).and_then(Payload::new).unwrap_or(payload);
         let messages = self.messages.into_vec().into_iter().map(exchange).collect();
         let messages = List::new(messages).expect("there are as many as before");
         Self { messages, ..self }

@@ -135,6 +135,7 @@ fn everything_arrives_over_a_network_that_loses_repeats_and_reorders_and_tells_n
 
 #[test]
 fn everything_arrives_although_servers_crash_and_lose_what_was_not_synced() {
+    let mut crashed = 0;
     seeds(0..20, |seed| {
         let network = Network::lossy(100).losses_max(u32::MAX).duplicating(100).unaided();
         let crashes = Crashes {
@@ -146,8 +147,11 @@ fn everything_arrives_although_servers_crash_and_lose_what_was_not_synced() {
         let builder = Simulation::builder(groups(4), seed).network(network).crashes(crashes);
         let mut sim = build(builder, 4);
         give(&mut sim, 40)?;
-        sim.run_until(all_know_all, 5_000_000)
+        sim.run_until(all_know_all, 5_000_000)?;
+        crashed += sim.stats().crashes;
+        Ok(())
     });
+    assert!(crashed > 100, "{crashed} crashes in twenty runs");
 }
 
 #[test]

@@ -7,9 +7,11 @@ use const_oid::db::rfc4519::{COMMON_NAME, ORGANIZATION_NAME};
 use const_oid::db::rfc5280::ID_KP_TIME_STAMPING;
 use const_oid::db::rfc5912::{RSA_ENCRYPTION, SHA_256_WITH_RSA_ENCRYPTION};
 use const_oid::{AssociatedOid, ObjectIdentifier};
-use der::asn1::{Any, BitString, GeneralizedTime, OctetString, SetOfVec, UtcTime, Utf8StringRef};
+use der::asn1::{
+    Any, BitString, GeneralizedTime, OctetString, SetOfVec, Uint, UtcTime, Utf8StringRef,
+};
 use der::pem::LineEnding;
-use der::{Decode, Encode};
+use der::{Decode, Encode, Sequence};
 use maftia_base::wire::Blob;
 use maftia_crypto::{HashAlgorithm, SigningInput};
 use sha2::{Digest as _, Sha256};
@@ -126,6 +128,27 @@ impl UnsignedCertificate {
 pub fn to_pem(certificate: &[u8]) -> Result<String, CertificateError> {
     let pem = der::pem::encode_string("CERTIFICATE", LineEnding::LF, certificate);
     pem.map_err(|_| CertificateError::NotDer)
+}
+
+/// The certificates in such a file, in their order.
+pub fn from_pem(file: &str) -> Result<Vec<Vec<u8>>, CertificateError> {
+    let certificates = Certificate::load_pem_chain(file.as_bytes())?;
+    Ok(certificates.iter().map(Encode::to_der).collect::<der::Result<_>>()?)
+}
+
+/// `SubjectPublicKeyInfo` in DER, of an RSA key given by modulus and exponent, both big-endian.
+pub fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Result<Vec<u8>, CertificateError> {
+    let key = RsaPublicKey { modulus: Uint::new(modulus)?, exponent: Uint::new(exponent)? };
+    let subject_public_key = BitString::from_bytes(&key.to_der()?)?;
+    let info = SubjectPublicKeyInfoOwned { algorithm: rsa_encryption(), subject_public_key };
+    Ok(info.to_der()?)
+}
+
+/// `RSAPublicKey` of PKCS #1.
+#[derive(Sequence)]
+struct RsaPublicKey {
+    modulus: Uint,
+    exponent: Uint,
 }
 
 /// Time stamping only, critically: what RFC 3161 demands, and what clients check.

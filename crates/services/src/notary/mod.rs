@@ -35,7 +35,9 @@ mod certificate;
 mod request;
 mod token;
 
-pub use certificate::{CertificateError, CertificateTemplate, UnsignedCertificate, to_pem};
+pub use certificate::{
+    CertificateError, CertificateTemplate, UnsignedCertificate, from_pem, rsa_public_key, to_pem,
+};
 pub use const_oid::ObjectIdentifier;
 pub use request::{NONCE_BYTES_MAX, QUERY_BYTES_MAX, Rejection};
 pub use token::{TokenBody, TokenError};

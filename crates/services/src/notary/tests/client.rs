@@ -29,6 +29,11 @@ pub(crate) fn template() -> CertificateTemplate<'static> {
     }
 }
 
+/// Modulus and exponent.
+pub(crate) fn public_numbers() -> (Vec<u8>, Vec<u8>) {
+    (KEY.n().to_vec(), KEY.e().to_vec())
+}
+
 pub(crate) fn profile() -> Profile {
     static PROFILE: OnceLock<Profile> = OnceLock::new();
     PROFILE

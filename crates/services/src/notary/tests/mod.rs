@@ -350,3 +350,14 @@ fn a_failure_is_a_named_bit_list_without_a_tail() {
     let failure = BitString::new(0, vec![0, 1]).unwrap().to_der().unwrap();
     assert!(response.windows(failure.len()).any(|window| window == failure));
 }
+
+#[test]
+fn a_certificate_survives_its_file_and_a_key_its_numbers() {
+    let profile = profile();
+    let certificate = &profile.certificates()[0];
+    let file = to_pem(certificate).unwrap();
+    assert_eq!(from_pem(&format!("{file}{file}")).unwrap(), [&certificate[..], certificate]);
+    assert!(from_pem("no certificate").is_err());
+    let (modulus, exponent) = client::public_numbers();
+    assert_eq!(rsa_public_key(&modulus, &exponent).unwrap(), client::template().public_key);
+}
