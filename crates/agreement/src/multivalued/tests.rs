@@ -1,11 +1,16 @@
 use super::*;
+use maftia_base::time::Duration;
 use maftia_base::{AdversaryStructure, Epoch, Evidence, Formula, Group, GroupId, Scope};
-use maftia_crypto::{Certificate, Corrupt, IdealKeyring, IdealSuite, ideal};
+use maftia_crypto::{
+    Certificate, Corrupt, DealSpec, IdealKeyring, IdealSuite, RealKeyring, RealSuite, deal, ideal,
+};
 use maftia_sim::attacks::{Flooder, Mutator, Mute, Replayer, Script, Silent, Twins};
 use maftia_sim::{
     Adversary, Builder, Crashes, Failure, Fate, Letter, Local, Network, Random, Scheduler,
     Simulation, check_deterministic, figures, seeds,
 };
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -362,8 +367,8 @@ fn two_proposals_of_one_server_are_evidence() {
     });
 }
 
-/// Knows the coin as soon as an honest server gives its share away, and holds back everything that
-/// the leader finished, and everything of the leader's that is still under way.
+/// Knows the coin as soon as one honest server gives its share away, and then holds back what the
+/// leader still has on the way.
 struct CoinAware {
     structure: AdversaryStructure,
     keyrings: Vec<IdealKeyring>,
@@ -408,31 +413,35 @@ impl CoinAware {
 
 impl Scheduler<Said> for CoinAware {
     fn route(&mut self, letter: &Letter<Said>, random: &mut Random) -> Fate {
-        let soon = maftia_base::time::Duration(1 + random.exponential(1_000));
-        let late = maftia_base::time::Duration(20_000 + random.exponential(20_000));
+        let soon = Duration(1 + random.exponential(1_000));
+        let late = Duration(40_000 + random.exponential(20_000));
         let Some(view) = letter.body.view() else { return Fate::Arrives(late) };
         self.learn(letter.from, view, &letter.body);
-        let is_leaders = self.leaders.get(&view) == Some(&letter.from);
+        // Only the first server finds out in time who has finished.
         match &*letter.body {
-            Message::Finish { .. } if is_leaders => Fate::Arrives(late),
-            Message::Lock { .. } if is_leaders => Fate::Arrives(late),
-            Message::Vote { choice: Choice::Yes { .. }, .. } if random.chance(500) => {
-                Fate::Arrives(late)
-            }
+            Message::Finish { .. } if letter.to != p(0) => Fate::Held(late),
+            Message::Lock { .. } if random.chance(200) => Fate::Held(late),
             _ => Fate::Arrives(soon),
         }
     }
 
-    fn local(&mut self, _: Party, _: Local, random: &mut Random) -> maftia_base::time::Duration {
-        maftia_base::time::Duration(random.exponential(200))
+    fn local(&mut self, _: Party, _: Local, random: &mut Random) -> Duration {
+        Duration(random.exponential(200))
+    }
+
+    fn release(&mut self, held: &[Letter<Said>], _: &mut Random) -> Option<usize> {
+        held.iter().position(|letter| {
+            let leader = letter.body.view().and_then(|view| self.leaders.get(&view));
+            leader.is_some_and(|leader| *leader != letter.from)
+        })
     }
 }
 
 #[test]
 fn a_scheduler_that_knows_the_coin_early_does_not_stop_it() {
-    let mut views = BTreeMap::new();
+    let mut ends = BTreeMap::new();
     for structure in all_structures().into_iter().skip(1) {
-        seeds(0..40, |seed| {
+        seeds(0..60, |seed| {
             let last = p(structure.n() - 1);
             let mut sim = builder(&structure, seed)
                 .network(CoinAware::new(&structure, seed))
@@ -440,12 +449,129 @@ fn a_scheduler_that_knows_the_coin_early_does_not_stop_it() {
                 .build(|_| Agreement::new());
             sim.command(last, Command::Propose(input(last)));
             decide(&mut sim)?;
-            *views.entry(decided(&sim, p(0)).1.view()).or_insert(0) += 1;
+            for party in sim.honest().iter() {
+                let (_, decision) = decided(&sim, party);
+                let by_votes = matches!(decision.proof, Proof::Votes(_));
+                *ends.entry((decision.view(), by_votes)).or_insert(0) += 1;
+            }
             Ok(())
         });
     }
-    println!("decided in view: {views:?}");
-    assert!(views.keys().all(|view| *view < View::FIRST.next().next().next().next().next().next()));
+    println!("decided in view, by votes: {ends:?}");
+    assert!(ends.keys().any(|(_, by_votes)| *by_votes), "votes decide what no finish could");
+}
+
+/// One server hears of no election or vote of the first view, nor of any decision, for very long.
+struct Behind(Party, Network);
+
+impl Scheduler<Said> for Behind {
+    fn route(&mut self, letter: &Letter<Said>, random: &mut Random) -> Fate {
+        match &*letter.body {
+            Message::Decided { .. } if letter.to == self.0 => Fate::Arrives(Duration(1 << 36)),
+            Message::Share { view, .. }
+            | Message::Refuse { view, .. }
+            | Message::Vote { view, .. }
+                if letter.to == self.0 && *view == View::FIRST =>
+            {
+                Fate::Arrives(Duration(1 << 35))
+            }
+            _ => self.1.route(letter, random),
+        }
+    }
+
+    fn local(&mut self, party: Party, what: Local, random: &mut Random) -> Duration {
+        Scheduler::<Said>::local(&mut self.1, party, what, random)
+    }
+}
+
+#[test]
+fn a_server_that_is_behind_jumps_to_the_view_that_a_proposal_proves() {
+    let mut jumps = 0;
+    seeds(0..150, |seed| {
+        let mut sim = builder(&optimal(7), seed)
+            .network(Behind(p(1), Network::random()))
+            .corrupt([p(6)], Silent)
+            .build(|_| Agreement::new());
+        decide(&mut sim)?;
+        let (records, _) = sim.log(p(1));
+        let voted = |last: Option<View>| {
+            records
+                .iter()
+                .any(|record| matches!(record, Record::Voted { view, .. } if Some(*view) == last))
+        };
+        let entered = records.iter().filter_map(|record| match record {
+            Record::Entered { view, .. } => Some(*view),
+            _ => None,
+        });
+        jumps += entered.filter(|view| !voted(view.previous())).count();
+        Ok(())
+    });
+    println!("entered {jumps} views without having voted in the one before");
+    assert!(jumps > 0);
+}
+
+#[test]
+fn two_votes_of_one_server_are_evidence() {
+    let structure = optimal(4);
+    let (scope, group) = (scope_of(&structure, 0), &groups(&structure, 0)[0]);
+    let mut agreement = Agreement::new();
+    let signed = |choice| {
+        let work = vec![Work::Sign(message::vote(scope, View::FIRST, choice))];
+        match IdealSuite::run_many(work, &keys(&structure)[2], Default::default()).remove(0) {
+            Done::Signed(signed) => signed.signature,
+            other => panic!("{other:?} does not answer a signature"),
+        }
+    };
+    let statement = message::refusal(scope, View::FIRST);
+    let signature = IdealSuite::bad_signature();
+    let refusals = Certificate::new((0..3).map(|i| (p(i), Signed { statement, signature })));
+    let value = 100u64;
+    let yes = Choice::Yes { value, lock: refusals.clone() };
+    let votes = [(yes, signed(Some(digest_of(&value)))), (Choice::No { refusals }, signed(None))];
+    let mut sim = Recorder { group: group.clone(), work: Vec::new(), faults: Vec::new() };
+    for (choice, signature) in votes {
+        let body = Message::Vote { view: View::FIRST, choice, signature };
+        agreement.handle(Event::Message { from: p(2), body }, &mut sim);
+    }
+    let (ticket, work) = sim.work.pop().unwrap();
+    let done = IdealSuite::run_many(vec![work], &keys(&structure)[0], Default::default()).remove(0);
+    agreement.handle(Event::Done { ticket, done }, &mut sim);
+    let [fault] = &sim.faults[..] else { panic!("one fault, not {:?}", sim.faults) };
+    assert_eq!((fault.culprit, fault.kind), (p(2), FaultKind::Equivocation));
+    assert!(matches!(fault.evidence.as_deref(), Some(Evidence::Conflict(..))));
+}
+
+/// A context that remembers work and blame.
+struct Recorder {
+    group: Group,
+    work: Vec<(Ticket<IdealSuite>, Work<IdealSuite>)>,
+    faults: Vec<Fault>,
+}
+
+impl Context<Agreement> for Recorder {
+    fn group(&self) -> &Group {
+        &self.group
+    }
+
+    fn scope(&self) -> Scope {
+        self.group.scope()
+    }
+
+    fn send(&mut self, _: maftia_base::Target, _: Said) {}
+
+    fn offload(&mut self, ticket: Ticket<IdealSuite>, work: Work<IdealSuite>) {
+        self.work.push((ticket, work));
+    }
+
+    fn persist(&mut self, _: Record<IdealSuite, u64>) {}
+
+    fn note(&mut self, _: Record<IdealSuite, u64>) {}
+
+    fn blame(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
+    fn output(&mut self, _: Outcome<IdealSuite, u64>) {}
 }
 
 #[test]
@@ -596,13 +722,13 @@ impl Scheduler<Said> for NoProposalsFor {
     fn route(&mut self, letter: &Letter<Said>, random: &mut Random) -> Fate {
         match &*letter.body {
             Message::Propose { .. } if letter.to == self.0 => {
-                Fate::Arrives(maftia_base::time::Duration(1_000_000_000))
+                Fate::Arrives(Duration(1_000_000_000))
             }
             _ => self.1.route(letter, random),
         }
     }
 
-    fn local(&mut self, p: Party, what: Local, r: &mut Random) -> maftia_base::time::Duration {
+    fn local(&mut self, p: Party, what: Local, r: &mut Random) -> Duration {
         Scheduler::<Said>::local(&mut self.1, p, what, r)
     }
 }
@@ -632,4 +758,45 @@ fn the_decided_value_is_an_honest_proposal_often_enough() {
     });
     println!("decided the fourth server's value in {by_liar} of 200 runs");
     assert!((20..90).contains(&by_liar));
+}
+
+/// Keys of the real suite, dealt afresh.
+fn real_keys(structure: &AdversaryStructure, seed: u64) -> Vec<RealKeyring> {
+    let spec = DealSpec {
+        structure: structure.clone(),
+        sharing: Formula::exact(structure),
+        epoch: Epoch(seed),
+        context: Digest::default(),
+        rsa: Vec::new(),
+    };
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let (public, servers) = deal(&spec, &mut rng, &mut |_| ()).unwrap();
+    let keyring = |server| RealKeyring::new(public.clone(), server).unwrap();
+    servers.into_iter().map(keyring).collect()
+}
+
+#[test]
+fn decides_with_real_signatures_and_coins_beside_a_server_that_forges() {
+    for structure in [optimal(4), sites()] {
+        seeds(0..3, |seed| {
+            let last = p(structure.n() - 1);
+            let spoil = |letter: &Letter<Message<RealSuite, u64>>, _: &mut Random| {
+                vec![match (*letter.body).clone() {
+                    Message::Echo { view, step, .. } => {
+                        Message::Echo { view, step, signature: RealSuite::bad_signature() }
+                    }
+                    other => other,
+                }]
+            };
+            let mut sim = Simulation::builder(groups(&structure, seed), seed)
+                .worker(worker(real_keys(&structure, seed)))
+                .application(judge)
+                .check(same())
+                .footprint_max(ITEMS_PER_PARTY_MAX * structure.n())
+                .corrupt([last], Mutator(spoil))
+                .build(|_| ValidatedAgreement::<RealSuite, u64>::new());
+            sim.command(last, Command::Propose(input(last)));
+            decide(&mut sim)
+        });
+    }
 }
