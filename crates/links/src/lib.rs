@@ -7,7 +7,7 @@
 //!   again, and emits once more what the peer may still need.
 //! - *Order, once.* Between two incarnations of two servers, messages arrive in the order sent, no
 //!   message twice.
-//! - *Bounded memory*, whatever the peer does: the protocol's own state is the queue of last resort.
+//! - *Bounded memory*, whatever the peer does: the protocol's own state is the last queue.
 //! - *No honest server is blamed*, however far ahead it is, and whatever the network does.
 //! - *Silence.* A link whose protocol is silent sends one small keep-alive a second and nothing
 //!   else.

@@ -28,19 +28,20 @@ fn sign(keyrings: &[RealKeyring], parties: &[usize], input: &SigningInput) -> Op
 }
 
 fn profile(public: &GroupKeys, keyrings: &[RealKeyring]) -> Profile {
-    let (modulus, exponent) = public.rsa(KeyId(0)).unwrap();
+    let (modulus, exponent) = public.rsa(KeyId(0)).expect("dealt");
     let template = CertificateTemplate {
         common_name: "Four servers",
         organization: "An example",
         not_before: 1_700_000_000,
         not_after: 2_200_000_000,
         serial: [1; 16],
-        public_key: &rsa_public_key(&modulus, &exponent).unwrap(),
+        public_key: &rsa_public_key(&modulus, &exponent).expect("a key"),
     };
-    let unsigned = template.self_signed().unwrap();
-    let signature = sign(keyrings, &[0, 1], &unsigned.signing_input()).unwrap();
-    let certificate = unsigned.finish(&signature).unwrap();
-    Profile::new(KeyId(0), POLICY.parse().unwrap(), 1_000_000, vec![certificate]).unwrap()
+    let unsigned = template.self_signed().expect("well-formed");
+    let signature = sign(keyrings, &[0, 1], &unsigned.signing_input()).expect("enough shares");
+    let certificate = unsigned.finish(&signature).expect("well-formed");
+    let policy = POLICY.parse().expect("an object identifier");
+    Profile::new(KeyId(0), policy, 1_000_000, vec![certificate]).expect("for time stamping")
 }
 
 #[test]

@@ -8,18 +8,18 @@
 //!   clocks and which never goes back. It lies after some honest server saw the query.
 //! - *Unique serial numbers*, for ever: the position of the query among all that the group ever
 //!   executed, followed by 64 bits that the group drew by lot after ordering it.
-//! - *Strict*: malformed, oversized, or unacceptable queries are rejected with the failure code that
-//!   RFC 3161 gives for it, and cost no signature.
+//! - *Strict*: a malformed, oversized or unacceptable query is rejected with the failure code that
+//!   RFC 3161 has for it, and costs no signature.
 //!
 //! # Model
 //! That of the group underneath: unforgeable as long as the corrupt servers cannot combine
 //! signature shares, live as long as the others can.
 //!
 //! # Rules
-//! - R1. A query is screened: [`request`]. Anyone can do that, so a front end does it before it has
-//!   anything ordered.
+//! - R1. A query is screened. Anyone can do that ([`Profile::screen`]), so a front end does it
+//!   before it has anything ordered.
 //! - R2. Without an agreed time that `GeneralizedTime` can express: `timeNotAvailable`.
-//! - R3. Else `TSTInfo` and the signed attributes are built: [`token`]; the group signs them.
+//! - R3. Else `TSTInfo` and the signed attributes are built ([`TokenBody`]); the group signs them.
 //! - R4. A front end joins those and the signature to the response that goes to the client.
 //!
 //! # Bounds
