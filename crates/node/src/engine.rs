@@ -26,6 +26,7 @@ use commonware_runtime::Clock as RuntimeClock;
 use commonware_storage::Context as StorageContext;
 use maftia_base::time::{Reading, Time};
 use maftia_base::{Event, Fault, FaultKind, Group, Party, Target};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -97,6 +98,7 @@ pub struct Engine<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> {
     metrics: Arc<Metrics>,
     next_peer: usize,
     observed_at: Option<Time>,
+    reported: BTreeMap<(Party, FaultKind), u64>,
     open: bool,
 }
 
@@ -148,6 +150,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
             metrics: parts.metrics,
             next_peer: 0,
             observed_at: None,
+            reported: BTreeMap::new(),
             open: true,
         };
         Ok((engine, task))
@@ -195,7 +198,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
             }
         }
         let mut left = EVENTS_PER_TURN;
-        if self.unsynced <= UNSYNCED_BYTES_MAX && !self.mail.stop {
+        if self.listens() {
             self.hear(&mut left);
         }
         self.let_out();
@@ -210,7 +213,14 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
         self.observe();
         Metrics::level(&self.metrics.held, self.core.held());
         Metrics::level(&self.metrics.waiting_bytes, self.outbox.bytes());
-        Ok(left == 0)
+        // Messages that stayed behind in the inbox wake nobody.
+        Ok(left == 0
+            || (self.listens() && self.mail.messages.iter().any(|queue| !queue.is_empty())))
+    }
+
+    /// Is anything but the log heard now? (R3, R5)
+    fn listens(&self) -> bool {
+        self.unsynced <= UNSYNCED_BYTES_MAX && !self.mail.stop
     }
 
     /// Lets the protocol handle what is there. (R1, R4)
@@ -315,8 +325,13 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
 
     fn report(&mut self, fault: Fault) {
         self.metrics.blames.inc();
-        let provable = fault.evidence.is_some();
-        warn!(culprit = %fault.culprit, kind = ?fault.kind, provable, "misbehaviour");
+        let times = self.reported.entry((fault.culprit, fault.kind)).or_default();
+        *times += 1;
+        if times.is_power_of_two() {
+            // The first time, and ever more rarely: whoever misbehaves does not fill our disk.
+            let provable = fault.evidence.is_some();
+            warn!(culprit = %fault.culprit, kind = ?fault.kind, provable, times, "misbehaviour");
+        }
         let mut desk = self.desk();
         self.host.on_fault(fault, &mut desk);
         self.clear(desk);
@@ -367,10 +382,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
         }
         // Nobody waits for ever, so that a clock that somebody sets is looked at again.
         let pause = Duration::from_micros(pause.unwrap_or(u64::MAX)).min(PAUSE_MAX);
-        let listening = self.open
-            && !self.mail.stop
-            && self.unsynced <= UNSYNCED_BYTES_MAX
-            && self.host.capacity(self.core.protocol()) > 0;
+        let listening = self.open && self.listens() && self.host.capacity(self.core.protocol()) > 0;
         tokio::select! {
             biased;
             () = self.inbox.ready() => {}

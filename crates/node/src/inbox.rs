@@ -146,19 +146,15 @@ impl<P: Driven> Inbox<P> {
         }
     }
 
-    /// Adds all mail to `mail`.
+    /// Adds all mail to `mail`, but for messages of a peer whose earlier ones are still there: a
+    /// peer that the engine is busy with keeps its share of the bound.
     pub(crate) fn drain(&self, mail: &mut Mail<P>) {
         let mut queues = self.lock();
-        if !std::mem::take(&mut queues.fresh) {
-            return;
-        }
+        queues.fresh = false;
         for (index, queue) in mail.messages.iter_mut().enumerate() {
-            // A peer that the engine is still busy with keeps its share of the bound.
             if queue.is_empty() {
                 std::mem::swap(queue, &mut queues.mail.messages[index]);
                 queues.bytes[index] = 0;
-            } else if !queues.mail.messages[index].is_empty() {
-                queues.fresh = true;
             }
         }
         mail.malformed.append(&mut queues.mail.malformed);

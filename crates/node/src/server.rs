@@ -197,7 +197,7 @@ where
         };
         let linked = Linked::new(replica, &group, clock.reading().0);
         let (engine, log) = Engine::restore(linked, journal, parts).await?;
-        context.child("log").spawn(|_| log);
+        let log = context.child("log").spawn(|_| log);
         context.child("receive").spawn(|_| receive);
         let runner = context.child("run");
         let runner = if config.tuning.engine_thread { runner.dedicated() } else { runner };
@@ -227,7 +227,8 @@ where
             }
         };
         match ended {
-            Ok(ended) => ended.map(drop).map_err(ServerError::from),
+            Ok(Ok(_)) => log.await.map_err(|error| ServerError::Broken(error.to_string())),
+            Ok(Err(error)) => Err(error.into()),
             Err(error) => Err(ServerError::Broken(error.to_string())),
         }
     }

@@ -1,4 +1,5 @@
 mod core;
+mod doors;
 mod engine;
 mod loopback;
 mod toy;

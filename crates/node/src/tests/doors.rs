@@ -1,0 +1,267 @@
+//! The two doors through which clients come: what they let in, and what not.
+
+use crate::client::{Reception, connect, hello_statement, listen};
+use crate::host::Arrival;
+use crate::http::{BODY_BYTES_MAX, Face, FrontEnd, serve};
+use crate::replica::{Request, StatusBoard};
+use bytes::Bytes;
+use maftia_activity::{Ask, ClientBundle, FrontEndReply, ReplyBundle};
+use maftia_base::wire::List;
+use maftia_base::{Digest, GroupId, Party, ServiceId, Statement};
+use maftia_crypto::{ClientKey, ClientSignature, RealSuite};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+
+type Arrivals = mpsc::Receiver<Arrival<Request<RealSuite>>>;
+
+fn run<F: Future<Output = ()>>(test: F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(test);
+}
+
+/// A toy signature: the key repeated, mixed with what is signed.
+fn toy_signature(key: ClientKey, statement: &Statement) -> ClientSignature {
+    let mut signature = [0; 64];
+    signature[..32].copy_from_slice(&key.0);
+    let signed = Digest::of("toy", &statement.signing_bytes());
+    signature[32..].copy_from_slice(&signed.0);
+    ClientSignature(signature)
+}
+
+async fn client_door() -> (SocketAddr, Arrivals) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (arrivals, arriving) = mpsc::channel(8);
+    let reception = Reception {
+        group: GroupId::default(),
+        me: Party::new(2),
+        verify: Arc::new(|claim| {
+            let expected =
+                hello_statement(GroupId::default(), Party::new(2), claim.statement.value.0);
+            claim.statement == expected
+                && claim.signature == toy_signature(claim.key, &claim.statement)
+        }),
+        challenge: Arc::new(|| [9; 32]),
+        arrivals,
+        connections: Arc::new(AtomicU64::new(0)),
+    };
+    tokio::spawn(listen(listener, reception));
+    (address, arriving)
+}
+
+fn bundle(key: ClientKey) -> ClientBundle {
+    let ask = Ask::Open { nonce: 5 };
+    ClientBundle::signed(GroupId::default(), ServiceId(2), ask, key, |statement| {
+        toy_signature(key, statement)
+    })
+}
+
+const ME: ClientKey = ClientKey([1; 32]);
+
+#[test]
+fn a_client_that_proves_its_key_is_attached_heard_answered_and_detached() {
+    run(async {
+        let (address, mut arriving) = client_door().await;
+        let sign = |statement: &Statement| toy_signature(ME, statement);
+        let connected = connect(address, GroupId::default(), Party::new(2), ME, sign).await;
+        let (mut sender, mut receiver) = connected.expect("connects");
+        let Some(Arrival::Request(connection, Request::Attach(key, replies))) =
+            arriving.recv().await
+        else {
+            panic!("the client is attached first");
+        };
+        assert_eq!(key, ME);
+        sender.send(&bundle(ME)).await.expect("sends");
+        let Some(Arrival::Request(from, Request::Bundle(heard))) = arriving.recv().await else {
+            panic!("then its bundle arrives");
+        };
+        assert_eq!((from, heard), (connection, bundle(ME)));
+        let reply = ReplyBundle::<RealSuite> {
+            key: ME,
+            replies: List::default(),
+            signatures: List::default(),
+            signature: None,
+        };
+        replies.send(reply.clone()).await.expect("the connection writes");
+        assert_eq!(receiver.receive().await.expect("decodes"), Some(reply));
+        drop((sender, receiver));
+        let closed = arriving.recv().await;
+        assert!(matches!(closed, Some(Arrival::Closed(closed)) if closed == connection));
+    });
+}
+
+#[test]
+fn nobody_is_attached_under_a_key_that_he_does_not_hold() {
+    run(async {
+        let (address, mut arriving) = client_door().await;
+        let others = ClientKey([2; 32]);
+        let sign = |statement: &Statement| toy_signature(ME, statement);
+        let connected = connect(address, GroupId::default(), Party::new(2), others, sign).await;
+        let (_sender, mut receiver) = connected.expect("the challenge is sent to anyone");
+        let ended = receiver.receive::<RealSuite>().await;
+        assert!(!matches!(ended, Ok(Some(_))), "the server hangs up");
+        assert!(arriving.try_recv().is_err());
+    });
+}
+
+#[test]
+fn a_proof_for_another_server_is_no_proof() {
+    run(async {
+        let (address, mut arriving) = client_door().await;
+        let forward = |statement: &Statement| {
+            let challenge = statement.value.0;
+            let elsewhere = hello_statement(GroupId::default(), Party::new(1), challenge);
+            toy_signature(ME, &elsewhere)
+        };
+        let connected = connect(address, GroupId::default(), Party::new(2), ME, forward);
+        let (_sender, mut receiver) = connected.await.expect("the challenge is sent to anyone");
+        assert!(!matches!(receiver.receive::<RealSuite>().await, Ok(Some(_))));
+        assert!(arriving.try_recv().is_err());
+    });
+}
+
+#[test]
+fn garbage_excess_and_other_clients_bundles_end_the_connection() {
+    run(async {
+        let huge = (u32::MAX).to_be_bytes().to_vec();
+        let garbage = [&4u32.to_be_bytes()[..], &[0xff; 4]].concat();
+        for bytes in [huge, garbage] {
+            let (address, mut arriving) = client_door().await;
+            let mut stream = TcpStream::connect(address).await.expect("connects");
+            let mut challenge = [0; 32];
+            stream.read_exact(&mut challenge).await.expect("a challenge");
+            let hello = hello_statement(GroupId::default(), Party::new(2), challenge);
+            let proof = [&ME.0[..], &toy_signature(ME, &hello).0].concat();
+            stream.write_all(&[proof, bytes].concat()).await.expect("sends");
+            assert!(matches!(
+                arriving.recv().await,
+                Some(Arrival::Request(_, Request::Attach(..)))
+            ));
+            assert!(matches!(arriving.recv().await, Some(Arrival::Closed(_))));
+        }
+        let (address, mut arriving) = client_door().await;
+        let sign = |statement: &Statement| toy_signature(ME, statement);
+        let connected = connect(address, GroupId::default(), Party::new(2), ME, sign).await;
+        let (mut sender, _receiver) = connected.expect("connects");
+        sender.send(&bundle(ClientKey([2; 32]))).await.expect("sends");
+        assert!(matches!(arriving.recv().await, Some(Arrival::Request(_, Request::Attach(..)))));
+        assert!(matches!(arriving.recv().await, Some(Arrival::Closed(_))));
+    });
+}
+
+/// Sends what it gets in reverse; refuses the empty request.
+struct Mirror;
+
+impl FrontEnd for Mirror {
+    fn request_type(&self) -> &'static str {
+        "application/mirror-query"
+    }
+
+    fn reply_type(&self) -> &'static str {
+        "application/mirror-reply"
+    }
+
+    fn request(&self, body: Bytes) -> Result<(ServiceId, Bytes), Vec<u8>> {
+        if body.is_empty() { Err(b"nothing".to_vec()) } else { Ok((ServiceId(7), body)) }
+    }
+
+    fn reply(&self, reply: FrontEndReply) -> Vec<u8> {
+        match reply {
+            FrontEndReply::Plain(body) => body.to_vec(),
+            other => panic!("the test never answers {other:?}"),
+        }
+    }
+}
+
+/// An HTTP door whose group answers with the request in reverse.
+async fn http_door(open: usize) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (arrivals, mut arriving) = mpsc::channel::<Arrival<Request<RealSuite>>>(8);
+    let face = Face {
+        front_end: Arc::new(Mirror),
+        arrivals,
+        metrics: Arc::new(|| "turns_total 3\n# EOF\n".into()),
+        board: StatusBoard::default(),
+        open: Arc::new(Semaphore::new(open)),
+    };
+    tokio::spawn(serve(listener, face));
+    tokio::spawn(async move {
+        while let Some(arrival) = arriving.recv().await {
+            let Arrival::Request(_, Request::FrontEnd { service, request, answer }) = arrival
+            else {
+                panic!("stock clients have nothing else to ask");
+            };
+            assert_eq!(service, ServiceId(7));
+            let reversed: Bytes = request.iter().rev().copied().collect();
+            let _ = answer.send(FrontEndReply::Plain(reversed));
+        }
+    });
+    address
+}
+
+/// Status and body.
+async fn http(address: SocketAddr, head: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    let len = body.len();
+    let head =
+        format!("{head}\r\nhost: test\r\nconnection: close\r\ncontent-length: {len}\r\n\r\n");
+    stream.write_all(&[head.as_bytes(), body].concat()).await.expect("sends");
+    let mut answer = Vec::new();
+    // A server that refuses early may reset the connection behind its answer.
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer).expect("text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
+    (status, body.to_owned())
+}
+
+const QUERY: &str = "POST / HTTP/1.1\r\ncontent-type: application/mirror-query";
+
+#[test]
+fn stock_clients_get_the_groups_answer_on_both_paths() {
+    run(async {
+        let address = http_door(1).await;
+        assert_eq!(http(address, QUERY, b"abc").await, (200, "cba".into()));
+        let other = QUERY.replace("POST /", "POST /tsa");
+        assert_eq!(http(address, &other, b"xyz").await, (200, "zyx".into()));
+        assert_eq!(http(address, QUERY, b"").await, (200, "nothing".into()), "answered at once");
+    });
+}
+
+#[test]
+fn what_is_too_long_or_of_another_type_never_reaches_the_group() {
+    run(async {
+        let address = http_door(1).await;
+        let plain = "POST / HTTP/1.1\r\ncontent-type: text/plain";
+        assert_eq!(http(address, plain, b"abc").await.0, 415);
+        let long = vec![b'a'; BODY_BYTES_MAX + 1];
+        assert_eq!(http(address, QUERY, &long).await.0, 413);
+        assert_eq!(http(address, "GET /tsa HTTP/1.1", b"").await.0, 405);
+        assert_eq!(http(address, "GET /nothing HTTP/1.1", b"").await.0, 404);
+    });
+}
+
+#[test]
+fn a_busy_group_tells_stock_clients_to_come_back() {
+    run(async {
+        let address = http_door(0).await;
+        assert_eq!(http(address, QUERY, b"abc").await.0, 503);
+    });
+}
+
+#[test]
+fn operators_see_health_metrics_and_status() {
+    run(async {
+        let address = http_door(1).await;
+        assert_eq!(http(address, "GET /healthz HTTP/1.1", b"").await, (200, "ok\n".into()));
+        assert_eq!(http(address, "GET /metrics HTTP/1.1", b"").await.1, "turns_total 3\n# EOF\n");
+        let (code, status) = http(address, "GET /status HTTP/1.1", b"").await;
+        assert_eq!(code, 200);
+        assert!(status.contains("\"convicted\":[]"), "{status}");
+    });
+}
