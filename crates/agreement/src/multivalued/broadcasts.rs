@@ -198,10 +198,15 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         }
         let subject = (view, proposal.digest);
         match proposal.basis.checks(cx.scope(), cx.group(), subject, known) {
-            None => cx.blame(Fault::suspected(proposer, FaultKind::BadCertificate)),
+            None => {
+                // A check without parts never ends: it is blamed once, and not looked at again.
+                slot.basis_check = Some(Gather::new(0));
+                cx.blame(Fault::suspected(proposer, FaultKind::BadCertificate));
+            }
             Some(checks) => {
                 slot.basis_check = Some(Gather::new(checks.len()));
-                Self::offload_parts(checks, |part| Ticket::Basis { view, proposer, part }, cx);
+                let ticket = |part| Ticket::Basis { view, proposer, jump: false, part };
+                Self::offload_parts(checks, ticket, cx);
             }
         }
         false

@@ -89,7 +89,8 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
                     self.jump = Some(proposer);
                     let ahead = self.ahead.get_mut(&proposer).expect("it was found above");
                     ahead.check = Some(Gather::new(checks.len()));
-                    Self::offload_parts(checks, |part| Ticket::Basis { view, proposer, part }, cx);
+                    let ticket = |part| Ticket::Basis { view, proposer, jump: true, part };
+                    Self::offload_parts(checks, ticket, cx);
                 }
             }
         }
@@ -112,9 +113,6 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         done: Done<S>,
         cx: &mut impl Context<Self>,
     ) {
-        if view == self.attempt.view {
-            return self.on_basis_checked(proposer, part, done, cx);
-        }
         let ahead = self.ahead.get_mut(&proposer).filter(|ahead| ahead.view == view);
         let Some(ahead) = ahead else { return };
         let Some(dones) = ahead.check.as_mut().and_then(|check| check.put(part, done)) else {
@@ -151,18 +149,10 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     }
 
     /// [`Message::Decided`]: one a peer is kept. (R12)
-    pub(super) fn on_decided(
-        &mut self,
-        from: Party,
-        digest: Digest,
-        decision: Decision<S>,
-        cx: &mut impl Context<Self>,
-    ) {
-        let mine = from == cx.group().me();
-        if self.verdict.is_none() && !mine && !self.distrusted.contains(from) {
+    pub(super) fn on_decided(&mut self, from: Party, digest: Digest, decision: Decision<S>) {
+        if self.verdict.is_none() && !self.distrusted.contains(from) {
             self.claims.entry(from).or_insert((digest, decision));
         }
-        let _ = cx;
     }
 
     /// Has one decision checked, unless this server's own work may make that needless. (R12)

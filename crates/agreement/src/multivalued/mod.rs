@@ -42,13 +42,13 @@
 //!   known, now or later in this view: decide its value.
 //! - **R7.** If it is not: with a recorded lock of the leader, vote for its value. Without, record
 //!   and send REFUSE.
-//! - **R8.** Upon a quorum of refusals, not having voted: vote for nothing, with them as proof. Each
-//!   vote is recorded, then signed and sent.
+//! - **R8.** Upon a quorum of refusals, not having voted: vote for nothing, with them as proof.
+//!   Each vote is recorded, then signed and sent.
 //! - **R9.** Upon a vote for the leader's value, which carries its lock, not having voted: vote for
 //!   it too. Upon a quorum of votes for it: decide.
-//! - **R10.** Upon a quorum of votes of which too few are for it: enter the next view. If one is for
-//!   it, propose that value there, on the basis of its lock and of the refusals; if none is, one's
-//!   own, on the basis of the votes.
+//! - **R10.** Upon a quorum of votes of which too few are for it: enter the next view. If one is
+//!   for it, propose that value there, on the basis of its lock and of the refusals; if none is,
+//!   one's own, on the basis of the votes.
 //! - **R11.** Upon a PROPOSE of a later view whose basis holds: enter that view, on the same basis.
 //! - **R12.** Having decided: send the DECISION to all. Upon one that holds: decide.
 //! - **R13.** If the decided value never came: ASK; whoever has it answers.
@@ -66,9 +66,9 @@
 //! - *A quorum of votes for it excludes one for nothing*, to the same effect.
 //! - *Progress.* Unless they decide, all honest servers abandon: until one has, honest proposals
 //!   are echoed, locked and finished; one share of an honest server then means that a quorum of
-//!   finishes exists, which it forwards in no other way than by its share (R6). If the leader is
-//!   among that quorum, no quorum of refusals can exist, every valid vote is for it, and all decide.
-//!   That has probability `q/n` at least, independent of all that was fixed before the coin.
+//!   finishes exists, and the shares of all honest servers follow (R6). If the leader is among that
+//!   quorum, no quorum of refusals can exist, every valid vote is for it, and all decide. That
+//!   has probability `q/n` at least, independent of all that was fixed before the coin.
 //! - *Jumping is harmless.* Every basis contains or implies a quorum of refusals, so that only a
 //!   view whose leader had not finished can be left by R11.
 //! - *A slow server catches up* without any message of the views it missed: a proposal proves its
@@ -76,8 +76,8 @@
 //!
 //! # Bounds
 //! Messages O(n²) a view, certificates included O(n³) signatures; expected constant views. State:
-//! of each peer one proposal, lock, finish, share, refusal, vote and decision, and of the peers that
-//! are ahead, one message of each kind in the furthest view heard of: at most
+//! of each peer one proposal, lock, finish, share, refusal, vote and decision, and of peers that are
+//! ahead, one message of each kind in the furthest view heard of: at most
 //! [`ITEMS_PER_PARTY_MAX`] items a peer. A basis or decision that does not hold is the last that is
 //! checked of its sender; at most one decision and one later view are checked at a time.
 //!
@@ -197,6 +197,8 @@ pub enum Ticket<S: Suite> {
         view: View,
         /// By whom.
         proposer: Party,
+        /// Is it checked in order to get to that view? It may be checked again once there.
+        jump: bool,
         /// Which part.
         part: u8,
     },
@@ -323,7 +325,7 @@ impl<S: Suite, V: Value> Protocol for ValidatedAgreement<S, V> {
 impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     fn on_message(&mut self, from: Party, body: Message<S, V>, cx: &mut impl Context<Self>) {
         match body {
-            Message::Decided { digest, decision } => self.on_decided(from, digest, decision, cx),
+            Message::Decided { digest, decision } => self.on_decided(from, digest, decision),
             Message::Ask { digest } => self.on_ask(from, digest, cx),
             Message::Answer { value } => self.on_answer(value, cx),
             body => {
@@ -378,8 +380,11 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         }
         let now = self.attempt.view;
         match (ticket, done) {
-            (Ticket::Basis { view, proposer, part }, done) => {
+            (Ticket::Basis { view, proposer, jump: true, part }, done) => {
                 self.on_basis(view, proposer, part, done, cx);
+            }
+            (Ticket::Basis { view, proposer, jump: false, part }, done) if view == now => {
+                self.on_basis_checked(proposer, part, done, cx);
             }
             (Ticket::Decision { from, part }, done) => self.on_claim(from, part, done, cx),
             (Ticket::Echo { view, step, proposer }, Done::Signed(signed)) if view == now => {
