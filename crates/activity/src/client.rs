@@ -1,14 +1,16 @@
-//! The client's side: signs bundles, retries elsewhere, and believes only what an honest server says.
+//! The client's side: signs bundles, retries elsewhere, and believes only what an honest server
+//! says.
 //!
 //! # Promise
-//! - *Authentic*: a reply that is reported was given by an honest server, or is signed by the group.
+//! - *Authentic*: a reply that is reported was given by an honest server, or is signed by the
+//!   group.
 //! - *Live*: if a correct server can be reached, every request ends, while the session lasts.
 //! - *Once*: however often a request is retried, it takes effect at most once.
 //!
 //! # Model
 //! The driver is attached to servers, as many as it can reach, which must pass `has_honest` with
-//! enough to spare for the corrupt ones; all of them answer, whichever of them was asked. The client
-//! keeps its driver's time only to know when to ask elsewhere; nothing is decided by it.
+//! enough to spare for the corrupt ones; all of them answer, whichever of them was asked. The
+//! client keeps its driver's time only to know when to ask elsewhere; nothing is decided by it.
 //!
 //! # Rules
 //! - C1. First a session is opened; if the group forgets it, what is unanswered is reported as

@@ -8,8 +8,8 @@
 //!
 //! # Rules
 //! - S1. Opening gives the session a number that the group never used; so an evicted session never
-//!   comes back, and what was asked in it is refused for ever. While it lasts, opening with the same
-//!   key and nonce gives the same session.
+//!   comes back, and what was asked in it is refused for ever. While it lasts, opening with the
+//!   same key and nonce gives the same session.
 //! - S2. A number is executed if it lies in the window above the client's acknowledgement and was
 //!   not executed before.
 //! - S3. The replies of a session are kept until acknowledged, up to [`SESSION_BYTES_MAX`]; of what

@@ -7,8 +7,8 @@
 //! # Rules
 //! - A1. A batch first moves the clock by its voters' readings, then wakes the services that are
 //!   due, then executes its items in order.
-//! - A2. A client's bundle is executed request by request as its session says; a front end's request
-//!   once by its number; what cannot be decoded is skipped, the same everywhere.
+//! - A2. A client's bundle is executed request by request as its session says; a front end's
+//!   request once by its number; what cannot be decoded is skipped, the same everywhere.
 //! - A3. A server's word that its clock has passed a time counts as its reading: once an honest one
 //!   said so, the clock moves there. So a wake-up needs no other traffic.
 //! - A4. A task's result is handed on at most once a server, while the task is wanted.

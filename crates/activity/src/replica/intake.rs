@@ -15,7 +15,8 @@ pub const INTAKE_MAX: usize = 1024;
 /// Requests of stock clients that wait for their answer.
 pub const FRONT_END_MAX: usize = 1024;
 
-/// Bundles are verified in at most this many pieces of work at a time; what comes meanwhile is one more.
+/// Bundles are verified in at most this many pieces of work at a time; what comes meanwhile is one
+/// more.
 const CHECKS_MAX: usize = 2;
 
 /// How many numbers a front end reserves with one record.

@@ -6,7 +6,8 @@
 //!   it reaches a correct server that goes on running, or that a retry follows.
 //! - *Durable*: what was answered is still there after all servers restart: replies leave after
 //!   the order that they follow from is durable at a quorum.
-//! - *Agreed time*: as [`crate::batch_time`] says; wake-ups and outside work take effect only in order.
+//! - *Agreed time*: as [`crate::batch_time`] says; wake-ups and outside work take effect only in
+//!   order.
 //! - *Unforgeable*: no server alone can make a client believe a reply.
 //! - *Blame*: evidence against a server reaches every correct server.
 //!
@@ -411,9 +412,11 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     /// Vouches that the time at which a service wants to be woken has passed. (R7)
     fn on_wake_due(&mut self, passed: AgreedTime) {
         let due = self.state.wake_at().filter(|at| *at <= passed);
-        if due.is_some() && due != self.vouched {
+        if let Some(at) = due
+            && due != self.vouched
+        {
             self.vouched = due;
-            self.intake.wake(due.expect("just looked"));
+            self.intake.wake(at);
         }
     }
 }

@@ -1,8 +1,8 @@
 use maftia_base::protocol::Vocabulary;
 use maftia_base::{Context, Fault, Group, Scope, Target};
 
-/// Faults with evidence of one step that are kept to become accusations. A step yields a handful; what
-/// is beyond is found again, or is somebody who is convicted already.
+/// Faults with evidence of one step that are kept to become accusations. A step yields a handful;
+/// what is beyond is found again, or is somebody who is convicted already.
 const FAULTS_MAX: usize = 256;
 
 /// A context that passes everything on and keeps the faults that have evidence.

@@ -138,6 +138,7 @@ pub struct Applied {
 }
 
 /// What peers exchange.
+#[allow(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
 #[derive(Clone, Debug)]
 pub enum Message<S: Suite> {
     /// About the total order.
@@ -151,6 +152,7 @@ pub enum Message<S: Suite> {
 wire_enum!(<S: Suite> Message<S> { 0 => Order(body), 1 => Signing(body), 2 => Accusation(body) });
 
 /// What must survive a crash.
+#[allow(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
 #[derive(Clone, Debug)]
 pub enum Record<S: Suite> {
     /// About the total order.
@@ -161,7 +163,11 @@ pub enum Record<S: Suite> {
     Reserved(u64),
 }
 
-wire_enum!(<S: Suite> Record<S> { 0 => Order(record), 1 => Convicted(record), 2 => Reserved(below) });
+wire_enum!(<S: Suite> Record<S> {
+    0 => Order(record),
+    1 => Convicted(record),
+    2 => Reserved(below),
+});
 
 impl<S: Suite> Record<S> {
     /// Under which name [`Outcome::Recall`] may ask for it.

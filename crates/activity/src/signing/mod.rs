@@ -6,8 +6,8 @@
 //! - *Blame*: a share that fails its proof convicts its signer; an honest server is never blamed.
 //!
 //! # Model
-//! Corruptible sets are unqualified to sign, and the complement of each is qualified. That an honest
-//! server took part does not mean that shares combine, so combining waits for
+//! Corruptible sets are unqualified to sign, and the complement of each is qualified. That an
+//! honest server took part does not mean that shares combine, so combining waits for
 //! [`Formula::is_qualified`](maftia_base::Formula::is_qualified).
 //!
 //! # Rules
@@ -22,9 +22,11 @@
 //!   that shares may have been lost, so that it asks.
 //!
 //! # Bounds
-//! [`SIGNATURES_MAX`] signatures can still be asked for; [`COLLECTING_MAX`] are collected at a time;
-//! [`EARLY_SHARES_MAX`] shares of a peer are kept for positions not reached here, and what is beyond is
-//! asked for when its position comes. Messages: n shares a signature, 2n more after a failure.
+//! [`SIGNATURES_MAX`] signatures can still be asked for; [`COLLECTING_MAX`] are collected at a
+//! time;
+//! [`EARLY_SHARES_MAX`] shares of a peer are kept for positions not reached here, and what is
+//! beyond is asked for when its position comes. Messages: n shares a signature, 2n more after a
+//! failure.
 //!
 //! # Sources
 //! Shoup, "Practical threshold signatures" (Eurocrypt 2000). Deviation: proofs are made and checked
