@@ -104,7 +104,9 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         // Who learns the coin must not echo any more: an honest server has seen a quorum finish.
         self.abandon(cx);
         self.try_elected(cx);
+        self.try_end(cx);
         self.try_votes(cx);
+        self.try_refusals(cx);
     }
 
     /// What is proven of this view's election. (R6)

@@ -76,8 +76,8 @@
 //!
 //! # Bounds
 //! Messages O(n²) a view, certificates included O(n³) signatures; expected constant views. State:
-//! of each peer one proposal, lock, finish, share, refusal, vote and decision, and of peers that are
-//! ahead, one message of each kind in the furthest view heard of: at most
+//! of each peer one proposal, lock, finish, share, refusal, vote and decision, and of peers that
+//! are ahead, one message of each kind in the furthest view heard of: at most
 //! [`ITEMS_PER_PARTY_MAX`] items a peer. A basis or decision that does not hold is the last that is
 //! checked of its sender; at most one decision and one later view are checked at a time.
 //!

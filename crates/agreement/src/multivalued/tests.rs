@@ -222,6 +222,35 @@ fn takes_six_message_delays_and_three_durable_waits_if_the_leaders_finish_is_kno
 }
 
 #[test]
+fn four_servers_check_at_most_twenty_signatures_each_if_all_are_honest() {
+    let (mut most, mut signed_most) = (0, 0);
+    for seed in 0..20 {
+        let counts = Rc::new(RefCell::new((0, 0)));
+        let (structure, count) = (optimal(4), Rc::clone(&counts));
+        let mut work_off = worker(keys(&structure));
+        let mut sim = Simulation::builder(groups(&structure, seed), seed)
+            .network(Network::unit_delay())
+            .worker(move |party, work, clock| {
+                for piece in &work {
+                    match piece {
+                        Work::Verify(claims) => count.borrow_mut().0 += claims.len(),
+                        Work::Sign(_) => count.borrow_mut().1 += 1,
+                        _ => {}
+                    }
+                }
+                work_off(party, work, clock)
+            })
+            .application(judge)
+            .build(|_| Agreement::new());
+        decide(&mut sim).unwrap();
+        let (checks, signatures) = *counts.borrow();
+        (most, signed_most) = (most.max(checks), signed_most.max(signatures));
+    }
+    println!("four servers together: {most} checks, {signed_most} signatures at most");
+    assert!(most <= 4 * 20 && signed_most <= 4 * 10);
+}
+
+#[test]
 fn a_mute_server_does_not_stop_it() {
     against(20, |_, _| Silent, |_| {});
     against(20, |_, _| Mute { towards: PartySet::from_iter([p(1), p(2)]) }, |_| {});
@@ -508,6 +537,50 @@ fn a_server_that_is_behind_jumps_to_the_view_that_a_proposal_proves() {
     });
     println!("entered {jumps} views without having voted in the one before");
     assert!(jumps > 0);
+}
+
+#[test]
+fn a_lock_that_few_hold_is_carried_into_the_next_view_also_through_crashes() {
+    // Liars show their lock to one server only, and sign refusals although they hold locks.
+    let (structure, mut carried) = (optimal(7), 0);
+    seeds(0..300, |seed| {
+        let (scope, keyrings) = (scope_of(&structure, seed), keys(&structure));
+        let lie = move |letter: &Letter<Said>, _: &mut Random| match &*letter.body {
+            Message::Lock { .. } if letter.to != p(1) => Vec::new(),
+            Message::Finish { .. } | Message::Decided { .. } => Vec::new(),
+            Message::Vote { view, .. } => {
+                let work = vec![Work::Sign(message::refusal(scope, *view))];
+                let keyring = &keyrings[letter.from.index()];
+                let done = IdealSuite::run_many(work, keyring, Default::default());
+                let [Done::Signed(signed)] = &done[..] else { panic!("signing signs") };
+                vec![Message::Refuse { view: *view, signature: signed.signature }]
+            }
+            other => vec![other.clone()],
+        };
+        let crashes = Crashes {
+            parties: (1..6).map(p).collect(),
+            permille: 30,
+            crashes_max: seed % 4,
+            ..Crashes::default()
+        };
+        let mut sim = builder(&structure, seed)
+            .crashes(crashes)
+            .corrupt([p(0), p(6)], Mutator(lie))
+            .build(|_| Agreement::new());
+        for liar in [p(0), p(6)] {
+            sim.command(liar, Command::Propose(input(liar)));
+        }
+        decide(&mut sim)?;
+        carried += sim
+            .honest()
+            .iter()
+            .flat_map(|party| sim.log(party).0)
+            .filter(|record| matches!(record, Record::Entered { basis: Basis::Locked { .. }, .. }))
+            .count();
+        Ok(())
+    });
+    println!("entered {carried} views on a lock");
+    assert!(carried > 0);
 }
 
 #[test]

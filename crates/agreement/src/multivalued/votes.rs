@@ -187,10 +187,11 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     }
 
     /// Ends the view at a quorum of good votes. (R9, R10)
-    fn try_end(&mut self, cx: &mut impl Context<Self>) {
-        let structure = cx.group().structure();
+    pub(super) fn try_end(&mut self, cx: &mut impl Context<Self>) {
         let good = self.attempt.votes.good();
-        if self.verdict.is_some() || !structure.is_quorum(self.attempt.votes.voters()) {
+        let enough = cx.group().structure().is_quorum(self.attempt.votes.voters());
+        // A restarted server may have voted and not yet learnt again who leads.
+        if !enough || self.verdict.is_some() || self.attempt.leader().is_none() {
             return;
         }
         let for_it = |digest: Option<Digest>| {
