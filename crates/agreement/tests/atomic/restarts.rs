@@ -6,7 +6,7 @@ use maftia_base::time::Duration;
 use maftia_sim::{Crashes, Failure, Network, UNIT, seeds};
 
 /// What a client does: whatever is not ordered when all is quiet is submitted again.
-pub fn insist(world: &mut World, items: &[Vec<u8>]) -> Result<(), Failure> {
+pub(crate) fn insist(world: &mut World, items: &[Vec<u8>]) -> Result<(), Failure> {
     for _ in 0..20 {
         world.run_to_quiescence()?;
         let honest = world.sim.honest();

@@ -12,14 +12,14 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Enough for every scenario here; more means that something does not end.
-pub const EVENTS_MAX: u64 = 3_000_000;
+pub(crate) const EVENTS_MAX: u64 = 3_000_000;
 
 type Recalls = Rc<RefCell<Vec<(Party, Party, ArchiveKey)>>>;
 type Delivered = Rc<RefCell<Vec<BTreeSet<Vec<u8>>>>>;
 
 /// A running group.
-pub struct World<S: Suite = IdealSuite> {
-    pub sim: Simulation<EpochChain<S>>,
+pub(crate) struct World<S: Suite = IdealSuite> {
+    pub(crate) sim: Simulation<EpochChain<S>>,
     /// Questions to logs: whose log, who needs it, what.
     recalls: Recalls,
     /// What each server was ever told of, by content.
@@ -27,22 +27,22 @@ pub struct World<S: Suite = IdealSuite> {
     submitted: u64,
 }
 
-pub fn p(index: usize) -> Party {
+pub(crate) fn p(index: usize) -> Party {
     Party::new(index)
 }
 
-pub fn parties(indices: impl IntoIterator<Item = usize>) -> PartySet {
+pub(crate) fn parties(indices: impl IntoIterator<Item = usize>) -> PartySet {
     indices.into_iter().map(Party::new).collect()
 }
 
-pub fn groups(structure: &AdversaryStructure) -> Vec<Group> {
+pub(crate) fn groups(structure: &AdversaryStructure) -> Vec<Group> {
     (0..structure.n())
         .map(|index| Group::new(GroupId::default(), Epoch(0), p(index), structure.clone()))
         .collect()
 }
 
 /// `n` servers of which as many as possible may be corrupt.
-pub fn world(
+pub(crate) fn world(
     n: usize,
     seed: u64,
     customize: impl FnOnce(Builder<EpochChain<IdealSuite>>) -> Builder<EpochChain<IdealSuite>>,
@@ -52,7 +52,7 @@ pub fn world(
     world_of(&structure, seed, keyrings, customize)
 }
 
-pub fn world_of<S: Suite>(
+pub(crate) fn world_of<S: Suite>(
     structure: &AdversaryStructure,
     seed: u64,
     keyrings: Vec<S::Keyring>,
@@ -96,27 +96,27 @@ fn answer<S: Suite>(party: Party, outcome: &Outcome, recalls: &Recalls) -> Vec<C
 
 impl<S: Suite> World<S> {
     /// Has `at` order something new; returns what.
-    pub fn submit(&mut self, at: Party) -> Vec<u8> {
+    pub(crate) fn submit(&mut self, at: Party) -> Vec<u8> {
         self.submitted += 1;
         let content = format!("item {} at {at}", self.submitted).into_bytes();
         self.submit_this(at, &content);
         content
     }
 
-    pub fn submit_this(&mut self, at: Party, content: &[u8]) {
+    pub(crate) fn submit_this(&mut self, at: Party, content: &[u8]) {
         let item = Item::new(content.to_vec()).expect("small");
         self.sim.command(at, Command::Submit(item));
     }
 
     /// Has every party of `at` order `each` new items.
-    pub fn submit_many(&mut self, at: PartySet, each: usize) -> Vec<Vec<u8>> {
+    pub(crate) fn submit_many(&mut self, at: PartySet, each: usize) -> Vec<Vec<u8>> {
         (0..each)
             .flat_map(|_| at.iter().map(|party| self.submit(party)).collect::<Vec<_>>())
             .collect()
     }
 
     /// One event, and the answers of the logs that were asked.
-    pub fn step(&mut self) -> Result<bool, Failure> {
+    pub(crate) fn step(&mut self) -> Result<bool, Failure> {
         let goes_on = self.sim.step()?;
         Ok(self.answer_recalls() || goes_on)
     }
@@ -136,7 +136,7 @@ impl<S: Suite> World<S> {
         any
     }
 
-    pub fn run_until(&mut self, goal: impl Fn(&Self) -> bool) -> Result<(), Failure> {
+    pub(crate) fn run_until(&mut self, goal: impl Fn(&Self) -> bool) -> Result<(), Failure> {
         for _ in 0..EVENTS_MAX {
             if goal(self) {
                 return Ok(());
@@ -151,7 +151,7 @@ impl<S: Suite> World<S> {
         Err(self.sim.fail(p(0), "the goal is not reached"))
     }
 
-    pub fn run_to_quiescence(&mut self) -> Result<(), Failure> {
+    pub(crate) fn run_to_quiescence(&mut self) -> Result<(), Failure> {
         for _ in 0..EVENTS_MAX {
             if !self.step()? {
                 return Ok(());
@@ -161,25 +161,25 @@ impl<S: Suite> World<S> {
     }
 
     /// Has `party` been told of all of `items`?
-    pub fn has(&self, party: Party, items: &[Vec<u8>]) -> bool {
+    pub(crate) fn has(&self, party: Party, items: &[Vec<u8>]) -> bool {
         let delivered = &self.delivered.borrow()[party.index()];
         items.iter().all(|item| delivered.contains(item))
     }
 
-    pub fn all_have(&self, who: PartySet, items: &[Vec<u8>]) -> bool {
+    pub(crate) fn all_have(&self, who: PartySet, items: &[Vec<u8>]) -> bool {
         who.iter().all(|party| self.has(party, items))
     }
 
     /// Runs until every honest server has delivered `items`, then until silence; then checks the
     /// order.
-    pub fn finish(&mut self, items: &[Vec<u8>]) -> Result<(), Failure> {
+    pub(crate) fn finish(&mut self, items: &[Vec<u8>]) -> Result<(), Failure> {
         let honest = self.sim.honest();
         self.run_until(|world| world.all_have(honest, items))?;
         self.run_to_quiescence()?;
         self.check_order()
     }
 
-    pub fn deliveries(&self, party: Party) -> Vec<Delivery> {
+    pub(crate) fn deliveries(&self, party: Party) -> Vec<Delivery> {
         let delivery = |outcome: &Outcome| match outcome {
             Outcome::Delivered(delivery) => Some(delivery.clone()),
             _ => None,
@@ -188,7 +188,7 @@ impl<S: Suite> World<S> {
     }
 
     /// The one order, for the servers of now and for what each said in an earlier life.
-    pub fn check_order(&self) -> Result<(), Failure> {
+    pub(crate) fn check_order(&self) -> Result<(), Failure> {
         let honest = self.sim.honest();
         let mut longest: Vec<Delivery> = Vec::new();
         let mut all = Vec::new();
@@ -219,7 +219,7 @@ impl<S: Suite> World<S> {
     }
 
     /// Every item of the total order once, and nothing but what was submitted.
-    pub fn check_exactly(&self, items: &[Vec<u8>]) -> Result<(), Failure> {
+    pub(crate) fn check_exactly(&self, items: &[Vec<u8>]) -> Result<(), Failure> {
         let wanted: BTreeSet<&[u8]> = items.iter().map(Vec::as_slice).collect();
         for party in self.sim.honest().iter() {
             let deliveries = self.deliveries(party);
