@@ -220,7 +220,8 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     /// [`Message::Ask`]: answered once until the peer reconnects. (R13)
     pub(super) fn on_ask(&mut self, from: Party, digest: Digest, cx: &mut impl Context<Self>) {
         let Some(value) = self.value(digest).cloned() else { return };
-        if from != cx.group().me() && self.answered.insert(from) {
+        if from != cx.group().me() && !self.answered.contains_key(&from) {
+            self.answered.insert(from, digest);
             cx.send(Target::One(from), Message::Answer { value });
         }
     }

@@ -129,7 +129,7 @@ pub use decision::{Decision, Election, Elections, Proof};
 pub use message::{Basis, Choice, Message, Record, Step, View};
 
 /// Most items that an instance holds on behalf of each peer.
-pub const ITEMS_PER_PARTY_MAX: usize = 18;
+pub const ITEMS_PER_PARTY_MAX: usize = 19;
 
 /// What the layer above asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -242,8 +242,8 @@ pub struct ValidatedAgreement<S: Suite, V: Value> {
     claim: Option<(Party, Gather<Done<S>>)>,
     /// What was decided.
     verdict: Option<Verdict<S, V>>,
-    /// Who got the value since it last reconnected.
-    answered: PartySet,
+    /// Who got which value since it last reconnected.
+    answered: BTreeMap<Party, Digest>,
     /// Who sent a certificate about views or decisions that does not hold.
     distrusted: PartySet,
     /// Who was found to contradict itself.
@@ -263,7 +263,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
             claims: BTreeMap::new(),
             claim: None,
             verdict: None,
-            answered: PartySet::EMPTY,
+            answered: BTreeMap::new(),
             distrusted: PartySet::EMPTY,
             accused: PartySet::EMPTY,
         }
@@ -318,7 +318,11 @@ impl<S: Suite, V: Value> Protocol for ValidatedAgreement<S, V> {
 
     fn footprint(&self) -> usize {
         let ahead: usize = self.ahead.values().map(Ahead::len).sum();
-        self.attempt.footprint() + self.asked.len() + ahead + self.claims.len()
+        self.attempt.footprint()
+            + self.asked.len()
+            + ahead
+            + self.claims.len()
+            + self.answered.len()
     }
 }
 

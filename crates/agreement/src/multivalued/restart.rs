@@ -139,9 +139,13 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
 
     /// `peer` may have lost what was sent to it. (R14)
     pub(super) fn on_reconnected(&mut self, peer: Party, cx: &mut impl Context<Self>) {
-        self.answered.remove(peer);
         if peer != cx.group().me() {
             self.send_all_to(peer, cx);
+        }
+        // It may have asked again before this server was told, and not been heard.
+        let asked = self.answered.remove(&peer);
+        if let Some(value) = asked.and_then(|digest| self.value(digest)).cloned() {
+            cx.send(Target::One(peer), Message::Answer { value });
         }
     }
 

@@ -169,7 +169,8 @@ fn all_decide_one_proposed_valid_value_in_any_order() {
             decide(&mut sim)?;
             let (value, proof) = decided(&sim, p(0));
             assert!((0..structure.n()).any(|index| input(p(index)) == value));
-            assert_eq!(value, input(proof.leader()), "first-view proposals are the leader's own");
+            let is_leaders = value == input(proof.leader());
+            assert!(is_leaders || proof.view() > View::FIRST, "at first it is the leader's own");
             Ok(())
         });
     }
@@ -701,7 +702,7 @@ fn all_crash_at_once_at_any_moment_and_still_agree() {
 
 #[test]
 fn crashes_beside_a_hostile_server_are_harmless() {
-    seeds(0..60, |seed| {
+    seeds((0..60).chain([666]), |seed| {
         let structure = optimal(4);
         let crashes = Crashes {
             parties: PartySet::all(3),
