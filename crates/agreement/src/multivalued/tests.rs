@@ -702,6 +702,7 @@ fn all_crash_at_once_at_any_moment_and_still_agree() {
 
 #[test]
 fn crashes_beside_a_hostile_server_are_harmless() {
+    // The last seed has a server ask again before its peers know that it was restarted.
     seeds((0..60).chain([666]), |seed| {
         let structure = optimal(4);
         let crashes = Crashes {
