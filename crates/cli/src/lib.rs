@@ -4,10 +4,27 @@
 pub mod args;
 pub mod config;
 pub mod deal;
+pub mod demo;
 mod failure;
 pub mod home;
 pub mod init;
 pub mod judge;
 pub mod process;
+pub mod server;
+pub mod status;
 
 pub use failure::Failure;
+
+use args::{Command, Maftia};
+
+/// Does what was typed.
+pub fn run(typed: &Maftia) -> Result<(), Failure> {
+    match &typed.command {
+        Command::Init(args) => init::init(args),
+        Command::Check(args) => init::check(args),
+        Command::Deal(args) => deal::run(args),
+        Command::Server(args) => server::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Demo(args) => demo::run(args),
+    }
+}

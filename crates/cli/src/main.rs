@@ -1,6 +1,15 @@
 //! The `maftia` binary.
 #![forbid(unsafe_code)]
 
-fn main() {
-    let _ = maftia::config::load(std::path::Path::new("group.toml"));
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match maftia::run(&maftia::args::Maftia::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("maftia: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
 }

@@ -1,0 +1,324 @@
+//! The group of the demonstration, and what can be done to it.
+
+use crate::args::Demo;
+use crate::config::{self, GroupConfig, NewGroup};
+use crate::deal;
+use crate::home::CERTIFICATE;
+use crate::judge;
+use crate::process::{self, ServerProcess};
+use crate::Failure;
+use serde::Serialize;
+use serde_json::Value;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How many servers play.
+pub(super) const SERVERS: usize = 4;
+
+/// One token that the judge has accepted.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Stamp {
+    /// Which front end answered.
+    pub(super) server: usize,
+    /// Of which file.
+    pub(super) file: PathBuf,
+    /// The token's serial number, as the judge prints it.
+    pub(super) serial: String,
+    /// The token's time, as the judge prints it.
+    pub(super) time: String,
+    /// From query to answer.
+    pub(super) milliseconds: f64,
+}
+
+/// The group, its folders, its processes.
+#[derive(Debug)]
+pub(super) struct Stage {
+    dir: PathBuf,
+    temporary: bool,
+    config: GroupConfig,
+    files: Vec<PathBuf>,
+    program: PathBuf,
+    hostile: PathBuf,
+    servers: Vec<Option<ServerProcess>>,
+    queries: usize,
+}
+
+impl Stage {
+    /// Writes a configuration, deals keys, starts all servers.
+    pub(super) fn build(args: &Demo, files: Vec<PathBuf>) -> Result<Self, Failure> {
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::because(format!("this program's own file: {error}")))?;
+        let hostile = program.with_file_name("maftia-hostile");
+        if !hostile.is_file() {
+            return Err(Failure::because(format!(
+                "{} is missing: the demonstration needs a hostile server, which is a program of \
+                 its own. Right would be: cargo xtask demo, which builds both",
+                hostile.display()
+            )));
+        }
+        let dir = match &args.dir {
+            Some(dir) => dir.clone(),
+            None => std::env::temp_dir().join(format!("maftia-demo-{}", std::process::id())),
+        };
+        fs::create_dir_all(&dir).map_err(|error| Failure::file(&dir, "cannot be made", &error))?;
+        let text = config::render(&NewGroup {
+            name: "demo".into(),
+            servers: SERVERS,
+            host: IpAddr::from([127, 0, 0, 1]),
+            base_port: args.base_port,
+            key_bits: args.key_bits,
+        });
+        let path = dir.join("group.toml");
+        fs::write(&path, &text)
+            .map_err(|error| Failure::file(&path, "cannot be written", &error))?;
+        let config = config::parse(&path, &text)?;
+        deal::deal_to(&config, &text, &dir, None)?;
+        let servers = (0..SERVERS).map(|_| None).collect();
+        let temporary = args.dir.is_none() && !args.keep;
+        let mut stage =
+            Self { dir, temporary, config, files, program, hostile, servers, queries: 0 };
+        for index in 0..SERVERS {
+            stage.start(index)?;
+        }
+        println!("Keys dealt, {SERVERS} servers started; everything is in {}\n", stage.dir.display());
+        Ok(stage)
+    }
+
+    /// Starts an honest server.
+    pub(super) fn start(&mut self, index: usize) -> Result<(), Failure> {
+        let home = self.home(index);
+        let home = home.to_string_lossy();
+        let arguments = ["server", "--home", &home];
+        self.spawn(index, &self.program.clone(), &arguments)
+    }
+
+    /// Starts a server that an intruder has taken over.
+    pub(super) fn start_hostile(&mut self, index: usize, strategy: &str) -> Result<(), Failure> {
+        let home = self.home(index);
+        let home = home.to_string_lossy();
+        let arguments = ["--home", &home, "--strategy", strategy];
+        self.spawn(index, &self.hostile.clone(), &arguments)
+    }
+
+    fn spawn(
+        &mut self,
+        index: usize,
+        program: &Path,
+        arguments: &[&str],
+    ) -> Result<(), Failure> {
+        let server = &self.config.servers[index];
+        let log = self.dir.join(format!("{}.log", server.name));
+        let mut process =
+            ServerProcess::start(&server.name, server.http, program, arguments, &log)?;
+        process.wait_until_up()?;
+        self.servers[index] = Some(process);
+        Ok(())
+    }
+
+    fn home(&self, index: usize) -> PathBuf {
+        self.dir.join(&self.config.servers[index].name)
+    }
+
+    /// Asks a server to stop.
+    pub(super) fn stop(&mut self, index: usize) -> Result<(), Failure> {
+        self.servers[index].take().map_or(Ok(()), |mut server| server.stop())
+    }
+
+    /// Kills a server.
+    pub(super) fn kill(&mut self, index: usize) {
+        if let Some(mut server) = self.servers[index].take() {
+            server.kill();
+        }
+    }
+
+    /// CPU seconds and peak memory of a server that runs.
+    pub(super) fn cost(&self, index: usize) -> Option<(f64, u64)> {
+        self.servers[index].as_ref()?.cost()
+    }
+
+    /// Has every file stamped by each of these front ends, and judged.
+    pub(super) fn stamp_everything(
+        &mut self,
+        front_ends: &[usize],
+        patience: Duration,
+    ) -> Result<Vec<Stamp>, Failure> {
+        let mut stamps = Vec::new();
+        for file in self.files.clone() {
+            for index in front_ends {
+                stamps.push(self.stamp(*index, &file, patience)?);
+            }
+        }
+        Ok(stamps)
+    }
+
+    /// One token for `file` from front end `index`; a client tries again until its patience ends.
+    fn stamp(&mut self, index: usize, file: &Path, patience: Duration) -> Result<Stamp, Failure> {
+        let (query, reply) = self.query(file)?;
+        let asked = fs::read(&query)
+            .map_err(|error| Failure::file(&query, "cannot be read", &error))?;
+        let started = Instant::now();
+        let answer = loop {
+            let left = patience.saturating_sub(started.elapsed());
+            match process::post_query(self.config.servers[index].http, &asked, left) {
+                Ok(answer) => break answer,
+                Err(failure) if started.elapsed() >= patience => return Err(failure),
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
+        fs::write(&reply, answer)
+            .map_err(|error| Failure::file(&reply, "cannot be written", &error))?;
+        judge::verify(&reply, &query, file, &self.home(0).join(CERTIFICATE))?;
+        let judge::Described { serial, time } = judge::describe(&reply)?;
+        Ok(Stamp { server: index, file: file.to_owned(), serial, time, milliseconds })
+    }
+
+    fn query(&mut self, file: &Path) -> Result<(PathBuf, PathBuf), Failure> {
+        self.queries += 1;
+        let query = self.dir.join(format!("{}.tsq", self.queries));
+        let reply = self.dir.join(format!("{}.tsr", self.queries));
+        let hashes = ["-sha256", "-sha384", "-sha512"];
+        judge::make_query(file, &query, hashes[self.queries % hashes.len()])?;
+        Ok((query, reply))
+    }
+
+    /// Asks these front ends, and fails if one of them gives a token. Returns how many were asked.
+    pub(super) fn expect_no_token(
+        &mut self,
+        front_ends: &[usize],
+        patience: Duration,
+    ) -> Result<usize, Failure> {
+        let file = self.files.first().cloned().expect("there is a file to stamp");
+        for index in front_ends {
+            let (query, reply) = self.query(&file)?;
+            let asked = fs::read(&query)
+                .map_err(|error| Failure::file(&query, "cannot be read", &error))?;
+            let server = self.config.servers[*index].http;
+            if let Ok(answer) = process::post_query(server, &asked, patience) {
+                fs::write(&reply, answer)
+                    .map_err(|error| Failure::file(&reply, "cannot be written", &error))?;
+                return Err(Failure::because(format!(
+                    "server-{index} answered beyond what the group survives: {}",
+                    reply.display()
+                )));
+            }
+        }
+        Ok(front_ends.len())
+    }
+
+    /// Waits until a server gives tokens again.
+    pub(super) fn wait_until_healthy(
+        &mut self,
+        index: usize,
+        patience: Duration,
+    ) -> Result<(), Failure> {
+        let file = self.files.first().cloned().expect("there is a file to stamp");
+        self.stamp(index, &file, patience).map(|_| ())
+    }
+
+    /// Waits until each of `observers` holds evidence of `fault` against `culprit`.
+    pub(super) fn wait_for_conviction(
+        &mut self,
+        observers: &[usize],
+        culprit: usize,
+        fault: &str,
+        patience: Duration,
+    ) -> Result<String, Failure> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let mut missing = Vec::new();
+            for index in observers {
+                let held = self.convictions(*index)?;
+                if !held.contains(&(culprit, fault.to_owned())) {
+                    missing.push(*index);
+                }
+            }
+            if missing.is_empty() {
+                return Ok(format!(
+                    "server-{culprit}: {fault}, proven by its own signatures, held by {} servers",
+                    observers.len()
+                ));
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::because(format!(
+                    "servers {missing:?} hold no evidence of {fault} against server-{culprit}"
+                )));
+            }
+            // More traffic gives the intruder more occasions to convict itself.
+            let file = self.files.first().cloned().expect("there is a file to stamp");
+            self.stamp(missing[0], &file, patience)?;
+        }
+    }
+
+    /// Fails if any running server holds evidence against anyone but `culprit`.
+    pub(super) fn check_that_only(&self, culprit: usize) -> Result<(), Failure> {
+        for index in (0..SERVERS).filter(|index| *index != culprit) {
+            for (accused, fault) in self.convictions(index)? {
+                if accused != culprit {
+                    return Err(Failure::because(format!(
+                        "server-{index} blames the honest server-{accused} for {fault}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn convictions(&self, index: usize) -> Result<Vec<(usize, String)>, Failure> {
+        let Some(server) = &self.servers[index] else { return Ok(Vec::new()) };
+        let status = server.status()?;
+        let convicted = status["convicted"].as_array().cloned().unwrap_or_default();
+        let read = |entry: &Value| {
+            let accused = usize::try_from(entry[0].as_u64()?).ok()?;
+            Some((accused, entry[1].as_str()?.to_owned()))
+        };
+        Ok(convicted.iter().filter_map(read).collect())
+    }
+
+    /// Stops everything and removes what was not asked to stay. After a failure, by contrast, the
+    /// folder stays: it has the logs.
+    pub(super) fn strike(mut self) -> Result<(), Failure> {
+        for index in 0..SERVERS {
+            self.stop(index)?;
+        }
+        if self.temporary {
+            fs::remove_dir_all(&self.dir)
+                .map_err(|error| Failure::file(&self.dir, "cannot be removed", &error))?;
+        }
+        Ok(())
+    }
+
+    /// Leaves everything running, and says how to use it by hand.
+    pub(super) fn keep(mut self) {
+        let dir = self.dir.display();
+        let file = self.files.first().map(|file| file.display().to_string()).unwrap_or_default();
+        println!("\nThe group is left running. By hand:\n");
+        println!("  openssl ts -query -data {file} -sha256 -cert -out {dir}/my.tsq");
+        println!(
+            "  curl -sS -H 'Content-Type: application/timestamp-query' --data-binary @{dir}/my.tsq \
+             http://{}/tsa -o {dir}/my.tsr",
+            self.config.servers[0].http
+        );
+        println!(
+            "  openssl ts -verify -data {file} -in {dir}/my.tsr -CAfile {dir}/server-0/{CERTIFICATE}"
+        );
+        println!("  maftia status --group {dir}/group.toml\n");
+        let pids = self.servers.iter().flatten().filter_map(ServerProcess::pid);
+        let pids: Vec<String> = pids.map(|pid| pid.to_string()).collect();
+        println!("To end it: kill {}; rm -r {dir}", pids.join(" "));
+        for server in self.servers.drain(..).flatten() {
+            server.release();
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for server in self.servers.iter_mut().flatten() {
+            // Whatever does not stop by itself is killed with the process handle.
+            let _ = server.stop();
+        }
+    }
+}

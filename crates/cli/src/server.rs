@@ -1,0 +1,99 @@
+//! `maftia server`: one server of a group, from its home folder to its end.
+
+use crate::Failure;
+use crate::args::Server as ServerArgs;
+use crate::home::{self, Home, JOURNAL, NOTARY_KEY};
+use maftia_node::network::{NetworkConfig, FRAMES_PER_SECOND, Peer, PeerAddress};
+use maftia_node::notary::NotaryFrontEnd;
+use maftia_node::server::{Server, ServerConfig, Tuning};
+use maftia_services::notary::{ObjectIdentifier, Profile};
+use std::path::Path;
+use std::sync::Arc;
+use tracing_subscriber::EnvFilter;
+
+/// What a home folder says about how to run its server.
+#[derive(Debug)]
+pub struct Setting {
+    /// The home folder.
+    pub home: Home,
+    /// Addresses, folders, cores.
+    pub config: ServerConfig,
+    /// What all servers must have in common to run the notary.
+    pub notary: Profile,
+}
+
+impl Setting {
+    /// Reads and checks a home folder.
+    pub fn load(folder: &Path, passphrase_file: Option<&Path>) -> Result<Self, Failure> {
+        let passphrase = home::passphrase(passphrase_file)?;
+        let home = Home::load(folder, passphrase.as_deref().map(Vec::as_slice))?;
+        let notary = profile(&home)?;
+        let config = server_config(&home);
+        Ok(Self { home, config, notary })
+    }
+
+    /// The notary's front end.
+    pub fn front_end(&self) -> Arc<NotaryFrontEnd> {
+        Arc::new(NotaryFrontEnd::new(self.notary.clone()))
+    }
+}
+
+/// Runs an honest server until it is told to stop.
+pub fn run(args: &ServerArgs) -> Result<(), Failure> {
+    start_logging(args.log_json);
+    let setting = Setting::load(&args.home, args.passphrase_file.as_deref())?;
+    let front_end = setting.front_end();
+    let services = maftia_services::all(setting.notary);
+    let Home { group, keyring, .. } = setting.home;
+    Server::honest(setting.config, group, keyring, services, front_end)
+        .run(|| ())
+        .map_err(|error| Failure::because(error.to_string()))
+}
+
+/// Sends the log to standard error; `RUST_LOG` says how much of it.
+pub fn start_logging(json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new("info,commonware_p2p=warn,commonware_runtime=warn,commonware_storage=warn")
+    });
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        log.json().init();
+    } else {
+        log.with_ansi(false).init();
+    }
+}
+
+fn server_config(home: &Home) -> ServerConfig {
+    let me = &home.public.config.servers[home.group.me().index()];
+    let keys = home.public.keys.parties();
+    let peers = home.public.config.servers.iter().zip(keys).map(|(server, keys)| Peer {
+        identity: keys.link,
+        address: PeerAddress::Socket(server.peers),
+    });
+    ServerConfig {
+        data: home.folder.join(JOURNAL),
+        network: NetworkConfig {
+            peers: peers.collect(),
+            listen: me.peers,
+            namespace: home.group.id().0.0.to_vec(),
+            allow_private_ips: true,
+            frames_per_second: FRAMES_PER_SECOND,
+        },
+        clients: me.clients,
+        http: me.http,
+        tuning: Tuning::default(),
+    }
+}
+
+fn profile(home: &Home) -> Result<Profile, Failure> {
+    let notary = &home.public.config.notary;
+    let path = home.folder.join(home::CERTIFICATE);
+    let refused = |error: &dyn std::fmt::Display| Failure::file(&path, "is refused", &error);
+    let certificate = openssl::x509::X509::from_pem(home.public.certificate.as_bytes())
+        .and_then(|certificate| certificate.to_der())
+        .map_err(|error| refused(&error))?;
+    let policy = ObjectIdentifier::new(&notary.policy).map_err(|error| refused(&error))?;
+    let accuracy_micros = notary.accuracy_ms * 1000;
+    Profile::new(NOTARY_KEY, policy, accuracy_micros, vec![certificate])
+        .map_err(|error| refused(&error))
+}
