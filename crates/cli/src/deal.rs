@@ -7,8 +7,8 @@ use crate::home::{self, CERTIFICATE, CONFIG, KEYS, NOTARY_KEY, SHARE};
 use maftia_base::time::Reading;
 use maftia_base::{Epoch, Party};
 use maftia_crypto::{
-    DealSpec, Done, GroupKeys, Progress, RealKeyring, RealSuite, RsaSpec, SigningInput,
-    Suite, Work, deal,
+    DealSpec, Done, GroupKeys, Progress, RealKeyring, RealSuite, RsaSpec, SigningInput, Suite,
+    Work, deal,
 };
 use maftia_services::notary::{CertificateTemplate, to_pem};
 use openssl::bn::BigNum;
@@ -157,10 +157,8 @@ fn certify(
 
 fn public_key(keys: &GroupKeys) -> Result<Vec<u8>, openssl::error::ErrorStack> {
     let (modulus, exponent) = keys.rsa(NOTARY_KEY).expect("the ceremony has just made it");
-    let rsa = Rsa::from_public_components(
-        BigNum::from_slice(&modulus)?,
-        BigNum::from_slice(&exponent)?,
-    )?;
+    let rsa =
+        Rsa::from_public_components(BigNum::from_slice(&modulus)?, BigNum::from_slice(&exponent)?)?;
     PKey::from_rsa(rsa)?.public_key_to_der()
 }
 
@@ -182,4 +180,3 @@ fn sign(input: SigningInput, keyrings: &[RealKeyring]) -> Result<Vec<u8>, Failur
         _ => Err(Failure::because("the dealt shares do not combine to a signature")),
     }
 }
-

@@ -77,9 +77,8 @@ impl Home {
         let path = folder.join(SHARE);
         let file = Zeroizing::new(read(&path)?);
         check_mode(&path)?;
-        let share = ServerKeys::from_file(&file, passphrase).map_err(|error| {
-            Failure::file(&path, "is refused", &error)
-        })?;
+        let share = ServerKeys::from_file(&file, passphrase)
+            .map_err(|error| Failure::file(&path, "is refused", &error))?;
         let me = share.party();
         let keyring = RealKeyring::new(public.keys.clone(), share)
             .map_err(|error| Failure::file(&path, "is refused", &error))?;

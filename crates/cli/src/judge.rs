@@ -21,9 +21,8 @@ pub fn verify(reply: &Path, query: &Path, data: &Path, authority: &Path) -> Resu
     let (reply, query) = (reply.to_string_lossy(), query.to_string_lossy());
     let (data, authority) = (data.to_string_lossy(), authority.to_string_lossy());
     for against in [["-queryfile", &query], ["-data", &data]] {
-        let output = run(&[
-            "ts", "-verify", against[0], against[1], "-in", &reply, "-CAfile", &authority,
-        ])?;
+        let output =
+            run(&["ts", "-verify", against[0], against[1], "-in", &reply, "-CAfile", &authority])?;
         let said = String::from_utf8_lossy(&output.stdout);
         if !said.contains("Verification: OK") {
             return Err(Failure::because(format!("openssl does not accept {reply}: {said}")));

@@ -69,7 +69,9 @@ impl ServerProcess {
             {
                 let log = self.log.display();
                 let name = &self.name;
-                return Err(Failure::because(format!("{name} ended at once ({status}); see {log}")));
+                return Err(Failure::because(format!(
+                    "{name} ended at once ({status}); see {log}"
+                )));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -128,7 +130,8 @@ impl ServerProcess {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let after_name = stat.rsplit_once(')')?.1;
         let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+        let ticks: u64 =
+            fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         let kib: u64 = peak.trim().trim_end_matches(" kB").trim().parse().ok()?;

@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::args::Server as ServerArgs;
 use crate::home::{self, Home, JOURNAL, NOTARY_KEY};
-use maftia_node::network::{NetworkConfig, FRAMES_PER_SECOND, Peer, PeerAddress};
+use maftia_node::network::{FRAMES_PER_SECOND, NetworkConfig, Peer, PeerAddress};
 use maftia_node::notary::NotaryFrontEnd;
 use maftia_node::server::{Server, ServerConfig, Tuning};
 use maftia_services::notary::{ObjectIdentifier, Profile};

@@ -28,7 +28,7 @@ const FACES_MAX: usize = 64;
 
 /// A way to misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Strategy {
+pub(crate) enum Strategy {
     /// Shows every second server another batch at each height of its lane, signed as well.
     Equivocate,
     /// Sends shares of the coin and of signatures that are wrong, under signatures that hold.
@@ -41,7 +41,7 @@ pub enum Strategy {
 
 /// A server that follows a [`Strategy`].
 #[derive(Debug)]
-pub struct Hostile {
+pub(crate) struct Hostile {
     strategy: Strategy,
     me: Party,
     keyring: Arc<RealKeyring>,
@@ -59,7 +59,7 @@ struct Lane {
 
 impl Hostile {
     /// The server `me` with its keys, in the hands of somebody who wants `strategy`.
-    pub fn new(strategy: Strategy, me: Party, keyring: Arc<RealKeyring>) -> Self {
+    pub(crate) fn new(strategy: Strategy, me: Party, keyring: Arc<RealKeyring>) -> Self {
         Self { strategy, me, keyring, lane: Mutex::default() }
     }
 

@@ -22,7 +22,6 @@ pub mod host;
 pub mod http;
 pub mod inbox;
 pub mod journal;
-pub mod logging;
 pub mod metrics;
 pub mod network;
 pub mod notary;

@@ -158,7 +158,7 @@ where
     let _ = oracle.track(0, addresses);
     let (sender, receiver) = network.register(CHANNEL, Quota::per_second(config.frames_per_second));
     // The network's tasks end with the runtime; an error in them ends the receiver.
-    let _ = network.start();
+    drop(network.start());
     let parties = keys.iter().cloned().zip((0..keys.len()).map(Party::new)).collect();
     let post = P2pPost { sender, context: context.child("post"), peers: keys };
     Ok((post, receive(receiver, parties, inbox, metrics)))

@@ -155,15 +155,29 @@ where
     /// Runs until SIGTERM or SIGINT, or until something breaks. Blocks the calling thread; must
     /// not be called on a runtime. `ready` is called once the server answers.
     pub fn run(self, ready: impl FnOnce() + Send + 'static) -> Result<(), ServerError> {
+        self.run_until(asked_to_stop(), ready)
+    }
+
+    /// As [`run`](Self::run), until `stop` resolves.
+    pub fn run_until(
+        self,
+        stop: impl Future<Output = Result<(), ServerError>> + Send + 'static,
+        ready: impl FnOnce() + Send + 'static,
+    ) -> Result<(), ServerError> {
         let runtime = RuntimeConfig::new()
             .with_worker_threads(self.config.tuning.network_threads.max(1))
             .with_storage_directory(self.config.data.clone())
             .with_tcp_nodelay(Some(true))
             .with_read_write_timeout(Duration::from_secs(60));
-        Runner::new(runtime).start(|context| self.serve(context, ready))
+        Runner::new(runtime).start(|context| self.serve(context, stop, ready))
     }
 
-    async fn serve(self, context: Context, ready: impl FnOnce()) -> Result<(), ServerError> {
+    async fn serve(
+        self,
+        context: Context,
+        stop: impl Future<Output = Result<(), ServerError>> + Send + 'static,
+        ready: impl FnOnce(),
+    ) -> Result<(), ServerError> {
         let Self { config, group, keyring, replica, tamper, front_end } = self;
         let clients = bind(config.clients, "clients").await?;
         let pages = bind(config.http, "HTTP").await?;
@@ -219,7 +233,7 @@ where
 
         let ended = tokio::select! {
             ended = &mut running => ended,
-            stopped = asked_to_stop() => {
+            stopped = stop => {
                 stopped?;
                 info!("stopping");
                 inbox.stop();

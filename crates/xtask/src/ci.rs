@@ -1,5 +1,6 @@
 //! Continuous integration: one command, the same on every machine.
 
+use crate::{demo, tools};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -13,41 +14,38 @@ const STEPS: &[Step] = &[
         &["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
     ),
     ("tests", &["cargo", "test", "--workspace", "--locked"]),
-    ("demo", &["cargo", "run", "--release", "--locked", "--", "demo"]),
 ];
 
 /// Runs every step; stops at the first that fails.
 pub(crate) fn run() -> ExitCode {
-    if let Err(problem) = install("openssl", "openssl") {
+    if let Err(problem) = tools::install_missing() {
         eprintln!("ci: {problem}");
         return ExitCode::FAILURE;
     }
     for (name, command) in STEPS {
-        let started = Instant::now();
         println!("ci: {name}: {}", command.join(" "));
-        let status = Command::new(command[0]).args(&command[1..]).status();
-        let seconds = started.elapsed().as_secs();
-        if !status.is_ok_and(|status| status.success()) {
-            eprintln!("ci: {name} FAILED after {seconds} s");
+        let passed = || {
+            let status = Command::new(command[0]).args(&command[1..]).status();
+            status.is_ok_and(|status| status.success())
+        };
+        if !timed(name, passed) {
             return ExitCode::FAILURE;
         }
-        println!("ci: {name} passed in {seconds} s");
     }
-    ExitCode::SUCCESS
+    println!("ci: demo: cargo xtask demo");
+    match timed("demo", || demo::run(&[]) == ExitCode::SUCCESS) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
 }
 
-/// Has `program` there, from the Debian package `package` if it is not yet.
-fn install(program: &str, package: &str) -> Result<(), String> {
-    let there = || Command::new(program).arg("version").output().is_ok_and(|o| o.status.success());
-    if there() {
-        return Ok(());
+fn timed(name: &str, step: impl FnOnce() -> bool) -> bool {
+    let started = Instant::now();
+    let passed = step();
+    let seconds = started.elapsed().as_secs();
+    match passed {
+        true => println!("ci: {name} passed in {seconds} s"),
+        false => eprintln!("ci: {name} FAILED after {seconds} s"),
     }
-    println!("ci: installing {package}");
-    for arguments in [&["update"][..], &["install", "-y", "--no-install-recommends", package]] {
-        let status = Command::new("apt-get").args(arguments).status();
-        if !status.is_ok_and(|status| status.success()) {
-            return Err(format!("`{program}` is needed, and `apt-get install {package}` failed"));
-        }
-    }
-    if there() { Ok(()) } else { Err(format!("`{program}` is needed and still missing")) }
+    passed
 }

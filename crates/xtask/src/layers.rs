@@ -11,10 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("maftia-links", &["maftia-base", "maftia-crypto"]),
     ("maftia-agreement", &["maftia-base", "maftia-crypto"]),
     ("maftia-activity", &["maftia-base", "maftia-crypto", "maftia-agreement"]),
-    (
-        "maftia-services",
-        &["maftia-base", "maftia-crypto", "maftia-agreement", "maftia-activity"],
-    ),
+    ("maftia-services", &["maftia-base", "maftia-crypto", "maftia-agreement", "maftia-activity"]),
     (
         "maftia-node",
         &[
@@ -36,6 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "maftia-activity",
             "maftia-services",
             "maftia-node",
+            "maftia",
         ],
     ),
     ("maftia-xtask", &[]),

@@ -1,21 +1,26 @@
-//! `cargo xtask tidy` checks the house rules; `cargo xtask ci` is the whole of continuous
-//! integration.
+//! The project's commands: `cargo xtask demo` builds and runs the demonstration, `cargo xtask ci`
+//! is the whole of continuous integration, `cargo xtask tidy` checks the house rules.
 #![forbid(unsafe_code)]
 
 mod ci;
+mod demo;
 mod layers;
 mod tidy;
+mod tools;
 
 use std::process::ExitCode;
 
 const HELP: &str = "\
 usage: cargo xtask COMMAND
 
-  tidy   the house rules: layers, lengths, banned calls (also part of `ci`)
-  ci     everything that must pass: format, lints, tidy, all tests, the demo";
+  demo [ARGUMENTS]  builds, and runs `maftia demo ARGUMENTS`; try `cargo xtask demo --help`
+  ci                everything that must pass: format, lints, house rules, all tests, the demo
+  tidy              the house rules: layers, lengths, banned calls (part of the tests)";
 
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("demo") => demo::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
         Some("ci") => ci::run(),
         Some("help" | "--help" | "-h") => {

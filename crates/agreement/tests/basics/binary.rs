@@ -152,7 +152,7 @@ fn lie(message: &Message<IdealSuite>, random: &mut Random) -> Vec<Message<IdealS
         Message::Echo(round, _) => vec![Message::Echo(*round, bit), Message::Vote(*round, vote)],
         Message::Vote(round, _) => vec![Message::Vote(*round, vote)],
         Message::Done(bit, signature) => {
-            vec![Message::Done(!bit, signature.clone()), Message::Done(*bit, signature.clone())]
+            vec![Message::Done(!bit, *signature), Message::Done(*bit, *signature)]
         }
         coin => vec![coin.clone(), Message::Echo(Round(u16::MAX), bit)],
     }
@@ -231,7 +231,7 @@ impl CoinAware {
         match (self.coins.get(&round), bit) {
             (Some(coin), Some(bit)) => *coin == bit,
             (Some(_), None) => false,
-            (None, Some(bit)) => bit == (letter.to.index() % 2 == 0),
+            (None, Some(bit)) => bit == (letter.to.index().is_multiple_of(2)),
             (None, None) => letter.to.index() % 2 == 1,
         }
     }

@@ -6,6 +6,7 @@ use maftia_base::{
     AdversaryStructure, Attribute, Digest, Formula, FormulaError, PARTIES_MAX, Party, PartySet,
     StructureError,
 };
+use maftia_services::notary::ObjectIdentifier;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -415,9 +416,9 @@ fn check_notary(
         let problem = format!("{} bits", notary.key_bits);
         return Err(source.refuse(section, "notary.key_bits", problem, "2048, 3072 or 4096"));
     }
-    if !is_object_identifier(&notary.policy) {
-        let problem = format!("{:?} is not an object identifier", notary.policy);
-        let remedy = "numbers with dots, for example \"1.3.6.1.4.1.99999.1\"";
+    if let Err(error) = ObjectIdentifier::new(&notary.policy) {
+        let problem = format!("{:?} is not an object identifier: {error}", notary.policy);
+        let remedy = "numbers below 2^28 with dots, for example \"1.3.6.1.4.1.99999.1\"";
         return Err(source.refuse(section, "notary.policy", problem, remedy));
     }
     if !(1..=86_400_000).contains(&notary.accuracy_ms) {
@@ -430,17 +431,4 @@ fn check_notary(
         return Err(source.refuse(section, "notary.organization", problem, "1 to 64 characters"));
     }
     Ok(notary.clone())
-}
-
-fn is_object_identifier(text: &str) -> bool {
-    let arcs: Vec<Option<u32>> = text.split('.').map(|arc| arc.parse().ok()).collect();
-    match arcs.as_slice() {
-        [Some(first), Some(second), rest @ ..] => {
-            *first <= 2
-                && (*first == 2 || *second < 40)
-                && rest.len() <= 18
-                && rest.iter().all(Option::is_some)
-        }
-        _ => false,
-    }
 }

@@ -68,7 +68,7 @@ impl Default for NotarySection {
     fn default() -> Self {
         Self {
             key_bits: 2048,
-            policy: "2.25.283746182.1".into(),
+            policy: "2.25.83746182.1".into(),
             accuracy_ms: 1000,
             organization: "maftia notary".into(),
         }

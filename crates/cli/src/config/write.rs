@@ -67,7 +67,7 @@ http = \"{}\"     # openssl ts, curl, Prometheus
 # The time-stamping service (RFC 3161).
 [notary]
 key_bits = {}
-policy = \"2.25.283746182.1\"
+policy = \"2.25.83746182.1\"
 accuracy_ms = 1000  # how far apart honest clocks may be
 organization = \"{}\"
 ",

@@ -1,12 +1,12 @@
 //! The group of the demonstration, and what can be done to it.
 
+use crate::Failure;
 use crate::args::Demo;
 use crate::config::{self, GroupConfig, NewGroup};
 use crate::deal;
 use crate::home::CERTIFICATE;
 use crate::judge;
 use crate::process::{self, ServerProcess};
-use crate::Failure;
 use serde::Serialize;
 use serde_json::Value;
 use std::fs;
@@ -82,7 +82,10 @@ impl Stage {
         for index in 0..SERVERS {
             stage.start(index)?;
         }
-        println!("Keys dealt, {SERVERS} servers started; everything is in {}\n", stage.dir.display());
+        println!(
+            "Keys dealt, {SERVERS} servers started; everything is in {}\n",
+            stage.dir.display()
+        );
         Ok(stage)
     }
 
@@ -102,12 +105,7 @@ impl Stage {
         self.spawn(index, &self.hostile.clone(), &arguments)
     }
 
-    fn spawn(
-        &mut self,
-        index: usize,
-        program: &Path,
-        arguments: &[&str],
-    ) -> Result<(), Failure> {
+    fn spawn(&mut self, index: usize, program: &Path, arguments: &[&str]) -> Result<(), Failure> {
         let server = &self.config.servers[index];
         let log = self.dir.join(format!("{}.log", server.name));
         let mut process =
@@ -156,8 +154,8 @@ impl Stage {
     /// One token for `file` from front end `index`; a client tries again until its patience ends.
     fn stamp(&mut self, index: usize, file: &Path, patience: Duration) -> Result<Stamp, Failure> {
         let (query, reply) = self.query(file)?;
-        let asked = fs::read(&query)
-            .map_err(|error| Failure::file(&query, "cannot be read", &error))?;
+        let asked =
+            fs::read(&query).map_err(|error| Failure::file(&query, "cannot be read", &error))?;
         let started = Instant::now();
         let answer = loop {
             let left = patience.saturating_sub(started.elapsed());

@@ -18,9 +18,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// To whom, and which messages.
+type Letter = (Party, Vec<u64>);
+
 /// Keeps what was posted.
 #[derive(Clone, Default)]
-struct Mailbag(Arc<Mutex<Vec<(Party, Vec<u64>)>>>);
+struct Mailbag(Arc<Mutex<Vec<Letter>>>);
 
 impl Post for Mailbag {
     fn post(&mut self, to: Party, frame: &mut dyn FnMut() -> Bytes) -> Posted {

@@ -1,0 +1,31 @@
+//! Builds the two programs of the demonstration, and runs it.
+
+use crate::tools;
+use std::process::{Command, ExitCode};
+
+/// Both programs, as an operator would build them.
+const BUILD: &[&str] =
+    &["build", "--release", "--locked", "--package", "maftia", "--package", "maftia-hostile"];
+
+/// Runs `maftia demo` with `arguments`.
+pub(crate) fn run(arguments: &[String]) -> ExitCode {
+    if let Err(problem) = tools::install_missing() {
+        eprintln!("demo: {problem}");
+        return ExitCode::FAILURE;
+    }
+    let built = Command::new(env!("CARGO")).args(BUILD).status();
+    if !built.is_ok_and(|status| status.success()) {
+        eprintln!("demo: the build failed");
+        return ExitCode::FAILURE;
+    }
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
+    let program = format!("{target}/release/maftia");
+    match Command::new(&program).arg("demo").args(arguments).status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("demo: {program} cannot be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
