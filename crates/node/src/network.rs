@@ -54,6 +54,10 @@ const CHANNEL: u64 = 0;
 /// Longest time for a handshake; it bounds resources, and a slow honest peer tries again.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// By how much the clocks of two servers may differ: no timing is assumed, so nothing depends on
+/// it; as much as the handshake can compute with.
+const ANY_CLOCK: Duration = Duration::from_millis(u64::MAX);
+
 /// One server, as the others reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -196,8 +200,8 @@ fn transport(
 ) -> lookup::Config<Cups<Sake<PrivateKey>, ChaCha20Poly1305>> {
     let handshake = Sake {
         signer: secret,
-        synchrony_bound: Duration::MAX,
-        max_handshake_age: Duration::MAX,
+        synchrony_bound: ANY_CLOCK,
+        max_handshake_age: ANY_CLOCK,
         version: sake::Version::V1,
     };
     let named = |peer: &Peer| matches!(peer.address, PeerAddress::Host(..));

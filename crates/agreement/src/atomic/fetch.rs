@@ -2,7 +2,7 @@
 //! peers miss is served from memory or from the log.
 
 use super::WINDOW;
-use super::batch::{ArchiveKey, Batch, Height, Sealed};
+use super::batch::{ArchiveKey, Batch, BatchVote, Height, Sealed};
 use super::machine::AtomicBroadcast;
 use super::message::{Message, Outcome};
 use maftia_base::{
@@ -131,7 +131,8 @@ impl<S: Suite> AtomicBroadcast<S> {
         if let Some(stored) = known.stored.get(&height) {
             if stored.sealed.digest == digest {
                 let batch = stored.sealed.batch.clone();
-                cx.send(Target::One(from), Message::Found { lane, batch });
+                let owner = known.owner_vote_for(height, digest);
+                cx.send(Target::One(from), Message::Found { lane, batch, owner });
             }
         } else if height <= known.delivered {
             let key = ArchiveKey::Batch { epoch: self.epoch, lane, height };
@@ -146,12 +147,13 @@ impl<S: Suite> AtomicBroadcast<S> {
     }
 
     /// Handles a batch that was asked for. What nobody asked this peer for is ignored: it may be
-    /// late, another answered first. (F3)
+    /// late, another answered first. (F3, L8)
     pub(super) fn on_found(
         &mut self,
         from: Party,
         lane: Party,
         batch: Batch<S>,
+        owner: Option<BatchVote<S>>,
         cx: &mut impl Context<Self>,
     ) {
         let place = (lane, batch.height);
@@ -163,6 +165,9 @@ impl<S: Suite> AtomicBroadcast<S> {
             return cx.blame(Fault::suspected(from, FaultKind::InvalidValue));
         }
         self.wants.remove(&place);
+        if let Some(owner) = owner {
+            self.compare_with_own_vote(lane, from, place.1, (sealed.digest, owner), cx);
+        }
         self.lane(lane).store(sealed, false);
     }
 }

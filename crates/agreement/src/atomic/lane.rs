@@ -20,7 +20,7 @@ pub(super) struct Lane<S: Suite> {
     pub(super) delivered: Height,
     /// Batches from a little below `delivered` up to the ceiling.
     pub(super) stored: BTreeMap<Height, Stored<S>>,
-    /// This server's votes that no decision has overtaken.
+    /// This server's votes for what it has not delivered, and at the decided height.
     pub(super) voted: BTreeMap<Height, Voted<S>>,
     /// Verified heads above the decided one.
     pub(super) heads: BTreeMap<Height, Head<S>>,
@@ -120,11 +120,18 @@ impl<S: Suite> Lane<S> {
         let height = head.height;
         self.decided = Some(head);
         self.heads = self.heads.split_off(&height.next());
-        // The vote at the decided height itself spares verifying it again in the next batch.
-        self.voted = self.voted.split_off(&height);
+        // The vote at the decided height itself spares verifying it again in the next batch; those
+        // for what is not delivered may yet convict the owner.
+        self.voted = self.voted.split_off(&height.min(self.delivered.next()));
         if self.candidate.as_ref().is_some_and(|candidate| candidate.height <= height) {
             self.candidate = None;
         }
+    }
+
+    /// The owner's vote for the batch that this server voted for.
+    pub(super) fn owner_vote_for(&self, height: Height, digest: Digest) -> Option<BatchVote<S>> {
+        let voted = self.voted.get(&height).filter(|voted| voted.digest == digest);
+        voted.map(|voted| voted.owner.clone())
     }
 
     /// Has this claim been verified when the batch was voted for?
@@ -177,13 +184,13 @@ impl<S: Suite> AtomicBroadcast<S> {
                 return cx.send(Target::One(from), Message::Vote { height, digest, vote });
             }
             let first = (voted.digest, voted.owner.clone());
-            return self.on_second_batch(from, height, first, (sealed.digest, vote), cx);
+            return self.accuse(from, from, height, [first, (sealed.digest, vote)], cx);
         }
         if let Some(candidate) = lane.candidate.as_ref().filter(|other| other.height >= height) {
             if candidate.height == height && candidate.digest != sealed.digest {
                 let owner = lane.owner_vote.clone().expect("a candidate has its owner's vote");
                 let first = (candidate.digest, owner);
-                self.on_second_batch(from, height, first, (sealed.digest, vote), cx);
+                self.accuse(from, from, height, [first, (sealed.digest, vote)], cx);
             }
             return;
         }
@@ -338,49 +345,70 @@ impl<S: Suite> AtomicBroadcast<S> {
         cx.send(Target::One(from), Message::Vote { height, digest, vote });
     }
 
-    /// Handles a second batch at one place: is it the owner's word? (L6)
-    fn on_second_batch(
+    /// Handles the owner's vote for a batch that was fetched from `from`: this server may have
+    /// voted for another. (L8)
+    pub(super) fn compare_with_own_vote(
         &mut self,
+        lane: Party,
         from: Party,
         height: Height,
-        first: (Digest, BatchVote<S>),
-        second: (Digest, BatchVote<S>),
+        fetched: (Digest, BatchVote<S>),
+        cx: &mut impl Context<Self>,
+    ) {
+        let voted = self.lane(lane).voted.get(&height).filter(|voted| voted.digest != fetched.0);
+        if let Some(Voted { digest, owner, .. }) = voted {
+            let first = (*digest, owner.clone());
+            self.accuse(lane, from, height, [first, fetched], cx);
+        }
+    }
+
+    /// Handles a second batch at one place: is it the owner's word? (L6, L8)
+    fn accuse(
+        &mut self,
+        owner: Party,
+        from: Party,
+        height: Height,
+        votes: [(Digest, BatchVote<S>); 2],
         cx: &mut impl Context<Self>,
     ) {
         let scope = cx.scope();
-        let lane = self.lane(from);
+        let lane = self.lane(owner);
         if lane.accused.is_some() {
             return;
         }
-        let signed = [first, second]
-            .map(|(digest, vote)| vote.signed(batch_statement(scope, from, height, digest)));
+        let signed =
+            votes.map(|(digest, vote)| vote.signed(batch_statement(scope, owner, height, digest)));
         let claims = signed
             .iter()
             .cloned()
-            .map(|Signed { statement, signature }| Claim { party: from, statement, signature })
+            .map(|Signed { statement, signature }| Claim { party: owner, statement, signature })
             .collect();
         lane.accused = Some(Box::new(signed));
-        cx.offload(Ticket::Conflict(from), Work::Verify(claims));
+        cx.offload(Ticket::Conflict { lane: owner, from }, Work::Verify(claims));
     }
 
-    /// Handles the verdict on the owner's two votes. (L6)
+    /// Handles the verdict on the owner's two votes. False ones are the fault of whom they came
+    /// from, and do not shield the owner from a later accusation. (L6, L8)
     pub(super) fn on_conflict_verified(
         &mut self,
+        owner: Party,
         from: Party,
         verdicts: &[bool],
         cx: &mut impl Context<Self>,
     ) {
-        let Some(signed) = self.lane(from).accused.clone() else { return };
+        let lane = self.lane(owner);
         if !verdicts.iter().all(|good| *good) {
+            lane.accused = None;
             return cx.blame(Fault::suspected(from, FaultKind::BadSignature));
         }
+        let Some(signed) = lane.accused.clone() else { return };
         let [first, second] = *signed;
         let statement = |signed: Signed<S>| {
             let signature = Blob::new(signed.signature.to_wire())
                 .expect("every suite's signatures encode to at most 128 bytes");
             SignedStatement { statement: signed.statement, signature }
         };
-        cx.blame(Fault::conflict(from, statement(first), statement(second)));
+        cx.blame(Fault::conflict(owner, statement(first), statement(second)));
     }
 
     /// Handles a certified head: of the sender's lane, or of ours if we lost it. (L5)

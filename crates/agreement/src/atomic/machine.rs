@@ -189,7 +189,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             Message::Want { lane, height, digest } => {
                 self.on_want(from, lane, height, digest, cx);
             }
-            Message::Found { lane, batch } => self.on_found(from, lane, batch, cx),
+            Message::Found { lane, batch, owner } => self.on_found(from, lane, batch, owner, cx),
             Message::Status { round } => self.on_status(from, round, cx),
             Message::Rounds(rounds) => self.on_rounds(from, rounds.into_vec(), cx),
         }
@@ -207,8 +207,8 @@ impl<S: Suite> AtomicBroadcast<S> {
             (Ticket::Vote { lane, digest }, Done::Signed(signed)) => {
                 self.on_vote_signed(lane, digest, &signed, cx);
             }
-            (Ticket::Conflict(lane), Done::Verified(verdicts)) => {
-                self.on_conflict_verified(lane, &verdicts, cx);
+            (Ticket::Conflict { lane, from }, Done::Verified(verdicts)) => {
+                self.on_conflict_verified(lane, from, &verdicts, cx);
             }
             (Ticket::Head { from, lane }, Done::Verified(verdicts)) => {
                 self.on_head_verified(from, lane, &verdicts, cx);

@@ -128,6 +128,9 @@ pub enum Message<S: Suite> {
         lane: Party,
         /// The batch.
         batch: Batch<S>,
+        /// The owner's vote for it, if the sender has it: proof against an owner that showed the
+        /// receiver another batch.
+        owner: Option<BatchVote<S>>,
     },
     /// "This is the round I am in; send again what I need for it."
     Status {
@@ -144,7 +147,7 @@ wire_enum!(<S: Suite> Message<S> {
     2 => Head(head),
     3 => Agree { round, message },
     4 => Want { lane, height, digest },
-    5 => Found { lane, batch },
+    5 => Found { lane, batch, owner },
     6 => Status { round },
     7 => Rounds(rounds),
 });
@@ -230,9 +233,10 @@ impl<S: Suite> Record<S> {
     /// What a peer that asked for it is sent.
     pub(super) fn answer(self) -> Option<Message<S>> {
         match self {
-            Self::Own { lane, batch, .. }
-            | Self::Voted { lane, batch, .. }
-            | Self::Kept { lane, batch } => Some(Message::Found { lane, batch }),
+            Self::Own { lane, batch, vote: owner } | Self::Voted { lane, batch, owner, .. } => {
+                Some(Message::Found { lane, batch, owner: Some(owner) })
+            }
+            Self::Kept { lane, batch } => Some(Message::Found { lane, batch, owner: None }),
             Self::Learned { decided, .. } => List::new(vec![decided]).map(Message::Rounds),
             Self::Agree { round, record: multivalued::Record::Decided { value, decision, .. } } => {
                 List::new(vec![DecidedRound { round, heads: value, decision }]).map(Message::Rounds)
@@ -263,8 +267,13 @@ pub enum Ticket<S: Suite> {
         /// The batch's digest.
         digest: Digest,
     },
-    /// Verifying the owner's vote for a second batch at the same place.
-    Conflict(Party),
+    /// Verifying the owner's votes for two batches at the same place.
+    Conflict {
+        /// In whose lane.
+        lane: Party,
+        /// From whom the second vote came: from the owner, or from one that it sent it to.
+        from: Party,
+    },
     /// Verifying a head that this peer sent.
     Head {
         /// Who sent it.

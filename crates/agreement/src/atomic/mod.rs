@@ -18,7 +18,9 @@
 //!   that no lane can be kept out for more than two rounds in expectation.
 //! - *silence*: when everything certified is ordered, no message is sent; also with servers down.
 //! - *durability*: what was delivered anywhere is delivered by all, though all crash at once.
-//! - *evidence*: an owner that shows two batches of one height to one honest server is convicted.
+//! - *evidence*: an owner that shows two batches of one height to one honest server is convicted;
+//!   one that shows them to two is, too, if one batch is ordered and the server that voted for the
+//!   other fetches it from an honest one.
 //!
 //! # Model
 //! Q3 (n > 3f), asynchronous, authenticated links with eventual delivery, no trusted component.
@@ -38,6 +40,8 @@
 //! - **L6** Upon a second batch at one place: verify both of the owner's signatures; blame.
 //! - **L7** What is beyond the window is ignored; once the window moves, its owner is asked for
 //!   what it has now.
+//! - **L8** What is fetched comes with the owner's vote for it. If this server voted for another
+//!   batch at that place: verify the owner's signatures on both; blame.
 //! - **R1** When the round before is decided and some lane has a new head: propose the newest
 //!   heads.
 //! - **R2** Take part in the agreements of this round and the next; what belongs to later ones is

@@ -1,6 +1,6 @@
 //! One server, or two of seven, under an adversary's control.
 
-use super::world::{p, parties, world};
+use super::world::{World, p, parties, world};
 use maftia_agreement::atomic::epochs::{Command, EpochChain, Message};
 use maftia_agreement::atomic::{self, Item};
 use maftia_base::{Evidence, FaultKind, PartySet};
@@ -86,14 +86,73 @@ fn a_replayed_twin_batch_convicts_its_owner() {
         }
         let items = world.submit_many(parties([0, 1, 2]), 2);
         world.finish(&items)?;
-        let proven = world.sim.blames().iter().any(|(_, fault)| {
-            fault.culprit == p(3)
-                && fault.kind == FaultKind::Equivocation
-                && matches!(fault.evidence.as_deref(), Some(Evidence::Conflict(..)))
-        });
-        assert!(proven, "somebody saw both batches");
+        assert!(is_proven_against(p(3), &world), "somebody saw both batches");
         Ok(())
     });
+}
+
+fn is_proven_against(culprit: maftia_base::Party, world: &World) -> bool {
+    world.sim.blames().iter().any(|(_, fault)| {
+        fault.culprit == culprit
+            && fault.kind == FaultKind::Equivocation
+            && matches!(fault.evidence.as_deref(), Some(Evidence::Conflict(..)))
+    })
+}
+
+/// No server sees both batches; but the one whose batch is not ordered fetches the other.
+#[test]
+fn an_owner_that_keeps_its_two_faces_apart_is_convicted_by_what_the_deceived_fetches() {
+    let mut convicted = 0;
+    seeds(0..30, |seed| {
+        let mut world =
+            world(4, seed, |builder| builder.corrupt([p(3)], Twins { second: parties([1]) }));
+        for copy in 0..2 {
+            let item = Item::new(format!("face {copy}").into_bytes()).expect("small");
+            world.sim.command_copy(p(3), copy, Command::Submit(item));
+        }
+        let items = world.submit_many(parties([0, 1, 2]), 2);
+        world.finish(&items)?;
+        convicted += u32::from(is_proven_against(p(3), &world));
+        Ok(())
+    });
+    assert!(convicted > 15, "unless the second face comes too late: {convicted} of 30");
+}
+
+/// Who answers a question with an owner's vote that it made up is blamed itself, and does not
+/// shield the owner for ever.
+#[test]
+fn a_made_up_vote_of_an_owner_falls_back_on_who_sent_it() {
+    let (mut caught, mut convicted) = (0, 0);
+    seeds(0..40, |seed| {
+        let mut world = world(7, seed, |builder| {
+            builder.corrupt([p(6)], Twins { second: parties([1, 2]) }).corrupt(
+                [p(5)],
+                Mutator(|letter: &Letter<Body>, _: &mut Random| {
+                    let mut body = (*letter.body).clone();
+                    if let atomic::Message::Found { owner: Some(owner), .. } = &mut body.body {
+                        owner.reading.0 += 1;
+                    }
+                    vec![body]
+                }),
+            )
+        });
+        for face in 0..6 {
+            let item = Item::new(format!("face {face}").into_bytes()).expect("small");
+            world.sim.command_copy(p(6), face % 2, Command::Submit(item));
+        }
+        let items = world.submit_many(parties([0, 1, 2, 3, 4]), 2);
+        world.finish(&items)?;
+        let blames = world.sim.blames();
+        let slandered = blames.iter().find(|(_, fault)| fault.culprit.index() < 5);
+        assert!(slandered.is_none(), "an honest server is blamed: {slandered:?}");
+        let of_liar = |(_, fault): &&(_, maftia_base::Fault)| {
+            fault.culprit == p(5) && fault.kind == FaultKind::BadSignature
+        };
+        caught += u32::from(blames.iter().find(of_liar).is_some());
+        convicted += u32::from(is_proven_against(p(6), &world));
+        Ok(())
+    });
+    assert!(caught > 0 && convicted > 20, "{caught} and {convicted} of 40");
 }
 
 #[test]

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// How many servers play.
 pub(super) const SERVERS: usize = 4;
 
+/// How long a server that is taken over is waited for.
+const TEMPTATION: Duration = Duration::from_millis(500);
+
 /// One token that the judge has accepted.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Stamp {
@@ -244,9 +247,24 @@ impl Stage {
                     "servers {missing:?} hold no evidence of {fault} against server-{culprit}"
                 )));
             }
-            // More traffic gives the intruder more occasions to convict itself.
-            let file = self.files.first().cloned().expect("there is a file to stamp");
-            self.stamp(missing[0], &file, patience)?;
+            self.tempt(culprit)?;
+        }
+    }
+
+    /// Asks a server that is taken over for a token: an occasion to convict itself. It may well
+    /// not answer; what it answers must convince the judge.
+    fn tempt(&mut self, culprit: usize) -> Result<(), Failure> {
+        let file = self.files.first().cloned().expect("there is a file to stamp");
+        let (query, reply) = self.query(&file)?;
+        let asked =
+            fs::read(&query).map_err(|error| Failure::file(&query, "cannot be read", &error))?;
+        match process::post_query(self.config.servers[culprit].http, &asked, TEMPTATION) {
+            Ok(answer) => {
+                fs::write(&reply, answer)
+                    .map_err(|error| Failure::file(&reply, "cannot be written", &error))?;
+                judge::verify(&reply, &query, &file, &self.home(0).join(CERTIFICATE))
+            }
+            Err(_) => Ok(()),
         }
     }
 
