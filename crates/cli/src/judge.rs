@@ -1,8 +1,10 @@
 //! The judge: the system's `openssl`, which knows nothing of us.
 
 use crate::Failure;
+use openssl::asn1::Asn1Time;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Is it there, and which version?
 pub fn version() -> Result<String, Failure> {
@@ -38,6 +40,8 @@ pub struct Described {
     pub serial: String,
     /// The time, as OpenSSL prints it.
     pub time: String,
+    /// The same time, as this program understands it.
+    pub instant: SystemTime,
 }
 
 /// Reads serial number and time.
@@ -50,7 +54,29 @@ pub fn describe(reply: &Path) -> Result<Described, Failure> {
             .map(|value| value.trim().to_owned())
             .ok_or_else(|| Failure::because(format!("openssl shows no {name:?} in:\n{text}")))
     };
-    Ok(Described { serial: field("Serial number:")?, time: field("Time stamp:")? })
+    let time = field("Time stamp:")?;
+    let instant = instant(&time)
+        .ok_or_else(|| Failure::because(format!("openssl shows a time that is none: {time}")))?;
+    Ok(Described { serial: field("Serial number:")?, time, instant })
+}
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// Reads a time like `Nov 21 14:56:13.151812 2026 GMT`; the fraction may be missing.
+fn instant(time: &str) -> Option<SystemTime> {
+    let parts: Vec<&str> = time.split_whitespace().collect();
+    let &[month, day, clock, year, "GMT"] = parts.as_slice() else { return None };
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+    let month = 1 + MONTHS.iter().position(|name| *name == month)?;
+    let day: u8 = day.parse().ok()?;
+    let clock = clock.replace(':', "");
+    let whole = Asn1Time::from_str(&format!("{year}{month:02}{day:02}{clock}Z")).ok()?;
+    let since_epoch = Asn1Time::from_unix(0).ok()?.diff(&whole).ok()?;
+    let seconds = i64::from(since_epoch.days) * 86_400 + i64::from(since_epoch.secs);
+    let fraction: f64 = format!("0.{fraction}").parse().ok()?;
+    let whole = Duration::from_secs(u64::try_from(seconds).ok()?);
+    Some(UNIX_EPOCH + whole + Duration::from_secs_f64(fraction))
 }
 
 fn run(arguments: &[&str]) -> Result<Output, Failure> {
@@ -65,4 +91,18 @@ fn run(arguments: &[&str]) -> Result<Output, Failure> {
         return Err(Failure::because(format!("openssl {command}: {said}")));
     }
     Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_as_openssl_prints_it() {
+        let micros = |time| Some(instant(time)?.duration_since(UNIX_EPOCH).ok()?.as_micros());
+        assert_eq!(micros("Nov 21 14:56:13.151812 2026 GMT"), Some(1_795_272_973_151_812));
+        assert_eq!(micros("Jan  2 00:00:01 1970 GMT"), Some(86_401_000_000));
+        assert_eq!(micros("Nov 21 14:56:13 2026"), None);
+        assert_eq!(micros("Nov 41 14:56:13 2026 GMT"), None);
+    }
 }

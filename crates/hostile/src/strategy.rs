@@ -37,6 +37,14 @@ pub(crate) enum Strategy {
     LieAboutTime,
     /// Never answers the first server of the group, and answers the others.
     MuteTowardsSome,
+    /// All of this at once.
+    Everything,
+}
+
+impl Strategy {
+    fn includes(self, part: Self) -> bool {
+        self == part || self == Self::Everything
+    }
 }
 
 /// A server that follows a [`Strategy`].
@@ -143,9 +151,13 @@ impl Tamper<Driven> for Hostile {
         to: Party,
         message: &'m Packet<Message<RealSuite>>,
     ) -> Option<Cow<'m, Packet<Message<RealSuite>>>> {
-        match (self.strategy, message) {
-            (Strategy::MuteTowardsSome, _) if to.index() == 0 => None,
-            (Strategy::Equivocate, Packet::Frame(frame)) if Self::is_deceived(to) => {
+        if self.strategy.includes(Strategy::MuteTowardsSome) && to.index() == 0 {
+            return None;
+        }
+        match message {
+            Packet::Frame(frame)
+                if self.strategy.includes(Strategy::Equivocate) && Self::is_deceived(to) =>
+            {
                 let frame = frame.clone().map_messages(|message| self.other_face(message));
                 Some(Cow::Owned(Packet::Frame(frame)))
             }
@@ -154,9 +166,9 @@ impl Tamper<Driven> for Hostile {
     }
 
     fn reading(&self, truth: Reading) -> Reading {
-        match self.strategy {
-            Strategy::LieAboutTime => Reading(truth.0 + LIE_MICROS),
-            _ => truth,
+        match self.strategy.includes(Strategy::LieAboutTime) {
+            true => Reading(truth.0 + LIE_MICROS),
+            false => truth,
         }
     }
 
@@ -165,17 +177,14 @@ impl Tamper<Driven> for Hostile {
         work: Vec<Work<RealSuite>>,
         run: &dyn Fn(Vec<Work<RealSuite>>) -> Vec<Done<RealSuite>>,
     ) -> Vec<Done<RealSuite>> {
-        match self.strategy {
-            Strategy::Equivocate => {
-                self.watch(&work);
-                run(work)
-            }
-            Strategy::BadShares => {
-                let asked = work.clone();
-                let dones = run(work);
-                asked.iter().zip(dones).map(|(asked, done)| self.spoil(asked, done)).collect()
-            }
-            Strategy::LieAboutTime | Strategy::MuteTowardsSome => run(work),
+        if self.strategy.includes(Strategy::Equivocate) {
+            self.watch(&work);
         }
+        if !self.strategy.includes(Strategy::BadShares) {
+            return run(work);
+        }
+        let asked = work.clone();
+        let dones = run(work);
+        asked.iter().zip(dones).map(|(asked, done)| self.spoil(asked, done)).collect()
     }
 }

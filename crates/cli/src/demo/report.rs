@@ -40,10 +40,9 @@ impl Act {
 
     /// These tokens were issued, and the judge accepts them.
     pub(super) fn stamped(&mut self, stamps: Vec<Stamp>) {
-        println!(
-            "    {} tokens, each by every front end asked; openssl: Verification: OK",
-            stamps.len()
-        );
+        if !stamps.is_empty() {
+            println!("    {} tokens, each: openssl says Verification: OK", stamps.len());
+        }
         self.stamps.extend(stamps);
     }
 

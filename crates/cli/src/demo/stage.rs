@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How many servers play.
 pub(super) const SERVERS: usize = 4;
@@ -33,6 +33,13 @@ pub(super) struct Stamp {
     pub(super) time: String,
     /// From query to answer.
     pub(super) milliseconds: f64,
+}
+
+/// A time-stamp query.
+struct Question {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    asked: SystemTime,
 }
 
 /// The group, its folders, its processes.
@@ -156,57 +163,69 @@ impl Stage {
 
     /// One token for `file` from front end `index`; a client tries again until its patience ends.
     fn stamp(&mut self, index: usize, file: &Path, patience: Duration) -> Result<Stamp, Failure> {
-        let (query, reply) = self.query(file)?;
-        let asked =
-            fs::read(&query).map_err(|error| Failure::file(&query, "cannot be read", &error))?;
+        let question = self.question(file)?;
         let started = Instant::now();
-        let answer = loop {
+        loop {
             let left = patience.saturating_sub(started.elapsed());
-            match process::post_query(self.config.servers[index].http, &asked, left) {
-                Ok(answer) => break answer,
+            match process::post_query(self.config.servers[index].http, &question.bytes, left) {
+                Ok(answer) => return self.judged(index, file, &question, &answer),
                 Err(failure) if started.elapsed() >= patience => return Err(failure),
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
-        };
-        let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
+        }
+    }
+
+    /// The judge's verdict on an answer; with serial number and time, if it is good.
+    fn judged(
+        &self,
+        server: usize,
+        file: &Path,
+        question: &Question,
+        answer: &[u8],
+    ) -> Result<Stamp, Failure> {
+        let answered = SystemTime::now();
+        let reply = question.path.with_extension("tsr");
         fs::write(&reply, answer)
             .map_err(|error| Failure::file(&reply, "cannot be written", &error))?;
-        judge::verify(&reply, &query, file, &self.home(0).join(CERTIFICATE))?;
-        let judge::Described { serial, time } = judge::describe(&reply)?;
-        Ok(Stamp { server: index, file: file.to_owned(), serial, time, milliseconds })
+        judge::verify(&reply, &question.path, file, &self.home(0).join(CERTIFICATE))?;
+        let judge::Described { serial, time, instant } = judge::describe(&reply)?;
+        // All servers have this machine's clock: a time outside this span is a liar's.
+        let accuracy = Duration::from_millis(self.config.notary.accuracy_ms);
+        if instant + accuracy < question.asked || instant > answered + accuracy {
+            let problem = format!("says {time}, which is not when it was asked for");
+            return Err(Failure::file(&reply, "is wrong", &problem));
+        }
+        let milliseconds =
+            answered.duration_since(question.asked).unwrap_or_default().as_secs_f64() * 1000.0;
+        Ok(Stamp { server, file: file.to_owned(), serial, time, milliseconds })
     }
 
-    fn query(&mut self, file: &Path) -> Result<(PathBuf, PathBuf), Failure> {
+    fn question(&mut self, file: &Path) -> Result<Question, Failure> {
         self.queries += 1;
-        let query = self.dir.join(format!("{}.tsq", self.queries));
-        let reply = self.dir.join(format!("{}.tsr", self.queries));
+        let path = self.dir.join(format!("{}.tsq", self.queries));
         let hashes = ["-sha256", "-sha384", "-sha512"];
-        judge::make_query(file, &query, hashes[self.queries % hashes.len()])?;
-        Ok((query, reply))
+        judge::make_query(file, &path, hashes[self.queries % hashes.len()])?;
+        let bytes =
+            fs::read(&path).map_err(|error| Failure::file(&path, "cannot be read", &error))?;
+        Ok(Question { path, bytes, asked: SystemTime::now() })
     }
 
-    /// Asks these front ends, and fails if one of them gives a token. Returns how many were asked.
-    pub(super) fn expect_no_token(
+    /// Asks each of these front ends once. Whatever they answer must convince the judge.
+    pub(super) fn ask_once(
         &mut self,
         front_ends: &[usize],
         patience: Duration,
-    ) -> Result<usize, Failure> {
+    ) -> Result<Vec<Stamp>, Failure> {
         let file = self.files.first().cloned().expect("there is a file to stamp");
+        let mut stamps = Vec::new();
         for index in front_ends {
-            let (query, reply) = self.query(&file)?;
-            let asked = fs::read(&query)
-                .map_err(|error| Failure::file(&query, "cannot be read", &error))?;
+            let question = self.question(&file)?;
             let server = self.config.servers[*index].http;
-            if let Ok(answer) = process::post_query(server, &asked, patience) {
-                fs::write(&reply, answer)
-                    .map_err(|error| Failure::file(&reply, "cannot be written", &error))?;
-                return Err(Failure::because(format!(
-                    "server-{index} answered beyond what the group survives: {}",
-                    reply.display()
-                )));
+            if let Ok(answer) = process::post_query(server, &question.bytes, patience) {
+                stamps.push(self.judged(*index, &file, &question, &answer)?);
             }
         }
-        Ok(front_ends.len())
+        Ok(stamps)
     }
 
     /// Waits until a server gives tokens again.
@@ -247,24 +266,8 @@ impl Stage {
                     "servers {missing:?} hold no evidence of {fault} against server-{culprit}"
                 )));
             }
-            self.tempt(culprit)?;
-        }
-    }
-
-    /// Asks a server that is taken over for a token: an occasion to convict itself. It may well
-    /// not answer; what it answers must convince the judge.
-    fn tempt(&mut self, culprit: usize) -> Result<(), Failure> {
-        let file = self.files.first().cloned().expect("there is a file to stamp");
-        let (query, reply) = self.query(&file)?;
-        let asked =
-            fs::read(&query).map_err(|error| Failure::file(&query, "cannot be read", &error))?;
-        match process::post_query(self.config.servers[culprit].http, &asked, TEMPTATION) {
-            Ok(answer) => {
-                fs::write(&reply, answer)
-                    .map_err(|error| Failure::file(&reply, "cannot be written", &error))?;
-                judge::verify(&reply, &query, &file, &self.home(0).join(CERTIFICATE))
-            }
-            Err(_) => Ok(()),
+            // An occasion for the culprit to convict itself, and to give a false token.
+            self.ask_once(&[culprit], TEMPTATION)?;
         }
     }
 
