@@ -41,6 +41,8 @@ pub enum Command {
     Status(Status),
     /// Start four servers here, attack them, and have OpenSSL judge every time stamp.
     Demo(Demo),
+    /// Measure: real servers on this machine, or message delays in the simulator.
+    Bench(Bench),
 }
 
 /// `maftia init`.
@@ -137,6 +139,66 @@ pub struct Demo {
     #[arg(long, default_value_t = 2048)]
     pub key_bits: usize,
     /// Print the report as JSON at the end.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `maftia bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// What to measure.
+    #[command(subcommand)]
+    pub what: BenchWhat,
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub enum BenchWhat {
+    /// Real server processes on loopback: ordered requests a second, and how long each takes.
+    Atomic(BenchAtomic),
+    /// The simulator, each message taking one unit: how many units until delivery.
+    Delays(BenchDelays),
+}
+
+/// `maftia bench atomic`.
+#[derive(Debug, Args)]
+pub struct BenchAtomic {
+    /// Number of servers.
+    #[arg(long, default_value_t = 4)]
+    pub servers: usize,
+    /// Bytes of each request.
+    #[arg(long, default_value_t = 256)]
+    pub payload: usize,
+    /// Seconds of each of the two loads.
+    #[arg(long, default_value_t = 20)]
+    pub seconds: u64,
+    /// Requests a second to offer in the open loop; without it, as many as are taken.
+    #[arg(long)]
+    pub rate: Option<u64>,
+    /// Clients of the pipelined load.
+    #[arg(long, default_value_t = 8)]
+    pub clients: usize,
+    /// Requests that each pipelining client has under way at most.
+    #[arg(long, default_value_t = 512)]
+    pub window: usize,
+    /// First port of the servers.
+    #[arg(long, default_value_t = 18100)]
+    pub base_port: u16,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `maftia bench delays`.
+#[derive(Debug, Args)]
+pub struct BenchDelays {
+    /// Numbers of servers to simulate.
+    #[arg(long, value_delimiter = ',', default_values_t = [4, 7, 10, 16])]
+    pub servers: Vec<usize>,
+    /// Seeds of each case.
+    #[arg(long, default_value_t = 20)]
+    pub seeds: u64,
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }

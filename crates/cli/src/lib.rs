@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod bench;
 pub mod config;
 pub mod deal;
 pub mod demo;
@@ -9,6 +10,7 @@ mod failure;
 pub mod home;
 pub mod init;
 pub mod judge;
+pub mod local;
 pub mod process;
 pub mod server;
 pub mod status;
@@ -26,5 +28,6 @@ pub fn run(typed: &Maftia) -> Result<(), Failure> {
         Command::Server(args) => server::run(args),
         Command::Status(args) => status::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Bench(args) => bench::run(args),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
 use serde_json::Value;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -90,7 +91,14 @@ impl ServerProcess {
             .map_err(|error| Failure::because(format!("{}: {error}", self.name)))
     }
 
-    /// kill -9, without warning.
+    /// Sends SIGKILL, and does not wait for the end.
+    pub fn send_kill(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+        }
+    }
+
+    /// kill -9, without warning; waits until it is gone.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -124,19 +132,39 @@ impl ServerProcess {
         self.child = None;
     }
 
-    /// Its CPU time so far, in seconds, and its peak resident memory, in bytes.
-    pub fn cost(&self) -> Option<(f64, u64)> {
-        let pid = self.pid()?;
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let after_name = stat.rsplit_once(')')?.1;
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks: u64 =
-            fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kib: u64 = peak.trim().trim_end_matches(" kB").trim().parse().ok()?;
-        Some((ticks as f64 / rustix::param::clock_ticks_per_second() as f64, kib * 1024))
+    /// What it has used so far.
+    pub fn cost(&self) -> Option<Cost> {
+        cost(&self.pid()?.to_string())
     }
+}
+
+/// What a process has used so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// CPU time, in seconds.
+    pub cpu_seconds: f64,
+    /// Resident memory now, in bytes.
+    pub memory_bytes: u64,
+    /// The most it ever was.
+    pub peak_memory_bytes: u64,
+}
+
+/// What a process has used: one by its number, or `self`.
+pub fn cost(process: &str) -> Option<Cost> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let after_name = stat.rsplit_once(')')?.1;
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()
+    };
+    Some(Cost {
+        cpu_seconds: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+        memory_bytes: kib("VmRSS:")? * 1024,
+        peak_memory_bytes: kib("VmHWM:")? * 1024,
+    })
 }
 
 impl Drop for ServerProcess {

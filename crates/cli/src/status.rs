@@ -47,7 +47,7 @@ fn line(answer: &Result<Value, String>) -> String {
     let number = |key: &str| status[key].as_u64().unwrap_or(0);
     let mut line = format!(
         "epoch {}, round {}, {} requests executed, {} clients, {} waiting",
-        number("epoch"),
+        status["progress"]["epoch"].as_u64().unwrap_or(0),
         number("round"),
         number("executed"),
         number("clients"),

@@ -1,6 +1,7 @@
 //! What each cryptographic operation costs, as a server runs it.
 //!
 //! `cargo bench -p maftia-crypto --bench operations`
+#![allow(clippy::unwrap_used)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use maftia_base::time::Reading;

@@ -87,6 +87,16 @@ impl RealKeyring {
         self.secrets().server.link_seed()
     }
 
+    /// Does this server's signature hold?
+    pub fn verify(&self, claim: &Claim<RealSuite>) -> bool {
+        ed25519::verify(&[self.check_of(claim)]) == [true]
+    }
+
+    /// Is this the group's signature on `input` under its threshold key `key`?
+    pub fn verify_signature(&self, key: KeyId, input: &SigningInput, signature: &[u8]) -> bool {
+        self.open.rsa(key).is_some_and(|public| public.verify(input, signature))
+    }
+
     fn check(&self, server: &ServerKeys, identity: &SigningKey) -> Result<(), KeysError> {
         let party = server.party;
         let wrong = |what| Err(KeysError::Mismatch { party, what });

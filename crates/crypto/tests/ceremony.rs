@@ -1,4 +1,5 @@
 //! The dealer, and the files that it makes.
+#![allow(clippy::unwrap_used)]
 
 use maftia_base::{AdversaryStructure, Digest, Epoch, Formula, FormulaError, Party};
 use maftia_crypto::{

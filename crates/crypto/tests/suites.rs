@@ -1,4 +1,5 @@
 //! What protocols rely on, for every suite alike.
+#![allow(clippy::unwrap_used)]
 
 mod laws;
 

@@ -7,13 +7,14 @@
 //! - [`workers`]: threads for heavy work.
 //! - [`host`]: what a server does around its protocol.
 //! - [`server`]: all of it together, for a replica; [`replica`], [`client`], [`http`], [`notary`]:
-//!   what surrounds one.
+//!   what surrounds one. [`caller`]: the client library.
 //! - [`tamper`]: the seam for hostile servers in tests and demonstrations.
 //!
 //! Deliberately absent: what protocols and services do. Only [`replica`] knows which protocol it is.
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod caller;
 pub mod client;
 pub mod clock;
 pub mod core;

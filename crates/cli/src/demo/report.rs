@@ -116,9 +116,9 @@ impl Report {
         self.slowest_ms = times.last().copied().unwrap_or(0.0);
         self.seconds = elapsed.as_secs_f64();
         for index in 0..SERVERS {
-            let (cpu, memory) = stage.cost(index).unwrap_or((0.0, 0));
-            self.cpu_seconds.push(cpu);
-            self.peak_memory_bytes.push(memory);
+            let cost = stage.cost(index).unwrap_or_default();
+            self.cpu_seconds.push(cost.cpu_seconds);
+            self.peak_memory_bytes.push(cost.peak_memory_bytes);
         }
         Ok(())
     }

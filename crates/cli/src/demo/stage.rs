@@ -2,15 +2,15 @@
 
 use crate::Failure;
 use crate::args::Demo;
-use crate::config::{self, GroupConfig, NewGroup};
-use crate::deal;
+use crate::config::NewGroup;
 use crate::home::CERTIFICATE;
 use crate::judge;
-use crate::process::{self, ServerProcess};
+use crate::local::LocalGroup;
+use crate::process::{self, Cost};
 use serde::Serialize;
 use serde_json::Value;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -42,16 +42,12 @@ struct Question {
     asked: SystemTime,
 }
 
-/// The group, its folders, its processes.
-#[derive(Debug)]
+/// The group, and what it puts time stamps on.
 pub(super) struct Stage {
-    dir: PathBuf,
+    group: LocalGroup,
     temporary: bool,
-    config: GroupConfig,
     files: Vec<PathBuf>,
-    program: PathBuf,
     hostile: PathBuf,
-    servers: Vec<Option<ServerProcess>>,
     queries: usize,
 }
 
@@ -72,78 +68,49 @@ impl Stage {
             Some(dir) => dir.clone(),
             None => std::env::temp_dir().join(format!("maftia-demo-{}", std::process::id())),
         };
-        fs::create_dir_all(&dir).map_err(|error| Failure::file(&dir, "cannot be made", &error))?;
-        let text = config::render(&NewGroup {
+        let new = NewGroup {
             name: "demo".into(),
             servers: SERVERS,
             host: IpAddr::from([127, 0, 0, 1]),
             base_port: args.base_port,
             key_bits: args.key_bits,
-        });
-        let path = dir.join("group.toml");
-        fs::write(&path, &text)
-            .map_err(|error| Failure::file(&path, "cannot be written", &error))?;
-        let config = config::parse(&path, &text)?;
-        deal::deal_to(&config, &text, &dir, None)?;
-        let servers = (0..SERVERS).map(|_| None).collect();
+        };
+        let mut group = LocalGroup::deal(&dir, &program, &new)?;
+        group.start_all()?;
+        println!("Keys dealt, {SERVERS} servers started; everything is in {}\n", dir.display());
         let temporary = args.dir.is_none() && !args.keep;
-        let mut stage =
-            Self { dir, temporary, config, files, program, hostile, servers, queries: 0 };
-        for index in 0..SERVERS {
-            stage.start(index)?;
-        }
-        println!(
-            "Keys dealt, {SERVERS} servers started; everything is in {}\n",
-            stage.dir.display()
-        );
-        Ok(stage)
+        Ok(Self { group, temporary, files, hostile, queries: 0 })
     }
 
     /// Starts an honest server.
     pub(super) fn start(&mut self, index: usize) -> Result<(), Failure> {
-        let home = self.home(index);
-        let home = home.to_string_lossy();
-        let arguments = ["server", "--home", &home];
-        self.spawn(index, &self.program.clone(), &arguments)
+        self.group.start(index)
     }
 
     /// Starts a server that an intruder has taken over.
     pub(super) fn start_hostile(&mut self, index: usize, strategy: &str) -> Result<(), Failure> {
-        let home = self.home(index);
-        let home = home.to_string_lossy();
-        let arguments = ["--home", &home, "--strategy", strategy];
-        self.spawn(index, &self.hostile.clone(), &arguments)
-    }
-
-    fn spawn(&mut self, index: usize, program: &Path, arguments: &[&str]) -> Result<(), Failure> {
-        let server = &self.config.servers[index];
-        let log = self.dir.join(format!("{}.log", server.name));
-        let mut process =
-            ServerProcess::start(&server.name, server.http, program, arguments, &log)?;
-        process.wait_until_up()?;
-        self.servers[index] = Some(process);
-        Ok(())
-    }
-
-    fn home(&self, index: usize) -> PathBuf {
-        self.dir.join(&self.config.servers[index].name)
+        let home = self.group.home(index);
+        let arguments = ["--home", &home.to_string_lossy(), "--strategy", strategy];
+        self.group.start_program(index, &self.hostile, &arguments)
     }
 
     /// Asks a server to stop.
     pub(super) fn stop(&mut self, index: usize) -> Result<(), Failure> {
-        self.servers[index].take().map_or(Ok(()), |mut server| server.stop())
+        self.group.stop(index)
     }
 
     /// Kills a server.
     pub(super) fn kill(&mut self, index: usize) {
-        if let Some(mut server) = self.servers[index].take() {
-            server.kill();
-        }
+        self.group.kill([index]);
     }
 
-    /// CPU seconds and peak memory of a server that runs.
-    pub(super) fn cost(&self, index: usize) -> Option<(f64, u64)> {
-        self.servers[index].as_ref()?.cost()
+    /// What a server that runs has used.
+    pub(super) fn cost(&self, index: usize) -> Option<Cost> {
+        self.group.server(index)?.cost()
+    }
+
+    fn http(&self, index: usize) -> SocketAddr {
+        self.group.config().servers[index].http
     }
 
     /// Has every file stamped by each of these front ends, and judged.
@@ -167,7 +134,7 @@ impl Stage {
         let started = Instant::now();
         loop {
             let left = patience.saturating_sub(started.elapsed());
-            match process::post_query(self.config.servers[index].http, &question.bytes, left) {
+            match process::post_query(self.http(index), &question.bytes, left) {
                 Ok(answer) => return self.judged(index, file, &question, &answer),
                 Err(failure) if started.elapsed() >= patience => return Err(failure),
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
@@ -187,10 +154,10 @@ impl Stage {
         let reply = question.path.with_extension("tsr");
         fs::write(&reply, answer)
             .map_err(|error| Failure::file(&reply, "cannot be written", &error))?;
-        judge::verify(&reply, &question.path, file, &self.home(0).join(CERTIFICATE))?;
+        judge::verify(&reply, &question.path, file, &self.group.home(0).join(CERTIFICATE))?;
         let judge::Described { serial, time, instant } = judge::describe(&reply)?;
         // All servers have this machine's clock: a time outside this span is a liar's.
-        let accuracy = Duration::from_millis(self.config.notary.accuracy_ms);
+        let accuracy = Duration::from_millis(self.group.config().notary.accuracy_ms);
         if instant + accuracy < question.asked || instant > answered + accuracy {
             let problem = format!("says {time}, which is not when it was asked for");
             return Err(Failure::file(&reply, "is wrong", &problem));
@@ -202,7 +169,7 @@ impl Stage {
 
     fn question(&mut self, file: &Path) -> Result<Question, Failure> {
         self.queries += 1;
-        let path = self.dir.join(format!("{}.tsq", self.queries));
+        let path = self.group.dir().join(format!("{}.tsq", self.queries));
         let hashes = ["-sha256", "-sha384", "-sha512"];
         judge::make_query(file, &path, hashes[self.queries % hashes.len()])?;
         let bytes =
@@ -220,7 +187,7 @@ impl Stage {
         let mut stamps = Vec::new();
         for index in front_ends {
             let question = self.question(&file)?;
-            let server = self.config.servers[*index].http;
+            let server = self.http(*index);
             if let Ok(answer) = process::post_query(server, &question.bytes, patience) {
                 stamps.push(self.judged(*index, &file, &question, &answer)?);
             }
@@ -286,7 +253,7 @@ impl Stage {
     }
 
     fn convictions(&self, index: usize) -> Result<Vec<(usize, String)>, Failure> {
-        let Some(server) = &self.servers[index] else { return Ok(Vec::new()) };
+        let Some(server) = self.group.server(index) else { return Ok(Vec::new()) };
         let status = server.status()?;
         let convicted = status["convicted"].as_array().cloned().unwrap_or_default();
         let read = |entry: &Value| {
@@ -299,45 +266,32 @@ impl Stage {
     /// Stops everything and removes what was not asked to stay. After a failure, by contrast, the
     /// folder stays: it has the logs.
     pub(super) fn strike(mut self) -> Result<(), Failure> {
-        for index in 0..SERVERS {
-            self.stop(index)?;
-        }
+        self.group.stop_all()?;
         if self.temporary {
-            fs::remove_dir_all(&self.dir)
-                .map_err(|error| Failure::file(&self.dir, "cannot be removed", &error))?;
+            let dir = self.group.dir();
+            fs::remove_dir_all(dir)
+                .map_err(|error| Failure::file(dir, "cannot be removed", &error))?;
         }
         Ok(())
     }
 
     /// Leaves everything running, and says how to use it by hand.
-    pub(super) fn keep(mut self) {
-        let dir = self.dir.display();
+    pub(super) fn keep(self) {
+        let dir = self.group.dir().to_owned();
+        let dir = dir.display();
         let file = self.files.first().map(|file| file.display().to_string()).unwrap_or_default();
         println!("\nThe group is left running. By hand:\n");
         println!("  openssl ts -query -data {file} -sha256 -cert -out {dir}/my.tsq");
         println!(
             "  curl -sS -H 'Content-Type: application/timestamp-query' --data-binary @{dir}/my.tsq \
              http://{}/tsa -o {dir}/my.tsr",
-            self.config.servers[0].http
+            self.http(0)
         );
         println!(
             "  openssl ts -verify -data {file} -in {dir}/my.tsr -CAfile {dir}/server-0/{CERTIFICATE}"
         );
         println!("  maftia status --group {dir}/group.toml\n");
-        let pids = self.servers.iter().flatten().filter_map(ServerProcess::pid);
-        let pids: Vec<String> = pids.map(|pid| pid.to_string()).collect();
+        let pids: Vec<String> = self.group.release().iter().map(u32::to_string).collect();
         println!("To end it: kill {}; rm -r {dir}", pids.join(" "));
-        for server in self.servers.drain(..).flatten() {
-            server.release();
-        }
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        for server in self.servers.iter_mut().flatten() {
-            // Whatever does not stop by itself is killed with the process handle.
-            let _ = server.stop();
-        }
     }
 }

@@ -208,6 +208,14 @@ impl RsaPublic {
             })
     }
 
+    /// Is this a signature on `input`, encoded as PKCS #1 version 1.5 has it?
+    pub(crate) fn verify(&self, input: &SigningInput, signature: &[u8]) -> bool {
+        let Some(message) = encoding::encode(input, self.len) else { return false };
+        let number = Number::from_bytes(signature);
+        let reduced = number.modulo(&self.modulus) == number;
+        signature.len() == self.len && reduced && self.is_signature(&number, &message)
+    }
+
     /// Is this the encoding of a signature on the message?
     fn is_signature(&self, signature: &Number, message: &Number) -> bool {
         signature.power(&self.exponent, &self.modulus) == *message

@@ -1,0 +1,249 @@
+//! `maftia bench atomic`: real server processes on loopback, and clients of the ledger.
+
+use super::load::{self, Requests, Seen};
+use crate::Failure;
+use crate::args::BenchAtomic;
+use crate::config::NewGroup;
+use crate::home::PublicHome;
+use crate::local::LocalGroup;
+use crate::process::{self, Cost};
+use maftia_activity::client::ClientReply;
+use maftia_base::Party;
+use maftia_base::wire::Wire;
+use maftia_crypto::ClientSecret;
+use maftia_node::caller::{Caller, CallerSettings};
+use maftia_services::LEDGER;
+use maftia_services::ledger::Ledger;
+use rand_core::{Rng, UnwrapErr};
+use serde::Serialize;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the group is warmed up.
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// How long an answer may take before another server is asked.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// One load, and what it cost.
+#[derive(Debug, Serialize)]
+struct Phase {
+    load: &'static str,
+    #[serde(flatten)]
+    seen: Seen,
+    /// CPU time of each server, in seconds.
+    cpu_seconds: Vec<f64>,
+    /// CPU time of the clients, all in this process.
+    client_cpu_seconds: f64,
+    /// Resident memory of each server at the end of the load, in bytes.
+    memory_bytes: Vec<u64>,
+    /// Bytes that servers sent to servers, for each request.
+    peer_bytes_per_request: f64,
+    /// Everything that crossed the loopback device, headers and clients included, each request.
+    loopback_bytes_per_request: f64,
+    /// Forced writes of all servers, for each request.
+    syncs_per_request: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    servers: usize,
+    payload: usize,
+    phases: Vec<Phase>,
+    peak_memory_bytes: Vec<u64>,
+    /// Does the ledger have every acknowledged request, and none twice?
+    ledger_agrees: bool,
+}
+
+/// Starts a group, loads it, stops it.
+pub(super) fn run(args: &BenchAtomic) -> Result<(), Failure> {
+    let dir = std::env::temp_dir().join(format!("maftia-bench-{}", std::process::id()));
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::because(format!("this program's own file: {error}")))?;
+    let new = NewGroup {
+        name: "bench".into(),
+        servers: args.servers,
+        host: IpAddr::from([127, 0, 0, 1]),
+        base_port: args.base_port,
+        key_bits: 2048,
+    };
+    let mut group = LocalGroup::deal(&dir, &program, &new)?;
+    group.start_all()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::because(format!("no runtime: {error}")))?;
+    let report = runtime.block_on(measure(args, &group))?;
+    drop(runtime);
+    group.stop_all()?;
+    std::fs::remove_dir_all(&dir).map_err(|error| Failure::file(&dir, "is left over", &error))?;
+    if args.json {
+        let json = serde_json::to_string_pretty(&report).expect("plain data is always JSON");
+        println!("{json}");
+    } else {
+        report.print();
+    }
+    match report.ledger_agrees {
+        true => Ok(()),
+        false => Err(Failure::because("the ledger does not have what was acknowledged")),
+    }
+}
+
+async fn measure(args: &BenchAtomic, group: &LocalGroup) -> Result<Report, Failure> {
+    let callers: Vec<Caller> = (0..args.clients.max(1))
+        .map(|number| caller(group, Party::new(number % args.servers)))
+        .collect::<Result<_, _>>()?;
+    let requests = Arc::new(Requests::new(args.payload));
+    let time = Duration::from_secs(args.seconds);
+    let mut acknowledged = load::closed(&callers, 1, &requests, WARM_UP).await.answered;
+    let mut phases = Vec::new();
+    eprintln!("One client, one request at a time, {} s", args.seconds);
+    let meter = Meter::read(group)?;
+    let seen = load::closed(&callers[..1], 1, &requests, time).await;
+    phases.push(meter.phase("unloaded", seen, group)?);
+    eprintln!("{} clients, {} requests under way each", callers.len(), args.window);
+    let meter = Meter::read(group)?;
+    let seen = load::closed(&callers, args.window, &requests, time).await;
+    let rate = args.rate.unwrap_or((seen.per_second / 2.0) as u64).max(1);
+    phases.push(meter.phase("closed loop", seen, group)?);
+    eprintln!("{rate} requests a second, whether or not earlier ones are answered");
+    let meter = Meter::read(group)?;
+    let seen = load::open(&callers, rate, &requests, time).await;
+    phases.push(meter.phase("open loop", seen, group)?);
+    acknowledged += phases.iter().map(|phase| phase.seen.answered).sum::<u64>();
+    let ledger = read_ledger(&callers[0]).await?;
+    let costs = costs(group);
+    Ok(Report {
+        servers: args.servers,
+        payload: args.payload,
+        phases,
+        peak_memory_bytes: costs.iter().map(|cost| cost.peak_memory_bytes).collect(),
+        ledger_agrees: ledger.entries == acknowledged,
+    })
+}
+
+/// A client of the ledger, with a key of its own.
+fn caller(group: &LocalGroup, home: Party) -> Result<Caller, Failure> {
+    let mut seed = [0; 32];
+    let mut rng = UnwrapErr(rand::rngs::SysRng);
+    rng.fill_bytes(&mut seed);
+    let public = PublicHome::load(&group.home(0))?;
+    let settings = CallerSettings {
+        keys: public.keys,
+        structure: public.config.structure.clone(),
+        servers: public.config.servers.iter().map(|server| server.clients).collect(),
+        service: LEDGER,
+        secret: ClientSecret::from_seed(&seed),
+        nonce: rng.next_u64(),
+        home,
+        retry_after: RETRY_AFTER,
+    };
+    Caller::start(settings).map_err(|error| Failure::because(error.to_string()))
+}
+
+async fn read_ledger(caller: &Caller) -> Result<Ledger, Failure> {
+    match caller.call(bytes::Bytes::new()).await {
+        Ok(ClientReply::Plain(body)) => {
+            Ledger::from_wire(body).map_err(|error| Failure::because(format!("ledger: {error}")))
+        }
+        other => Err(Failure::because(format!("the ledger cannot be read: {other:?}"))),
+    }
+}
+
+fn costs(group: &LocalGroup) -> Vec<Cost> {
+    let servers = 0..group.config().servers.len();
+    servers.map(|index| group.server(index).and_then(|s| s.cost()).unwrap_or_default()).collect()
+}
+
+/// Counters at one moment.
+struct Meter {
+    costs: Vec<Cost>,
+    clients: Cost,
+    peer_bytes: f64,
+    syncs: f64,
+    loopback_bytes: u64,
+}
+
+impl Meter {
+    fn read(group: &LocalGroup) -> Result<Self, Failure> {
+        let (mut peer_bytes, mut syncs) = (0.0, 0.0);
+        for server in &group.config().servers {
+            let page = process::get(server.http, "/metrics")?;
+            peer_bytes += counter(&page, "engine_bytes_out_total");
+            syncs += counter(&page, "engine_log_commits_total");
+        }
+        Ok(Self {
+            costs: costs(group),
+            clients: process::cost("self").unwrap_or_default(),
+            peer_bytes,
+            syncs,
+            loopback_bytes: loopback_bytes(),
+        })
+    }
+
+    fn phase(self, load: &'static str, seen: Seen, group: &LocalGroup) -> Result<Phase, Failure> {
+        let now = Self::read(group)?;
+        let requests = seen.answered.max(1) as f64;
+        let cpu = now.costs.iter().zip(&self.costs);
+        Ok(Phase {
+            load,
+            cpu_seconds: cpu.map(|(now, then)| now.cpu_seconds - then.cpu_seconds).collect(),
+            client_cpu_seconds: now.clients.cpu_seconds - self.clients.cpu_seconds,
+            memory_bytes: now.costs.iter().map(|cost| cost.memory_bytes).collect(),
+            peer_bytes_per_request: (now.peer_bytes - self.peer_bytes) / requests,
+            loopback_bytes_per_request: (now.loopback_bytes - self.loopback_bytes) as f64
+                / requests,
+            syncs_per_request: (now.syncs - self.syncs) / requests,
+            seen,
+        })
+    }
+}
+
+/// The value of a counter on a metrics page.
+fn counter(page: &str, name: &str) -> f64 {
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(series, _)| series.split('{').next() == Some(name))
+        .filter_map(|(_, value)| value.parse::<f64>().ok())
+        .sum()
+}
+
+/// Bytes that the loopback device has carried, of whichever process.
+fn loopback_bytes() -> u64 {
+    let table = std::fs::read_to_string("/proc/net/dev").unwrap_or_default();
+    let line = table.lines().find_map(|line| line.trim().strip_prefix("lo:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+impl Report {
+    fn print(&self) {
+        println!("{} servers, requests of {} bytes", self.servers, self.payload);
+        for Phase { load, seen, .. } in &self.phases {
+            let latency = &seen.latency_ms;
+            println!(
+                "{load:12} {:9.0} /s   mean {:.2} ms, p50 {:.2}, p99 {:.2}, p99.9 {:.2}, max {:.2}",
+                seen.per_second, latency.mean, latency.p50, latency.p99, latency.p999, latency.max
+            );
+        }
+        for phase in &self.phases {
+            let cpu: f64 = phase.cpu_seconds.iter().sum();
+            println!(
+                "{:12} a request: {:.0} µs of CPU by all servers, {:.0} by its client, {:.0} bytes \
+                 between servers, {:.0} on loopback, {:.2} forced writes",
+                phase.load,
+                cpu * 1e6 / phase.seen.answered.max(1) as f64,
+                phase.client_cpu_seconds * 1e6 / phase.seen.answered.max(1) as f64,
+                phase.peer_bytes_per_request,
+                phase.loopback_bytes_per_request,
+                phase.syncs_per_request,
+            );
+        }
+        let peak: Vec<String> =
+            self.peak_memory_bytes.iter().map(|bytes| format!("{}", bytes >> 20)).collect();
+        println!("peak memory of each server, MiB: {}", peak.join(", "));
+        println!("the ledger agrees: {}", self.ledger_agrees);
+    }
+}

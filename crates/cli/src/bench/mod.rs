@@ -1,0 +1,16 @@
+//! `maftia bench`: what the group costs, measured.
+
+mod atomic;
+mod delays;
+mod load;
+
+use crate::Failure;
+use crate::args::{Bench, BenchWhat};
+
+/// Measures what was asked for.
+pub fn run(args: &Bench) -> Result<(), Failure> {
+    match &args.what {
+        BenchWhat::Atomic(args) => atomic::run(args),
+        BenchWhat::Delays(args) => delays::run(args),
+    }
+}
