@@ -63,7 +63,7 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { worker_threads: 0, network_threads: 1, engine_thread: true }
+        Self { worker_threads: 0, network_threads: 1, engine_thread: false }
     }
 }
 
