@@ -177,6 +177,12 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         Some(id)
     }
 
+    /// The server that is asked now. While what it was sent last is still on its way there, a driver
+    /// does well to wait with the next [`flush`](Self::flush): larger bundles cost less each.
+    pub fn server(&self) -> Party {
+        self.server
+    }
+
     /// Requests that are not answered yet.
     pub fn unanswered(&self) -> usize {
         self.queue.len() + self.open.len()
@@ -256,7 +262,6 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
                 self.on_reply(from, reply, now);
             }
         }
-        self.flush(now);
     }
 
     fn floor(&self) -> u64 {

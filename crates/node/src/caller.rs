@@ -5,8 +5,8 @@
 //! is sent again, and takes effect once.
 //!
 //! # Bounds
-//! [`CALLS_MAX`] calls wait to be taken up; [`BUNDLES_MAX`] bundles wait for each server, and what
-//! is beyond is asked again later.
+//! [`CALLS_MAX`] calls wait to be taken up; [`BUNDLES_MAX`] bundles wait for each server, more than
+//! fill the session's window, and what is beyond is asked again later.
 
 use crate::client::connect;
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::debug;
 
@@ -33,7 +33,10 @@ use tracing::debug;
 pub const CALLS_MAX: usize = 4096;
 
 /// Bundles that wait to be sent to one server.
-pub const BUNDLES_MAX: usize = 256;
+pub const BUNDLES_MAX: usize = 2 * maftia_activity::SESSION_WINDOW as usize;
+
+/// While so many bundles wait for the server that is asked, requests gather for the next one.
+const BUNDLES_UNDER_WAY: usize = 2;
 
 /// Replies of all servers that wait to be looked at.
 const REPLIES_MAX: usize = 1024;
@@ -110,15 +113,18 @@ impl Caller {
         };
         let (heard, replies) = mpsc::channel(REPLIES_MAX);
         let (mut lines, mut connections) = (Vec::new(), JoinSet::new());
+        let written = Arc::new(Notify::new());
         for (index, address) in settings.servers.into_iter().enumerate() {
             let (line, bundles) = mpsc::channel(BUNDLES_MAX);
             lines.push(line);
-            let server = Server { party: Party::new(index), address, group };
+            let written = Arc::clone(&written);
+            let server = Server { party: Party::new(index), address, group, written };
             connections.spawn(server.stay_connected(Arc::clone(&secret), bundles, heard.clone()));
         }
         let client = Client::new(client_settings, Keys { secret, keyring });
         let (calls, waiting) = mpsc::channel(CALLS_MAX);
-        let driver = Driver { client, lines, answers: BTreeMap::new(), started: Instant::now() };
+        let (answers, started) = (BTreeMap::new(), Instant::now());
+        let driver = Driver { client, lines, written, answers, started };
         tokio::spawn(driver.run(waiting, replies, connections));
         Ok(Self { calls })
     }
@@ -156,6 +162,8 @@ impl Authority<RealSuite> for Keys {
 struct Driver {
     client: Client<RealSuite, Keys>,
     lines: Vec<mpsc::Sender<ClientBundle>>,
+    /// Somebody has written a bundle.
+    written: Arc<Notify>,
     answers: BTreeMap<RequestId, Answer>,
     started: Instant,
 }
@@ -183,13 +191,20 @@ impl Driver {
                         let Ok(call) = calls.try_recv() else { break };
                         self.submit(call);
                     }
-                    self.client.flush(self.now());
                 }
                 Some((from, bundle)) = replies.recv() => {
                     let now = self.now();
                     self.client.replies(from, bundle, now);
+                    while let Ok((from, bundle)) = replies.try_recv() {
+                        self.client.replies(from, bundle, now);
+                    }
                 }
+                () = self.written.notified() => {}
                 () = tokio::time::sleep_until(until.into()) => self.client.tick(self.now()),
+            }
+            let line = &self.lines[self.client.server().index()];
+            if line.max_capacity() - line.capacity() < BUNDLES_UNDER_WAY {
+                self.client.flush(self.now());
             }
             self.follow();
         }
@@ -232,6 +247,7 @@ struct Server {
     party: Party,
     address: SocketAddr,
     group: GroupId,
+    written: Arc<Notify>,
 }
 
 impl Server {
@@ -263,6 +279,7 @@ impl Server {
         let write = async {
             while let Some(bundle) = bundles.recv().await {
                 sender.send(&bundle).await?;
+                self.written.notify_one();
             }
             Ok(())
         };
