@@ -12,13 +12,13 @@ use maftia_crypto::{
 };
 
 /// Keyrings of one group, and of another group of the same size.
-pub struct Bench<S: Corrupt> {
+pub(crate) struct Bench<S: Corrupt> {
     pub keyrings: Vec<S::Keyring>,
     pub strangers: Vec<S::Keyring>,
     pub sharing: Formula,
 }
 
-pub fn hold<S: Corrupt>(bench: &Bench<S>) {
+pub(crate) fn hold<S: Corrupt>(bench: &Bench<S>) {
     bench.signatures_hold_only_as_they_were_made();
     bench.certificates_name_their_voters();
     bench.evidence_of_equivocation_convicts_only_who_signed_both();
@@ -29,7 +29,7 @@ pub fn hold<S: Corrupt>(bench: &Bench<S>) {
 }
 
 /// 16 servers, one for each pair of site and operating system.
-pub fn sixteen() -> AdversaryStructure {
+pub(crate) fn sixteen() -> AdversaryStructure {
     let row = |i: usize| (0..4).map(|j| Party::new(4 * i + j)).collect::<PartySet>();
     let column = |i: usize| (0..4).map(|j| Party::new(4 * j + i)).collect::<PartySet>();
     let sets: Vec<_> = (0..16).map(|k| row(k / 4).union(column(k % 4))).collect();
@@ -37,7 +37,7 @@ pub fn sixteen() -> AdversaryStructure {
 }
 
 /// "2 of 4 sites, each with 2 of its 4 servers; and the same by operating system."
-pub fn textbook() -> Formula {
+pub(crate) fn textbook() -> Formula {
     let grid = |member: fn(usize, usize) -> usize| Formula::Gate {
         threshold: 2,
         children: (0..4)
@@ -51,15 +51,15 @@ pub fn textbook() -> Formula {
     Formula::Gate { threshold: 2, children }
 }
 
-pub fn scope() -> Scope {
+pub(crate) fn scope() -> Scope {
     Scope::root(GroupId::default(), Epoch(3))
 }
 
-pub fn statement(value: u8) -> Statement {
+pub(crate) fn statement(value: u8) -> Statement {
     Statement::new(scope(), StatementKind::BatchVote, Place(1, 2), Digest([value; 32]))
 }
 
-pub fn input(byte: u8) -> SigningInput {
+pub(crate) fn input(byte: u8) -> SigningInput {
     SigningInput { hash: HashAlgorithm::Sha256, digest: Blob::new(vec![byte; 32]).unwrap() }
 }
 
