@@ -39,6 +39,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("maftia-xtask", &[]),
 ];
 
+/// Features of ours for tests and simulations only.
+const TEST_FEATURES: &[&str] = &["ideal"];
+
 /// The binary may use everything.
 const TOP: &str = "maftia";
 
@@ -61,9 +64,26 @@ pub(crate) fn complaints() -> Vec<String> {
 
 fn package_complaints(package: &Value) -> Vec<String> {
     let name = package["name"].as_str().unwrap_or_default();
-    if name == TOP {
-        return Vec::new();
+    let mut complaints = feature_complaints(name, package);
+    if name != TOP {
+        complaints.extend(layer_complaints(name, package));
     }
+    complaints
+}
+
+/// Cryptography that is only for simulations and tests must not get into a program.
+fn feature_complaints(name: &str, package: &Value) -> Vec<String> {
+    let dependencies = package["dependencies"].as_array().into_iter().flatten();
+    dependencies
+        .filter(|dependency| dependency["kind"].as_str() != Some("dev"))
+        .flat_map(|dependency| dependency["features"].as_array().into_iter().flatten())
+        .filter_map(Value::as_str)
+        .filter(|feature| TEST_FEATURES.contains(feature))
+        .map(|feature| format!("{name}: enables `{feature}` outside of its tests"))
+        .collect()
+}
+
+fn layer_complaints(name: &str, package: &Value) -> Vec<String> {
     let Some((_, allowed)) = LAYERS.iter().find(|(known, _)| *known == name) else {
         return vec![format!("{name}: this package has no layer in xtask/src/layers.rs")];
     };
@@ -77,4 +97,31 @@ fn package_complaints(package: &Value) -> Vec<String> {
         .filter(|dependency| dependency.starts_with("maftia") && !allowed.contains(dependency))
         .map(|dependency| format!("{name}: must not depend on {dependency}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_dependency_that_points_up_is_found() {
+        let package = json!({ "name": "maftia-links", "dependencies": [
+            { "name": "maftia-base", "kind": null },
+            { "name": "maftia-sim", "kind": "dev" },
+            { "name": "maftia-node", "kind": null },
+        ] });
+        assert_eq!(package_complaints(&package), ["maftia-links: must not depend on maftia-node"]);
+    }
+
+    #[test]
+    fn cryptography_for_simulations_in_a_program_is_found() {
+        let package = |kind: Value| {
+            json!({ "name": "maftia", "dependencies": [
+                { "name": "maftia-crypto", "kind": kind, "features": ["ideal"] },
+            ] })
+        };
+        assert_eq!(package_complaints(&package(Value::Null)).len(), 1);
+        assert!(package_complaints(&package(json!("dev"))).is_empty());
+    }
 }
