@@ -7,13 +7,24 @@ use std::time::Instant;
 /// One step: what it is called, and the command.
 type Step = (&'static str, &'static [&'static str]);
 
+/// All in one profile, that of the demonstration, so that everything is compiled once.
 const STEPS: &[Step] = &[
     ("format", &["cargo", "fmt", "--all", "--check"]),
     (
         "lints",
-        &["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+        &[
+            "cargo",
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--release",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
     ),
-    ("tests", &["cargo", "test", "--workspace", "--locked"]),
+    ("tests", &["cargo", "test", "--workspace", "--release", "--locked"]),
 ];
 
 /// Runs every step; stops at the first that fails.

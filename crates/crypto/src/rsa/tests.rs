@@ -73,10 +73,14 @@ fn openssl_verifies_what_any_two_of_four_sign_with_each_hash() {
 }
 
 #[test]
-fn the_openssl_command_verifies_what_a_group_signs() {
-    let dealt = deal(&Formula::threshold(2, 4), 4, 3072, 1);
+fn the_openssl_command_verifies_what_a_group_signs_under_keys_of_every_size() {
+    [2048, 3072, 4096].into_iter().for_each(the_openssl_command_verifies);
+}
+
+fn the_openssl_command_verifies(bits: usize) {
+    let dealt = deal(&Formula::threshold(2, 4), 4, bits, 1);
     let signature = dealt.sign(&[1, 2], &input(HashAlgorithm::Sha256, b"a message")).unwrap();
-    let folder = std::env::temp_dir().join(format!("maftia-rsa-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("maftia-rsa-{bits}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let write = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
