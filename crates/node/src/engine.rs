@@ -169,7 +169,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
             if !work.is_empty() {
                 yield_once().await;
                 self.metrics.work.inc_by(work.len() as u64);
-                self.workers.submit(work);
+                self.mail.done.extend(self.workers.submit(work));
                 continue;
             }
             if self.mail.stop && self.unsynced == 0 && self.core.held() == 0 {

@@ -2,7 +2,8 @@
 //!
 //! - [`core`]: which effect may leave when, without any I/O.
 //! - [`engine`]: the loop that owns the protocol.
-//! - [`journal`], [`archive`]: the write-ahead log, and where in it old records are.
+//! - [`journal`], [`archive`]: the write-ahead log, and where in it old records are; [`storage`]:
+//!   its commits, in one call to the operating system each.
 //! - [`outbox`], [`network`]: frames to and from the other servers.
 //! - [`workers`]: threads for heavy work.
 //! - [`host`]: what a server does around its protocol.
@@ -29,6 +30,7 @@ pub mod notary;
 pub mod outbox;
 pub mod replica;
 pub mod server;
+pub mod storage;
 pub mod tamper;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use crate::network::{self, NetworkConfig, NetworkError};
 use crate::replica::{ReplicaHost, Served, StatusBoard};
+use crate::storage::Fused;
 use crate::tamper::{Honest, Tamper};
 use bytes::Bytes;
 use commonware_runtime::tokio::{Config as RuntimeConfig, Context, Runner};
@@ -181,7 +182,7 @@ where
         let Self { config, group, keyring, replica, tamper, front_end } = self;
         let clients = bind(config.clients, "clients").await?;
         let pages = bind(config.http, "HTTP").await?;
-        let journal = context.child("journal");
+        let journal = Fused(context.child("journal"));
         let journal = Journal::open(journal, "log", identity::<P>(&group)).await?;
         let inbox = Inbox::new(group.n());
         let metrics = Arc::new(Metrics::register(&context.child("engine")));

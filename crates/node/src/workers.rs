@@ -23,12 +23,16 @@ type Batch<P> = Vec<(
     <P as maftia_base::protocol::Vocabulary>::Work,
 )>;
 
+type Results<P> = Vec<(
+    <P as maftia_base::protocol::Vocabulary>::Ticket,
+    <P as maftia_base::protocol::Vocabulary>::Done,
+)>;
+
 /// The worker threads of one server. They end when this is dropped.
 pub struct Workers<P: Driven> {
     run: Arc<Run<P>>,
     threads: usize,
     queue: Arc<Queue<P>>,
-    inbox: Inbox<P>,
 }
 
 struct Queue<P: Driven> {
@@ -52,16 +56,16 @@ impl<P: Driven> Workers<P> {
                 .name(format!("maftia-worker-{number}"))
                 .spawn(move || work_until_closed(&queue, &*run, &inbox))?;
         }
-        Ok(Self { run, threads, queue, inbox })
+        Ok(Self { run, threads, queue })
     }
 
-    /// Does `work` or has it done; its results come to the inbox.
-    pub fn submit(&self, work: Batch<P>) {
+    /// Does `work` and returns its results, or has it done; then they come to the inbox.
+    pub fn submit(&self, work: Batch<P>) -> Results<P> {
         if work.is_empty() {
-            return;
+            return Vec::new();
         }
         if self.threads == 0 {
-            return finish(&*self.run, work, &self.inbox);
+            return finish::<P>(&*self.run, work);
         }
         let share = work.len().div_ceil(self.threads);
         let mut work = work.into_iter().peekable();
@@ -70,6 +74,7 @@ impl<P: Driven> Workers<P> {
             self.queue.lock().batches.push_back(batch);
             self.queue.filled.notify_one();
         }
+        Vec::new()
     }
 
     /// Number of batches that no thread has taken yet.
@@ -122,13 +127,13 @@ fn work_until_closed<P: Driven>(queue: &Queue<P>, run: &Run<P>, inbox: &Inbox<P>
     }
     let _alarm = Alarm(inbox);
     while let Some(batch) = queue.take() {
-        finish(run, batch, inbox);
+        inbox.done(finish::<P>(run, batch));
     }
 }
 
-fn finish<P: Driven>(run: &Run<P>, batch: Batch<P>, inbox: &Inbox<P>) {
+fn finish<P: Driven>(run: &Run<P>, batch: Batch<P>) -> Results<P> {
     let (tickets, work): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
     let done = run(work);
     assert_eq!(tickets.len(), done.len(), "each piece of work has one result");
-    inbox.done(tickets.into_iter().zip(done));
+    tickets.into_iter().zip(done).collect()
 }

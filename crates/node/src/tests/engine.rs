@@ -8,10 +8,13 @@ use crate::inbox::Inbox;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use crate::outbox::{Post, Posted, read_frame};
+use crate::storage::Fused;
 use crate::tamper::{Honest, Tamper};
 use bytes::Bytes;
 use commonware_runtime::deterministic::{Checkpoint, Context, Runner};
-use commonware_runtime::{Clock as _, Handle, Runner as _, Spawner as _, Supervisor as _};
+use commonware_runtime::{
+    Clock as _, Handle, Metrics as _, Runner as _, Spawner as _, Supervisor as _,
+};
 use maftia_base::Party;
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
@@ -56,7 +59,7 @@ async fn start(context: &Context) -> Running {
 async fn start_with(context: &Context, tamper: impl Tamper<Talker>, threads: usize) -> Running {
     let (sender, arrivals) = mpsc::channel(16);
     let (seen, posted, inbox) = (Seen::default(), Mailbag::default(), Inbox::new(4));
-    let journal = Journal::open(context.child("log"), "log", Bytes::from_static(b"me"));
+    let journal = Journal::open(Fused(context.child("log")), "log", Bytes::from_static(b"me"));
     let parts = Parts {
         group: group(4, 0),
         host: Watcher(seen.clone()),
@@ -282,4 +285,33 @@ fn the_seam_for_intruders_reaches_each_message_of_each_peer() {
         let sent = [1, 2, 3].map(|party| running.posted.to(party));
         assert_eq!(sent, [vec![101], vec![], vec![1]]);
     });
+}
+
+#[test]
+fn a_commit_is_one_durable_write() {
+    Runner::seeded(9).start(|context| async move {
+        let running = start(&context).await;
+        let say = async |number: u64| {
+            running.ask(Command::Say(number)).await;
+            running.until(&context, |running| running.posted.to(1).len() > number as usize).await;
+        };
+        // The first commit may find something that opening left to be synced.
+        say(0).await;
+        let names = ["log_commits", "runtime_storage_writes", "runtime_storage_syncs"];
+        let counts = || names.map(|name| counted(&context, name));
+        let before = counts();
+        for number in 1..=20 {
+            say(number).await;
+        }
+        let after = counts();
+        // The runtime counts a durable write as a write and as a sync.
+        assert_eq!([0, 1, 2].map(|index| after[index] - before[index]), [20, 20, 20]);
+    });
+}
+
+/// The value of a counter.
+fn counted(context: &Context, name: &str) -> u64 {
+    let (page, name) = (context.encode(), format!("{name}_total "));
+    let line = page.lines().find_map(|line| line.strip_prefix(&name));
+    line.and_then(|value| value.parse().ok()).expect("it is counted")
 }

@@ -2,4 +2,5 @@ mod core;
 mod doors;
 mod engine;
 mod loopback;
+mod storage;
 mod toy;
