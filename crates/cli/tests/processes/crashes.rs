@@ -1,7 +1,9 @@
 //! Servers that are killed, frozen, or asked to stop, while clients go on asking.
 
-use crate::running;
 use crate::support::{Load, PATIENCE, Town, wait_until};
+use crate::{maftia, running};
+use maftia::home::JOURNAL;
+use maftia::process::ServerProcess;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process};
@@ -72,6 +74,23 @@ fn nothing_is_lost_or_doubled_when_single_servers_are_killed_at_random_moments()
     wait_until_level(&town, &[0, 1, 2, 3]);
     println!("{requests} requests, none lost, none twice");
     town.stop_all().unwrap();
+}
+
+#[test]
+fn a_server_that_is_killed_while_it_makes_its_journal_starts_again() {
+    let mut chance = chance();
+    let mut town = Town::deal(maftia(), 1);
+    let (home, log, http) = (town.home(0), town.log(0), town.config().servers[0].http);
+    for _ in 0..12 {
+        let arguments = ["server", "--home", home.to_str().unwrap()];
+        let mut server =
+            ServerProcess::start("server-0", http, maftia(), &arguments, &log).unwrap();
+        sleep_up_to(Duration::from_millis(150), &mut chance);
+        server.kill();
+        town.start(0).unwrap();
+        town.stop(0).unwrap();
+        std::fs::remove_dir_all(home.join(JOURNAL)).unwrap();
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What an operator types, and what is refused of it.
 
-use crate::maftia;
 use crate::support::{PATIENCE, Ports, Town, wait_until};
+use crate::{maftia, running};
 use maftia::home::{CERTIFICATE, CONFIG, JOURNAL, KEYS, SHARE};
 use maftia::process::ServerProcess;
 use serde_json::Value;
@@ -250,11 +250,20 @@ fn the_journal_of_another_server_is_refused() {
     town.stop(0).unwrap();
     fs::rename(town.home(0).join(JOURNAL), town.home(1).join(JOURNAL)).unwrap();
     let home = town.home(1);
-    run(&["server", "--home", home.to_str().unwrap()]).refused(1, &["journal", "another"]);
+    run(&["server", "--home", home.to_str().unwrap()]).refused(1, &["belongs to another server"]);
     // And it is still good for its owner.
     fs::rename(town.home(1).join(JOURNAL), town.home(0).join(JOURNAL)).unwrap();
     town.start_all().unwrap();
     town.stamp(1);
+    town.stop_all().unwrap();
+}
+
+#[test]
+fn a_server_that_runs_is_not_started_a_second_time() {
+    let mut town = running(1);
+    let home = town.home(0);
+    run(&["server", "--home", home.to_str().unwrap()]).refused(1, &["cannot listen on 127.0.0.1"]);
+    town.stamp(0);
     town.stop_all().unwrap();
 }
 

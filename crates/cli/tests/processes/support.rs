@@ -220,7 +220,7 @@ impl Load {
             .enable_all()
             .build()
             .unwrap();
-        let _on = runtime.enter();
+        let entered = runtime.enter();
         let (book, over) = (Arc::<Mutex<Book>>::default(), Arc::<AtomicBool>::default());
         let mut running = JoinSet::new();
         for client in 0..clients {
@@ -230,7 +230,7 @@ impl Load {
             }
         }
         let reader = town.caller(0);
-        drop(_on);
+        drop(entered);
         Self { book, over, clients: running, reader, runtime }
     }
 
