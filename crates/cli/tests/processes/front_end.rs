@@ -42,7 +42,8 @@ fn reading(folder: &Path, answer: &Answer) -> String {
     assert_eq!((answer.code, answer.media.as_str()), (200, "application/timestamp-reply"));
     let path = folder.join("reply.tsr");
     std::fs::write(&path, &answer.body).unwrap();
-    let openssl = Command::new("openssl").args(["ts", "-reply", "-text", "-in"]).arg(&path);
+    let mut openssl = Command::new("openssl");
+    openssl.args(["ts", "-reply", "-text", "-in"]).arg(&path);
     String::from_utf8(openssl.output().unwrap().stdout).unwrap()
 }
 

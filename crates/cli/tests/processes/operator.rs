@@ -174,6 +174,7 @@ fn a_wrong_configuration_is_refused_with_file_line_and_key_before_anything_start
         ("accuracy_ms = 1000", "acuracy_ms = 1000", "acuracy_ms"),
         ("clients = \"127.0.0.1", "clients = \"0.0.0.0", "server.clients"),
         ("key_bits = 2048", "key_bits = 1024", "notary.key_bits"),
+        ("policy = \"2.25", "policy = \"9.25", "notary.policy"),
         ("configuration = \"asynchronous\"", "configuration = \"hybrid\"", "configuration"),
     ];
     let wrong: Vec<(String, String, &str)> = cases
@@ -211,14 +212,11 @@ fn public_keys_certificates_and_shares_that_were_tampered_with_are_refused() {
         let path = desk.home(file);
         let right = fs::read(&path).unwrap();
         let mut wrong = vec![Vec::new(), right[..right.len() / 2].to_vec()];
-        for index in (0..right.len()).step_by(step) {
+        // The last characters of PEM have bits that mean nothing.
+        for index in (0..right.len() - 70).step_by(step) {
             let mut flipped = right.clone();
             flipped[index] ^= 4;
             wrong.push(flipped);
-        }
-        if file == CERTIFICATE {
-            // No secret and no key: which of its bits count is for those to say who check tokens.
-            wrong.truncate(2);
         }
         wrong.push(fs::read(other.home(file)).unwrap());
         for contents in wrong {
