@@ -177,8 +177,8 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         Some(id)
     }
 
-    /// The server that is asked now. While what it was sent last is still on its way there, a driver
-    /// does well to wait with the next [`flush`](Self::flush): larger bundles cost less each.
+    /// The server that is asked now. While what it was sent last is still on its way there, a
+    /// driver does well to wait with the next [`flush`](Self::flush): larger bundles cost less.
     pub fn server(&self) -> Party {
         self.server
     }

@@ -44,9 +44,7 @@ pub enum StructureError {
     #[error("the set {0:?} names a server that the group does not have")]
     Unknown(PartySet),
     /// More maximal sets than can be handled.
-    #[error(
-        "the structure has {0} maximal corruptible sets; at most {CORRUPTIBLE_SETS_MAX} are supported"
-    )]
+    #[error("the structure has {0} maximal corruptible sets; {CORRUPTIBLE_SETS_MAX} are supported")]
     TooMany(usize),
     /// Three sets that may be corrupt cover the group: no asynchronous agreement exists.
     #[error(

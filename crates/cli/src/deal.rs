@@ -155,8 +155,9 @@ fn certify(
     to_pem(&der).map_err(|error| failed(&error))
 }
 
-fn public_key(keys: &GroupKeys) -> Result<Vec<u8>, openssl::error::ErrorStack> {
-    let (modulus, exponent) = keys.rsa(NOTARY_KEY).expect("the ceremony has just made it");
+/// The notary's public key, in DER.
+pub(crate) fn public_key(keys: &GroupKeys) -> Result<Vec<u8>, openssl::error::ErrorStack> {
+    let (modulus, exponent) = keys.rsa(NOTARY_KEY).expect("every ceremony makes it");
     let rsa =
         Rsa::from_public_components(BigNum::from_slice(&modulus)?, BigNum::from_slice(&exponent)?)?;
     PKey::from_rsa(rsa)?.public_key_to_der()

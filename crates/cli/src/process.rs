@@ -106,7 +106,7 @@ impl ServerProcess {
         }
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Asks it to stop, and waits until it has, which must be with success.
     pub fn stop(&mut self) -> Result<(), Failure> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
@@ -115,7 +115,14 @@ impl ServerProcess {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             match child.try_wait() {
-                Ok(Some(_)) => return Ok(()),
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => {
+                    return Err(Failure::because(format!(
+                        "{} was asked to stop and failed ({status}); see {}",
+                        self.name,
+                        self.log.display()
+                    )));
+                }
                 Ok(None) => std::thread::sleep(Duration::from_millis(10)),
                 Err(error) => {
                     return Err(Failure::because(format!("{}: {error}", self.name)));

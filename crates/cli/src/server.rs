@@ -2,11 +2,16 @@
 
 use crate::Failure;
 use crate::args::Server as ServerArgs;
+use crate::deal;
 use crate::home::{self, Home, JOURNAL, NOTARY_KEY};
+use maftia_crypto::GroupKeys;
 use maftia_node::network::{FRAMES_PER_SECOND, NetworkConfig, Peer, PeerAddress};
 use maftia_node::notary::NotaryFrontEnd;
-use maftia_node::server::{Server, ServerConfig, Tuning};
+use maftia_node::production;
+use maftia_node::server::{ServerConfig, Tuning};
 use maftia_services::notary::{ObjectIdentifier, Profile};
+use openssl::error::ErrorStack;
+use openssl::x509::X509;
 use std::path::Path;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
@@ -42,11 +47,8 @@ impl Setting {
 pub fn run(args: &ServerArgs) -> Result<(), Failure> {
     start_logging(args.log_json);
     let setting = Setting::load(&args.home, args.passphrase_file.as_deref())?;
-    let front_end = setting.front_end();
-    let services = maftia_services::all(setting.notary);
     let Home { group, keyring, .. } = setting.home;
-    Server::honest(setting.config, group, keyring, services, front_end)
-        .run(|| ())
+    production::serve(setting.config, group, keyring, setting.notary)
         .map_err(|error| Failure::because(error.to_string()))
 }
 
@@ -89,11 +91,29 @@ fn profile(home: &Home) -> Result<Profile, Failure> {
     let notary = &home.public.config.notary;
     let path = home.folder.join(home::CERTIFICATE);
     let refused = |error: &dyn std::fmt::Display| Failure::file(&path, "is refused", &error);
-    let certificate = openssl::x509::X509::from_pem(home.public.certificate.as_bytes())
-        .and_then(|certificate| certificate.to_der())
-        .map_err(|error| refused(&error))?;
+    let certificate =
+        X509::from_pem(home.public.certificate.as_bytes()).map_err(|error| refused(&error))?;
+    check_certificate(&certificate, &home.public.keys).map_err(|error| refused(&error))?;
+    let certificate = certificate.to_der().map_err(|error| refused(&error))?;
     let policy = ObjectIdentifier::new(&notary.policy).map_err(|error| refused(&error))?;
     let accuracy_micros = notary.accuracy_ms * 1000;
     Profile::new(NOTARY_KEY, policy, accuracy_micros, vec![certificate])
         .map_err(|error| refused(&error))
+}
+
+/// With another certificate this server would not sign what the others sign, and look corrupt.
+fn check_certificate(certificate: &X509, keys: &GroupKeys) -> Result<(), String> {
+    let problem = |error: ErrorStack| error.to_string();
+    let key = certificate.public_key().map_err(problem)?;
+    if key.public_key_to_der().map_err(problem)? != deal::public_key(keys).map_err(problem)? {
+        return Err(
+            "it is not for the notary's key in group.keys. Right would be: the notary.pem \
+                    that `maftia deal` wrote beside it"
+                .into(),
+        );
+    }
+    match certificate.verify(&key) {
+        Ok(true) => Ok(()),
+        _ => Err("the group did not sign it: it was altered".into()),
+    }
 }

@@ -49,6 +49,6 @@ fn run(args: &Args) -> Result<(), Failure> {
     let Home { group, keyring, .. } = setting.home;
     let hostile = Hostile::new(args.strategy, group.me(), stolen);
     Server::taken_over(setting.config, group, keyring, replica, hostile, front_end)
-        .run(|| ())
+        .run()
         .map_err(|error| Failure::because(error.to_string()))
 }

@@ -4,8 +4,8 @@
 //! The server begins with 32 random bytes. The client answers with its public key and its signature
 //! on them, bound to the group and to this server: so nobody can have another client's replies sent
 //! to himself, or wear out its place. From then on both send frames: four bytes of length, big
-//! endian, then a [`ClientBundle`] one way, a [`ReplyBundle`] the other. Nothing here is secret, and
-//! nothing needs to be believed: bundles and replies carry their signatures.
+//! endian, then a [`ClientBundle`] one way, a [`ReplyBundle`] the other. Nothing here is secret,
+//! and nothing needs to be believed: bundles and replies carry their signatures.
 //!
 //! # Bounds
 //! At most [`CONNECTIONS_MAX`] connections; in each, one frame that is read, of at most

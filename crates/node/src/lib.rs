@@ -7,11 +7,12 @@
 //! - [`outbox`], [`network`]: frames to and from the other servers.
 //! - [`workers`]: threads for heavy work.
 //! - [`host`]: what a server does around its protocol.
-//! - [`server`]: all of it together, for a replica; [`replica`], [`client`], [`http`], [`notary`]:
-//!   what surrounds one. [`caller`]: the client library.
+//! - [`server`], [`production`]: all of it together, for a replica; [`replica`], [`client`],
+//!   [`http`], [`notary`]: what surrounds one. [`caller`]: the client library.
 //! - [`tamper`]: the seam for hostile servers in tests and demonstrations.
 //!
-//! Deliberately absent: what protocols and services do. Only [`replica`] knows which protocol it is.
+//! Deliberately absent: what protocols and services do. Only [`replica`] knows which protocol it
+//! is, and only [`production`] which services.
 #![forbid(unsafe_code)]
 
 pub mod archive;
@@ -28,6 +29,7 @@ pub mod metrics;
 pub mod network;
 pub mod notary;
 pub mod outbox;
+pub mod production;
 pub mod replica;
 pub mod server;
 pub mod storage;

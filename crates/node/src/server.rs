@@ -91,6 +91,9 @@ pub enum ServerError {
     /// The engine ended.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The runtime does not take a socket.
+    #[error("cannot listen: {0}")]
+    Sockets(std::io::Error),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(std::io::Error),
@@ -154,34 +157,31 @@ where
     }
 
     /// Runs until SIGTERM or SIGINT, or until something breaks. Blocks the calling thread; must
-    /// not be called on a runtime. `ready` is called once the server answers.
-    pub fn run(self, ready: impl FnOnce() + Send + 'static) -> Result<(), ServerError> {
-        self.run_until(asked_to_stop(), ready)
-    }
-
-    /// As [`run`](Self::run), until `stop` resolves.
-    pub fn run_until(
-        self,
-        stop: impl Future<Output = Result<(), ServerError>> + Send + 'static,
-        ready: impl FnOnce() + Send + 'static,
-    ) -> Result<(), ServerError> {
+    /// not be called on a runtime.
+    pub fn run(self) -> Result<(), ServerError> {
+        // Before the runtime, which waits for ever for a folder that another process uses: whoever
+        // starts a server twice is told so.
+        let clients = bind(self.config.clients, "clients")?;
+        let pages = bind(self.config.http, "HTTP")?;
         let runtime = RuntimeConfig::new()
             .with_worker_threads(self.config.tuning.network_threads.max(1))
             .with_storage_directory(self.config.data.clone())
             .with_tcp_nodelay(Some(true))
             .with_read_write_timeout(Duration::from_secs(60));
-        Runner::new(runtime).start(|context| self.serve(context, stop, ready))
+        Runner::new(runtime).start(|context| async move {
+            let clients = TcpListener::from_std(clients).map_err(ServerError::Sockets)?;
+            let pages = TcpListener::from_std(pages).map_err(ServerError::Sockets)?;
+            self.serve(context, clients, pages).await
+        })
     }
 
     async fn serve(
         self,
         context: Context,
-        stop: impl Future<Output = Result<(), ServerError>> + Send + 'static,
-        ready: impl FnOnce(),
+        clients: TcpListener,
+        pages: TcpListener,
     ) -> Result<(), ServerError> {
         let Self { config, group, keyring, replica, tamper, front_end } = self;
-        let clients = bind(config.clients, "clients").await?;
-        let pages = bind(config.http, "HTTP").await?;
         let journal = Fused(context.child("journal"));
         let journal = Journal::open(journal, "log", identity::<P>(&group)).await?;
         let inbox = Inbox::new(group.n());
@@ -229,12 +229,12 @@ where
             open: Arc::new(Semaphore::new(OPEN_MAX)),
         };
         context.child("http").spawn(|_| http::serve::<RealSuite>(pages, face));
-        info!(me = %group.me(), n = group.n(), clients = %config.clients, http = %config.http, "up");
-        ready();
+        let (me, n) = (group.me(), group.n());
+        info!(%me, n, clients = %config.clients, http = %config.http, "up");
 
         let ended = tokio::select! {
             ended = &mut running => ended,
-            stopped = stop => {
+            stopped = asked_to_stop() => {
                 stopped?;
                 info!("stopping");
                 inbox.stop();
@@ -249,8 +249,9 @@ where
     }
 }
 
-async fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, ServerError> {
-    let bound = TcpListener::bind(address).await;
+fn bind(address: SocketAddr, purpose: &'static str) -> Result<std::net::TcpListener, ServerError> {
+    let bound = std::net::TcpListener::bind(address);
+    let bound = bound.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
     bound.map_err(|source| ServerError::Listen { address, purpose, source })
 }
 

@@ -1,6 +1,6 @@
 //! The checks across keys, and what comes out of them.
 
-use super::file::{Faults, GroupFile, NotarySection, Server, Sharing};
+use super::file::{Faults, GroupFile, Notary, Server, Sharing};
 use super::{ConfigError, line_of};
 use maftia_base::{
     AdversaryStructure, Attribute, Digest, Formula, FormulaError, PARTIES_MAX, Party, PartySet,
@@ -25,6 +25,19 @@ pub struct GroupConfig {
     pub sharing: Formula,
     /// The notary.
     pub notary: NotarySection,
+}
+
+/// The RFC 3161 time-stamping service of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotarySection {
+    /// Modulus of the service's RSA key, in bits: 2048, 3072 or 4096.
+    pub key_bits: usize,
+    /// Time-stamping policy, as an object identifier.
+    pub policy: String,
+    /// Accuracy stated in tokens, in milliseconds: how far apart honest clocks may be.
+    pub accuracy_ms: u64,
+    /// Organization in the certificate's subject.
+    pub organization: String,
 }
 
 /// One server of a group.
@@ -407,28 +420,32 @@ fn condition(
     Ok(Formula::Gate { threshold: *rule.classes.get_ref(), children })
 }
 
-fn check_notary(
-    source: &Source<'_>,
-    section: &Spanned<NotarySection>,
-) -> Result<NotarySection, ConfigError> {
-    let notary = section.get_ref();
+fn check_notary(source: &Source<'_>, section: &Notary) -> Result<NotarySection, ConfigError> {
+    let notary = NotarySection {
+        key_bits: *section.key_bits.get_ref(),
+        policy: section.policy.get_ref().clone(),
+        accuracy_ms: *section.accuracy_ms.get_ref(),
+        organization: section.organization.get_ref().clone(),
+    };
     if ![2048, 3072, 4096].contains(&notary.key_bits) {
         let problem = format!("{} bits", notary.key_bits);
-        return Err(source.refuse(section, "notary.key_bits", problem, "2048, 3072 or 4096"));
+        let remedy = "2048, 3072 or 4096";
+        return Err(source.refuse(&section.key_bits, "notary.key_bits", problem, remedy));
     }
     if let Err(error) = ObjectIdentifier::new(&notary.policy) {
         let problem = format!("{:?} is not an object identifier: {error}", notary.policy);
         let remedy = "numbers below 2^28 with dots, for example \"1.3.6.1.4.1.99999.1\"";
-        return Err(source.refuse(section, "notary.policy", problem, remedy));
+        return Err(source.refuse(&section.policy, "notary.policy", problem, remedy));
     }
     if !(1..=86_400_000).contains(&notary.accuracy_ms) {
         let problem = format!("{} milliseconds", notary.accuracy_ms);
         let remedy = "1 to 86400000: how far apart honest clocks may be";
-        return Err(source.refuse(section, "notary.accuracy_ms", problem, remedy));
+        return Err(source.refuse(&section.accuracy_ms, "notary.accuracy_ms", problem, remedy));
     }
     if notary.organization.is_empty() || notary.organization.len() > 64 {
         let problem = format!("{} characters", notary.organization.len());
-        return Err(source.refuse(section, "notary.organization", problem, "1 to 64 characters"));
+        let (key, remedy) = ("notary.organization", "1 to 64 characters");
+        return Err(source.refuse(&section.organization, key, problem, remedy));
     }
-    Ok(notary.clone())
+    Ok(notary)
 }

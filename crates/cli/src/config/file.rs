@@ -18,7 +18,7 @@ pub(super) struct GroupFile {
     #[serde(default)]
     pub(super) sharing: Vec<Spanned<Sharing>>,
     pub(super) server: Vec<Spanned<Server>>,
-    pub(super) notary: Spanned<NotarySection>,
+    pub(super) notary: Notary,
 }
 
 /// `[faults]`: which servers may be corrupt at once.
@@ -51,28 +51,29 @@ pub(super) struct Server {
 }
 
 /// `[notary]`: the RFC 3161 time-stamping service.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct NotarySection {
-    /// Modulus of the service's RSA key, in bits: 2048, 3072 or 4096.
-    pub key_bits: usize,
-    /// Time-stamping policy, as an object identifier.
-    pub policy: String,
-    /// Accuracy stated in tokens, in milliseconds: how far apart honest clocks may be.
-    pub accuracy_ms: u64,
-    /// Organization in the certificate's subject.
-    pub organization: String,
+pub(super) struct Notary {
+    pub(super) key_bits: Spanned<usize>,
+    pub(super) policy: Spanned<String>,
+    pub(super) accuracy_ms: Spanned<u64>,
+    pub(super) organization: Spanned<String>,
 }
 
-impl Default for NotarySection {
+impl Default for Notary {
     fn default() -> Self {
         Self {
-            key_bits: 2048,
-            policy: "2.25.83746182.1".into(),
-            accuracy_ms: 1000,
-            organization: "maftia notary".into(),
+            key_bits: unwritten(2048),
+            policy: unwritten("2.25.83746182.1".into()),
+            accuracy_ms: unwritten(1000),
+            organization: unwritten("maftia notary".into()),
         }
     }
+}
+
+/// A value that stands nowhere in the file. It is right, so nobody asks for its line.
+fn unwritten<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
 }
 
 /// Reads the structure; unknown and missing keys and wrong types are refused here.

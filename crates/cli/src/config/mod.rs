@@ -9,8 +9,7 @@ mod file;
 mod tests;
 mod write;
 
-pub use check::{GroupConfig, ServerConfig};
-pub use file::NotarySection;
+pub use check::{GroupConfig, NotarySection, ServerConfig};
 pub use write::{NewGroup, render};
 
 use std::path::{Path, PathBuf};

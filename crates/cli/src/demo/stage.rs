@@ -288,7 +288,8 @@ impl Stage {
             self.http(0)
         );
         println!(
-            "  openssl ts -verify -data {file} -in {dir}/my.tsr -CAfile {dir}/server-0/{CERTIFICATE}"
+            "  openssl ts -verify -data {file} -in {dir}/my.tsr \
+             -CAfile {dir}/server-0/{CERTIFICATE}"
         );
         println!("  maftia status --group {dir}/group.toml\n");
         let pids: Vec<String> = self.group.release().iter().map(u32::to_string).collect();
