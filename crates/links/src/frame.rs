@@ -13,14 +13,14 @@ pub const FRAME_PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 
 /// Largest encoded [`Packet`] that an honest server sends to another: payload, a length for each
 /// message, and the fixed part.
-pub const FRAME_BYTES_MAX: usize = FRAME_PAYLOAD_BYTES_MAX + 5 * FRAME_MESSAGES_MAX + 64;
+pub const FRAME_BYTES_MAX: usize = FRAME_PAYLOAD_BYTES_MAX + 5 * FRAME_MESSAGES_MAX + 72;
 
 const _: () = assert!(FRAME_BYTES_MAX < 2 << 20, "a frame fits one message of the transport");
 
 /// One message of the protocol above, encoded.
 pub(crate) type Payload = Blob<MESSAGE_BYTES_MAX>;
 
-/// Everything between two links; 53 bytes besides the messages.
+/// Everything between two links; 61 bytes besides the messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Frame {
     /// Start of the scope's digest: frames of another group, epoch or wire version are ignored.
@@ -29,6 +29,9 @@ pub struct Frame {
     pub(crate) from: u64,
     /// Incarnation of the receiver as the sender knows it; 0 while it does not.
     pub(crate) to: u64,
+    /// How often this incarnation of the sender dropped messages to the receiver, and emitted again
+    /// what it could.
+    pub(crate) lapses: u64,
     /// All messages below this number have arrived.
     pub(crate) received: u64,
     /// Distance from `received` to the first message held behind a gap; 0 without a gap.
@@ -47,6 +50,7 @@ wire_struct!(Frame {
     place,
     from,
     to,
+    lapses,
     received,
     gap,
     window_messages,

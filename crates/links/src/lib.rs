@@ -2,9 +2,10 @@
 //! duplicate, delay, reorder and reconnect; in bounded memory.
 //!
 //! # Promise
-//! - *Eventual delivery.* A message between correct servers arrives, or the protocol that sent it
-//!   is told [`Event::Reconnected`](maftia_base::Event::Reconnected) later, when there is credit
-//!   again, and emits once more what the peer may still need.
+//! - *Eventual delivery.* A message between correct servers arrives, or the protocols at both ends
+//!   are told [`Event::Reconnected`](maftia_base::Event::Reconnected) later, when there is credit
+//!   again: the one that sent it emits once more what the peer may still need, and the one that
+//!   waits for it asks once more.
 //! - *Order, once.* Between two incarnations of two servers, messages arrive in the order sent, no
 //!   message twice.
 //! - *Bounded memory*, whatever the peer does: the protocol's own state is the last queue.
@@ -39,7 +40,11 @@
 //!   first, then twice as much with each progress.
 //! - R7. When the queue to a peer is full, the link drops what follows, until the queue has been
 //!   sent and acknowledged; then the protocol is told `Reconnected`.
-//! - R8. What exceeds the credit, or acknowledges what was never sent, or does not decode, is
+//! - R8. A frame says how often this incarnation dropped messages to the peer and has told its own
+//!   protocol so. When that number grows, the peer's protocol is told `Reconnected`, too: what was
+//!   dropped may be the answer to a question, and whoever answers does not remember the question.
+//!   Frames that change this number without end achieve what new incarnations do, see R2.
+//! - R9. What exceeds the credit, or acknowledges what was never sent, or does not decode, is
 //!   dropped and blamed, locally: no signature covers a frame.
 //!
 //! Acknowledgements leave in the order of the log like every effect: a peer forgets a message only

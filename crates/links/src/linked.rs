@@ -99,7 +99,7 @@ impl<P: Protocol<Message: Wire>> TimedProtocol for Linked<P> {
 }
 
 impl<P: Protocol<Message: Wire>> Linked<P> {
-    /// Takes a frame apart: conversation, acknowledgement, messages. (R1 to R5, R8)
+    /// Takes a frame apart: conversation, acknowledgement, messages. (R1 to R5, R9)
     fn on_frame(&mut self, from: Party, frame: Frame, cx: &mut impl Timed<Self>) {
         let (place, now) = (place(cx), cx.now());
         let Some(peer) = self.peers.get_mut(&from).filter(|_| frame.place == place) else {
@@ -117,11 +117,14 @@ impl<P: Protocol<Message: Wire>> Linked<P> {
             Err(_) => return cx.blame(Fault::suspected(from, FaultKind::Malformed)),
         }
         let messages = frame.messages.into_vec().into_iter().map(|payload| payload.into_bytes());
+        peer.hear_lapses(frame.lapses);
         let (ready, flood) = peer.inn.accept(frame.first, messages);
         peer.traffic.messages_delivered += ready.len() as u64;
         if flood.is_err() {
             cx.blame(Fault::suspected(from, FaultKind::Flood));
         }
+        // Told first, the protocol's answers to these messages are not dropped.
+        self.tell(from, now, cx);
         for bytes in ready {
             match P::Message::from_wire(bytes) {
                 Ok(body) => self.step(Event::Message { from, body }, cx),
@@ -146,7 +149,7 @@ impl<P: Protocol<Message: Wire>> Linked<P> {
             LinkTimer::Acknowledge(party) => self.on_acknowledge(party),
             LinkTimer::Resend(party) => self.on_resend(party, cx.now()),
             LinkTimer::Reconnect(party) => {
-                // `settle` tells the protocol, and arms the timer again if it is too early.
+                // `settle` tells the protocol, or arms the timer again if it is too early.
                 self.peers.get_mut(&party).into_iter().for_each(|it| it.reconnect_armed = false);
             }
         }
@@ -220,9 +223,7 @@ impl<P: Protocol<Message: Wire>> Linked<P> {
     fn settle(&mut self, cx: &mut impl Timed<Self>) {
         let now = cx.now();
         for party in cx.group().others().iter() {
-            if self.may_tell(party, now, cx) {
-                self.step(Event::Reconnected(party), cx);
-            }
+            self.tell(party, now, cx);
         }
         for (party, peer) in &mut self.peers {
             flush(*party, peer, cx);
@@ -241,20 +242,19 @@ impl<P: Protocol<Message: Wire>> Linked<P> {
         }
     }
 
-    /// Is it time to tell the protocol `Reconnected` of `party`? (R2, R7)
-    fn may_tell(&mut self, party: Party, now: Time, cx: &mut impl Timed<Self>) -> bool {
+    /// Tells the protocol `Reconnected` of `party` if it is owed that, and it is time. (R2, R7, R8)
+    fn tell(&mut self, party: Party, now: Time, cx: &mut impl Timed<Self>) {
         let peer = self.peers.get_mut(&party).expect("there is a link to each other party");
         match peer.tell_at() {
             Some(at) if at <= now => {
                 peer.catch_up(now);
-                true
+                self.step(Event::Reconnected(party), cx);
             }
             Some(at) if !peer.reconnect_armed => {
                 peer.reconnect_armed = true;
                 cx.arm(LinkTimer::Reconnect(party), until(now, at));
-                false
             }
-            _ => false,
+            _ => {}
         }
     }
 }

@@ -64,8 +64,17 @@ pub(crate) struct Peer {
     theirs: Option<u64>,
     pub(crate) out: Outbound,
     pub(crate) inn: Inbound,
-    /// Something was dropped, and the protocol has not been told yet.
+    /// What is sent would be dropped: the queue was full, or the conversation is new, and the
+    /// protocol has not been told yet.
     is_behind: bool,
+    /// Something was dropped since the protocol was told.
+    has_dropped: bool,
+    /// How often the protocol was told after something had been dropped.
+    lapses: u64,
+    /// The same of the peer, as far as it is heard in this conversation.
+    their_lapses: Option<u64>,
+    /// The peer has lapsed, and the protocol has not been told yet.
+    is_lapsed: bool,
     told_at: Option<Time>,
     heard_at: Option<Time>,
     spoke_at: Time,
@@ -84,6 +93,10 @@ impl Peer {
             out: Outbound::new(),
             inn: Inbound::new(window_bytes),
             is_behind: false,
+            has_dropped: false,
+            lapses: 0,
+            their_lapses: None,
+            is_lapsed: false,
             told_at: None,
             heard_at: None,
             spoke_at: Time(0),
@@ -127,7 +140,18 @@ impl Peer {
         self.traffic.messages_dropped += self.out.len() as u64;
         self.out = Outbound::new();
         self.inn = Inbound::new(self.window_bytes);
+        self.their_lapses = None;
         self.is_behind = true;
+    }
+
+    /// Takes note of how often the peer dropped something: an answer, perhaps, that only this side
+    /// can ask for again. (R8)
+    pub(crate) fn hear_lapses(&mut self, lapses: u64) {
+        let known = *self.their_lapses.get_or_insert(lapses);
+        if lapses > known {
+            self.their_lapses = Some(lapses);
+            self.is_lapsed = true;
+        }
     }
 
     /// Takes note of what a frame acknowledges and grants; returns what repairs a gap. (R4, R5)
@@ -144,13 +168,10 @@ impl Peer {
 
     /// Queues a message, unless the protocol will be asked for it again anyway. (R7)
     pub(crate) fn enqueue(&mut self, bytes: Bytes) {
-        if self.is_behind {
-            self.traffic.messages_dropped += 1;
-            return;
-        }
-        if self.out.push(bytes).is_err() {
+        if self.is_behind || self.out.push(bytes).is_err() {
             self.traffic.messages_dropped += 1;
             self.is_behind = true;
+            self.has_dropped = true;
         }
     }
 
@@ -184,6 +205,7 @@ impl Peer {
             place,
             from: self.mine,
             to: self.theirs.unwrap_or(0),
+            lapses: self.lapses,
             received,
             gap,
             window_messages: WINDOW_MESSAGES,
@@ -193,16 +215,20 @@ impl Peer {
         }
     }
 
-    /// When the protocol should be told to emit again, if something was dropped and may now be
-    /// sent.
+    /// When the protocol should be told to emit again, if something was dropped, here or there, and
+    /// may now be sent.
     pub(crate) fn tell_at(&self) -> Option<Time> {
-        let is_ready = self.is_behind && self.theirs.is_some() && self.out.is_drained();
+        let is_ready = match self.is_behind {
+            true => self.theirs.is_some() && self.out.is_drained(),
+            false => self.is_lapsed,
+        };
         is_ready.then(|| self.told_at.map_or(Time(0), |told_at| told_at + RECONNECT_EVERY))
     }
 
     /// The protocol is being told now.
     pub(crate) fn catch_up(&mut self, now: Time) {
-        self.is_behind = false;
+        self.lapses += u64::from(self.has_dropped);
+        (self.is_behind, self.has_dropped, self.is_lapsed) = (false, false, false);
         self.told_at = Some(now);
         self.traffic.reconnects += 1;
     }

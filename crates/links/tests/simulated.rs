@@ -3,6 +3,7 @@
 
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::time::Duration;
+use maftia_base::wire::{Wire, wire_enum};
 use maftia_base::{
     AdversaryStructure, Context, Epoch, Event, Group, GroupId, Party, PartySet, Protocol, Target,
 };
@@ -78,6 +79,87 @@ impl Protocol for Rumour {
     }
 }
 
+/// Asks all others what it was told to ask. Who asks remembers that; who answers remembers nothing.
+#[derive(Clone, Debug, Hash, Default)]
+struct Asker {
+    open: BTreeSet<(Party, u64)>,
+    asked: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Words {
+    Question(u64),
+    Answer(u64),
+}
+wire_enum!(Words { 0 => Question(number), 1 => Answer(number) });
+
+#[derive(Clone, Debug)]
+enum Diary {
+    Asked(u64),
+    Answered(Party, u64),
+}
+
+impl Vocabulary for Asker {
+    const NAME: &'static str = "asker";
+    type Command = u64;
+    type Outcome = Never;
+    type Message = Words;
+    type Timer = Never;
+    type Ticket = ();
+    type Work = ();
+    type Done = ();
+    type Record = Diary;
+}
+
+impl Asker {
+    fn note_asked(&mut self, number: u64, cx: &impl Context<Self>) {
+        self.asked += 1;
+        self.open.extend(cx.group().others().iter().map(|party| (party, number)));
+    }
+
+    fn ask(&self, peer: Party, cx: &mut impl Context<Self>) {
+        for (_, number) in self.open.iter().filter(|(asked, _)| *asked == peer) {
+            cx.send(Target::One(peer), Words::Question(*number));
+        }
+    }
+}
+
+impl Protocol for Asker {
+    fn handle(&mut self, event: Event<Self>, cx: &mut impl Context<Self>) {
+        match event {
+            Event::Command(number) => {
+                self.note_asked(number, cx);
+                cx.persist(Diary::Asked(number));
+                cx.send(Target::Others, Words::Question(number));
+            }
+            Event::Message { from, body: Words::Question(number) } => {
+                cx.send(Target::One(from), Words::Answer(number));
+            }
+            Event::Message { from, body: Words::Answer(number) } => {
+                if self.open.remove(&(from, number)) {
+                    cx.persist(Diary::Answered(from, number));
+                }
+            }
+            Event::Restore(Diary::Asked(number)) => self.note_asked(number, cx),
+            Event::Restore(Diary::Answered(from, number)) => {
+                self.open.remove(&(from, number));
+            }
+            Event::Resumed => cx.group().others().iter().for_each(|peer| self.ask(peer, cx)),
+            Event::Reconnected(peer) => self.ask(peer, cx),
+            Event::Done { .. } => {}
+            Event::Timer(never) => match never {},
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        false
+    }
+
+    fn footprint(&self) -> usize {
+        0
+    }
+}
+
 fn groups(n: usize) -> Vec<Group> {
     let structure = AdversaryStructure::optimal(n).expect("well-formed");
     let group = |party| Group::new(GroupId::default(), Epoch(0), party, structure.clone());
@@ -86,12 +168,16 @@ fn groups(n: usize) -> Vec<Group> {
 
 type Sim = Simulation<Linked<Rumour>>;
 
-fn build(builder: maftia_sim::Builder<Linked<Rumour>>, n: usize) -> Sim {
+fn build<P>(builder: maftia_sim::Builder<Linked<P>>, n: usize) -> Simulation<Linked<P>>
+where
+    P: Protocol<Message: Wire> + Default + 'static,
+    Linked<P>: std::hash::Hash,
+{
     let groups = groups(n);
     builder.footprint_max(10_000).build_incarnations(move |party, restarts| {
         // Numbers that jump back and forth, as those of a bad clock do.
         let incarnation = 1 + (u64::from(restarts) * 7_919) % 10_007;
-        Linked::new(Rumour::default(), &groups[party.index()], incarnation)
+        Linked::new(P::default(), &groups[party.index()], incarnation)
     })
 }
 
@@ -148,6 +234,38 @@ fn everything_arrives_although_servers_crash_and_lose_what_was_not_synced() {
         let mut sim = build(builder, 4);
         give(&mut sim, 40)?;
         sim.run_until(all_know_all, 5_000_000)?;
+        crashed += sim.stats().crashes;
+        Ok(())
+    });
+    assert!(crashed > 100, "{crashed} crashes in twenty runs");
+}
+
+#[test]
+fn every_question_is_answered_although_both_ends_crash_and_answers_are_not_kept() {
+    let mut crashed = 0;
+    seeds(0..20, |seed| {
+        let network = Network::lossy(100).losses_max(u32::MAX).duplicating(100).unaided();
+        let crashes = Crashes {
+            parties: PartySet::all(4),
+            permille: 20,
+            downtime: Duration(500 * UNIT.0),
+            crashes_max: 20,
+        };
+        let builder = Simulation::builder(groups(4), seed).network(network).crashes(crashes);
+        let mut sim: Simulation<Linked<Asker>> = build(builder, 4);
+        for number in 0..40 {
+            for party in sim.honest().iter().filter(|party| sim.is_up(*party)).collect::<Vec<_>>() {
+                sim.command(party, number);
+            }
+            sim.run_for(Duration(20 * UNIT.0), 1_000_000)?;
+        }
+        let all_answered = |sim: &Simulation<Linked<Asker>>| {
+            sim.honest().iter().all(|party| {
+                sim.state(party)
+                    .is_some_and(|state| state.inner().asked > 0 && state.inner().open.is_empty())
+            })
+        };
+        sim.run_until(all_answered, 5_000_000)?;
         crashed += sim.stats().crashes;
         Ok(())
     });
