@@ -23,11 +23,11 @@
 //! - R1. A link numbers the messages to a peer from 0 on, for each pair of incarnations. It sends
 //!   none before it knows the peer's incarnation, for a frame without it could belong to an older
 //!   conversation.
-//! - R2. A frame from a higher incarnation than known starts a new conversation: both directions
-//!   are reset, and the protocol is told `Reconnected`, at most once in [`RECONNECT_EVERY`], so
-//!   that a peer that keeps changing its incarnation cannot have us repeat ourselves all day. A
-//!   frame from a lower one is ignored, and answered, for the sender may have come back with a
-//!   smaller number.
+//! - R2. A link greets a peer until it has heard it. A frame from a higher incarnation than known
+//!   starts a new conversation: both directions are reset, and the protocol is told `Reconnected`,
+//!   at most once in [`RECONNECT_EVERY`], so that a peer that keeps changing its incarnation
+//!   cannot have us repeat ourselves all day. A frame from a lower one is ignored, and answered,
+//!   for the sender may have come back with a smaller number.
 //! - R3. A frame to a higher incarnation than this one was meant for an earlier run of this server,
 //!   which had a greater number: towards that peer, the link goes above it and starts over.
 //! - R4. The peer's frames carry the number below which everything has arrived, and how many
@@ -98,6 +98,10 @@ pub const ACK_AFTER: Duration = Duration::from_millis(20);
 
 /// A link that has said nothing for this long says so.
 pub const KEEP_ALIVE_EVERY: Duration = Duration::from_millis(1_000);
+
+/// A peer that was never heard is greeted again after this, then at doubled intervals up to
+/// [`KEEP_ALIVE_EVERY`].
+pub const GREET_AFTER_FIRST: Duration = Duration::from_millis(50);
 
 /// The protocol is told `Reconnected` of one peer at most this often.
 pub const RECONNECT_EVERY: Duration = Duration::from_millis(250);

@@ -1,7 +1,7 @@
 use crate::frame::{Frame, MESSAGE_BYTES_MAX, Packet};
 use crate::inbound::Due;
 use crate::peer::{Conversation, Peer, PeerStatus};
-use crate::{ACK_AFTER, KEEP_ALIVE_EVERY, window_bytes};
+use crate::{ACK_AFTER, GREET_AFTER_FIRST, KEEP_ALIVE_EVERY, window_bytes};
 use maftia_base::protocol::{Timed, TimedProtocol, Vocabulary};
 use maftia_base::time::{Duration, Time};
 use maftia_base::wire::{Bytes, Wire};
@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 pub struct Linked<P> {
     inner: P,
     peers: BTreeMap<Party, Peer>,
+    /// How long to wait before those that were never heard are greeted again.
+    greet_after: Duration,
 }
 
 /// When a link acts without being spoken to.
@@ -38,7 +40,8 @@ impl<P> Linked<P> {
         let window = window_bytes(group.n());
         // 0 on the wire means "not known".
         let peer = |party| (party, Peer::new(incarnation.max(1), window));
-        Self { inner, peers: group.others().iter().map(peer).collect() }
+        let peers = group.others().iter().map(peer).collect();
+        Self { inner, peers, greet_after: GREET_AFTER_FIRST }
     }
 
     /// The protocol.
@@ -155,13 +158,17 @@ impl<P: Protocol<Message: Wire>> Linked<P> {
         }
     }
 
-    /// Speaks to those who have not heard from us since the last time.
+    /// Speaks to those who have not heard from us of late, and to those whom we have not heard at
+    /// all: as a rule this server has just started, and its first words found no channel. (R2)
     fn on_keep_alive(&mut self, cx: &mut impl Timed<Self>) {
         let now = cx.now();
         for peer in self.peers.values_mut() {
             peer.keep_alive(now);
         }
-        cx.arm(LinkTimer::KeepAlive, KEEP_ALIVE_EVERY);
+        let all_known = self.peers.values().all(Peer::is_known);
+        let wait = if all_known { KEEP_ALIVE_EVERY } else { self.greet_after };
+        self.greet_after = Duration(2 * self.greet_after.0).min(KEEP_ALIVE_EVERY);
+        cx.arm(LinkTimer::KeepAlive, wait);
     }
 
     /// No message came for the acknowledgement to ride on. (R5)

@@ -233,7 +233,12 @@ impl Peer {
         self.traffic.reconnects += 1;
     }
 
-    /// Has the peer heard nothing for so long that it should hear something? Asked once a second.
+    /// Has the peer ever been heard?
+    pub(crate) fn is_known(&self) -> bool {
+        self.theirs.is_some()
+    }
+
+    /// Has the peer heard nothing for so long that it should hear something?
     pub(crate) fn keep_alive(&mut self, now: Time) {
         if self.spoke_at + KEEP_ALIVE_EVERY <= now || self.theirs.is_none() {
             self.inn.tell_now();

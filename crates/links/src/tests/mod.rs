@@ -353,6 +353,21 @@ fn frames_of_another_epoch_are_ignored() {
 }
 
 #[test]
+fn a_server_whose_first_words_find_no_channel_is_heard_soon_after_there_is_one() {
+    let mut world = World::up(4, 1, CALM);
+    world.run(100);
+    world.stop(p(1));
+    world.run(100);
+    world.weather.loss_percent = 100;
+    world.start(p(1), 500);
+    world.say(p(1), Target::One(p(0)), tale(7, 0));
+    world.run(120);
+    world.weather.loss_percent = 0;
+    world.run(120);
+    assert_eq!(world.heard(p(0), p(1)), [7]);
+}
+
+#[test]
 fn a_peer_that_keeps_starting_over_makes_us_repeat_ourselves_four_times_a_second() {
     let attacks: [fn(&mut Frame, u64); 2] =
         [|frame, step| frame.from = 200 + step, |frame, step| frame.lapses = step];
