@@ -19,6 +19,8 @@
 //! - C3. The last word of each server counts. What servers that pass `has_honest` say is believed.
 //! - C4. What is to be signed by the group is done when its signature verifies, too.
 //! - C5. Without an answer for a while, what is unanswered is sent to the next server.
+//! - C6. While other requests are open, what is submitted gathers for a fraction of the time that
+//!   answers have taken of late: a larger bundle costs the servers less for each request.
 //!
 //! # Bounds
 //! [`QUEUE_MAX`] requests wait, [`SESSION_WINDOW`] are open, with one word of each server for each.
@@ -38,6 +40,12 @@ pub const QUEUE_MAX: usize = 16 * 1024;
 
 /// Bytes of requests in one bundle, unless a single one is longer.
 const BUNDLE_BYTES: usize = 32 * 1024;
+
+/// Requests gather for the usual time to an answer divided by this …
+const GATHER_FRACTION: u64 = 8;
+
+/// … and for no longer than this.
+const GATHER_MAX: Duration = Duration::from_millis(10);
 
 /// What a client needs of cryptography.
 pub trait Authority<S: Suite> {
@@ -122,6 +130,11 @@ pub struct Client<S: Suite, A> {
     /// Which session each server says was opened.
     opened: BTreeMap<Party, SessionId>,
     queue: VecDeque<(RequestId, Blob<REQUEST_BYTES_MAX>, Time)>,
+    queued_bytes: usize,
+    /// When requests were sent last.
+    flushed_at: Time,
+    /// How long answers have taken of late.
+    usual_latency: Duration,
     open: BTreeMap<u64, Open>,
     next_sequence: u64,
     next_id: u64,
@@ -155,6 +168,9 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
             session: None,
             opened: BTreeMap::new(),
             queue: VecDeque::new(),
+            queued_bytes: 0,
+            flushed_at: Time(0),
+            usual_latency: Duration(0),
             open: BTreeMap::new(),
             next_sequence: 1,
             next_id: 0,
@@ -164,7 +180,7 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         }
     }
 
-    /// Takes a request, to be sent by the next [`flush`](Self::flush); `None` if too many wait or
+    /// Takes a request, to be sent by a later [`flush`](Self::flush); `None` if too many wait or
     /// it is too long.
     pub fn submit(&mut self, request: Bytes, now: Time) -> Option<RequestId> {
         let request = Blob::new(request)?;
@@ -173,6 +189,7 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         }
         let id = RequestId(self.next_id);
         self.next_id += 1;
+        self.queued_bytes += request.encode_size();
         self.queue.push_back((id, request, now));
         Some(id)
     }
@@ -198,6 +215,23 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         self.quiet_since.map(|since| since + self.settings.retry_after)
     }
 
+    /// When [`flush`](Self::flush) is best called; `None` if there is nothing that may be sent.
+    /// (C6)
+    pub fn flush_at(&self) -> Option<Time> {
+        let (_, _, submitted) = self.queue.front()?;
+        if self.session.is_none() {
+            return self.quiet_since.is_none().then_some(Time(0));
+        }
+        if self.next_sequence >= self.floor().saturating_add(SESSION_WINDOW) {
+            return None;
+        }
+        if self.open.is_empty() || self.queued_bytes >= BUNDLE_BYTES {
+            return Some(Time(0));
+        }
+        let gather = Duration(self.usual_latency.0 / GATHER_FRACTION).min(GATHER_MAX);
+        Some(self.flushed_at.max(*submitted) + gather)
+    }
+
     /// Sends what was submitted, as far as the window allows. (C1, C2)
     pub fn flush(&mut self, now: Time) {
         if self.session.is_none() {
@@ -210,12 +244,14 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         let first_fresh = self.next_sequence;
         while self.next_sequence < self.floor().saturating_add(SESSION_WINDOW) {
             let Some((id, request, submitted)) = self.queue.pop_front() else { break };
+            self.queued_bytes -= request.encode_size();
             let (said, signatures) = (BTreeMap::new(), BTreeMap::new());
             let open = Open { id, request, submitted, said, to_sign: None, signatures };
             self.open.insert(self.next_sequence, open);
             self.next_sequence += 1;
         }
         if self.next_sequence > first_fresh {
+            self.flushed_at = now;
             self.send_from(first_fresh);
             self.quiet_since.get_or_insert(now);
         }
@@ -363,6 +399,7 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
     fn finish(&mut self, sequence: u64, reply: ClientReply, now: Time) {
         let open = self.open.remove(&sequence).expect("only open requests are finished");
         let latency = Duration(now.0.saturating_sub(open.submitted.0));
+        self.usual_latency = Duration((7 * self.usual_latency.0 + latency.0) / 8);
         self.effects.push_back(ClientEffect::Replied { id: open.id, reply, latency });
         self.quiet_since = (!self.open.is_empty()).then_some(now);
     }

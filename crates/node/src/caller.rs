@@ -180,9 +180,7 @@ impl Driver {
     ) {
         loop {
             let room = QUEUE_MAX.saturating_sub(self.client.unanswered());
-            let deadline =
-                self.client.deadline().map(|at| self.started + Duration::from_micros(at.0));
-            let until = deadline.unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
+            let until = self.wake_at();
             tokio::select! {
                 call = calls.recv(), if room > 0 => {
                     let Some(call) = call else { return };
@@ -202,9 +200,9 @@ impl Driver {
                 () = self.written.notified() => {}
                 () = tokio::time::sleep_until(until.into()) => self.client.tick(self.now()),
             }
-            let line = &self.lines[self.client.server().index()];
-            if line.max_capacity() - line.capacity() < BUNDLES_UNDER_WAY {
-                self.client.flush(self.now());
+            let now = self.now();
+            if self.may_send() && self.client.flush_at().is_some_and(|at| at <= now) {
+                self.client.flush(now);
             }
             self.follow();
         }
@@ -212,6 +210,20 @@ impl Driver {
 
     fn now(&self) -> Time {
         Time(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// Does the server that is asked now take what it is sent?
+    fn may_send(&self) -> bool {
+        let line = &self.lines[self.client.server().index()];
+        line.max_capacity() - line.capacity() < BUNDLES_UNDER_WAY
+    }
+
+    fn wake_at(&self) -> Instant {
+        let flush_at = self.client.flush_at().filter(|_| self.may_send());
+        match self.client.deadline().into_iter().chain(flush_at).min() {
+            Some(at) => self.started + Duration::from_micros(at.0),
+            None => Instant::now() + Duration::from_hours(1),
+        }
     }
 
     fn submit(&mut self, call: Call) {

@@ -140,3 +140,28 @@ fn the_window_bounds_what_is_open() {
     let asked: usize = sent(&effects).iter().map(|(_, bundle)| count(bundle)).sum();
     assert_eq!(asked as u64, maftia_activity::SESSION_WINDOW - 1, "one was open before");
 }
+
+#[test]
+fn a_lone_request_leaves_at_once_and_others_gather_for_a_fraction_of_an_answers_time() {
+    let mut client = waiting();
+    let hello = |client: &mut Client, at| {
+        client.submit(Bytes::from_static(b"more"), Time(at)).expect("room");
+    };
+    for index in 0..2 {
+        client.replies(p(index), said(p(index), 1, plain(b"ok")), Time(80_000));
+    }
+    assert_eq!(client.flush_at(), None, "nothing waits");
+    hello(&mut client, 100_000);
+    assert_eq!(client.flush_at(), Some(Time(0)), "nothing else is open");
+    client.flush(Time(100_000));
+    hello(&mut client, 100_100);
+    hello(&mut client, 100_900);
+    let at = client.flush_at().expect("two wait");
+    assert!((100_101..=110_000).contains(&at.0), "{at:?}");
+    for _ in 0..10_000 {
+        hello(&mut client, 101_000);
+    }
+    assert_eq!(client.flush_at(), Some(Time(0)), "a bundle is full");
+    client.flush(Time(101_000));
+    assert_eq!(client.flush_at(), None, "the window is full");
+}
