@@ -29,7 +29,8 @@ const FACES_MAX: usize = 64;
 /// A way to misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Strategy {
-    /// Shows every second server another batch at each height of its lane, signed as well.
+    /// Shows one server another batch at each height of its lane than all others, signed as well:
+    /// the others are a quorum, so that the batch is ordered, and the one is deceived.
     Equivocate,
     /// Sends shares of the coin and of signatures that are wrong, under signatures that hold.
     BadShares,
@@ -71,8 +72,9 @@ impl Hostile {
         Self { strategy, me, keyring, lane: Mutex::default() }
     }
 
-    fn is_deceived(peer: Party) -> bool {
-        peer.index() % 2 == 1
+    /// The one that is shown another face: not the one that a mute server never speaks to.
+    fn is_deceived(&self, peer: Party) -> bool {
+        peer.index() == if self.me.index() == 1 { 2 } else { 1 }
     }
 
     /// One message of the replica, as a deceived peer gets it; `None` to leave it as it is.
@@ -156,7 +158,7 @@ impl Tamper<Driven> for Hostile {
         }
         match message {
             Packet::Frame(frame)
-                if self.strategy.includes(Strategy::Equivocate) && Self::is_deceived(to) =>
+                if self.strategy.includes(Strategy::Equivocate) && self.is_deceived(to) =>
             {
                 let frame = frame.clone().map_messages(|message| self.other_face(message));
                 Some(Cow::Owned(Packet::Frame(frame)))

@@ -39,8 +39,9 @@ fn accused(town: &Town, index: usize, list: &str) -> Vec<(u64, String)> {
 }
 
 /// With a server taken over, the group goes on answering; each honest server gets to hold
-/// evidence of each of these `faults` of it and of no other, and none accuses an honest one.
-fn survives(strategy: &str, faults: &[&str]) {
+/// evidence of each of these `faults` of it and of none but `others`, and none accuses an honest
+/// one.
+fn survives(strategy: &str, faults: &[&str], others: &[&str]) {
     let mut town = Town::deal(&honest(), 4);
     let home = town.home(TRAITOR);
     let arguments = ["--home", home.to_str().unwrap(), "--strategy", strategy];
@@ -72,7 +73,8 @@ fn survives(strategy: &str, faults: &[&str]) {
     for index in HONEST {
         for (culprit, fault) in accused(&town, index, "convicted") {
             assert_eq!(culprit, TRAITOR as u64, "server {index} convicted an honest one: {fault}");
-            assert!(faults.contains(&fault.as_str()), "server {index} has evidence of {fault}");
+            let expected = faults.iter().chain(others).any(|other| *other == fault);
+            assert!(expected, "server {index} has evidence of {fault}");
         }
         for (culprit, fault) in accused(&town, index, "suspected") {
             assert_eq!(culprit, TRAITOR as u64, "server {index} suspects an honest one: {fault}");
@@ -83,25 +85,27 @@ fn survives(strategy: &str, faults: &[&str]) {
 
 #[test]
 fn a_server_that_shows_two_faces_stops_nobody_and_is_convicted_of_equivocation() {
-    survives("equivocate", &["Equivocation"]);
+    survives("equivocate", &["Equivocation"], &[]);
 }
 
 #[test]
 fn a_server_that_sends_wrong_shares_stops_nobody_and_is_convicted_of_them() {
-    survives("bad-shares", &["BadShare"]);
+    survives("bad-shares", &["BadShare"], &[]);
 }
 
 #[test]
 fn a_server_that_lies_about_time_stops_nobody_and_moves_no_time_stamp() {
-    survives("lie-about-time", &[]);
+    survives("lie-about-time", &[], &[]);
 }
 
 #[test]
 fn a_server_that_is_mute_towards_some_stops_nobody() {
-    survives("mute-towards-some", &[]);
+    survives("mute-towards-some", &[], &[]);
 }
 
 #[test]
 fn a_server_that_does_all_of_this_at_once_stops_nobody_and_is_convicted() {
-    survives("everything", &["BadShare", "Equivocation"]);
+    // It shows its two faces to nobody but a minority, when it does not speak to the others: such
+    // batches are never ordered, and never compared.
+    survives("everything", &["BadShare"], &["Equivocation"]);
 }

@@ -117,7 +117,8 @@ impl Inhabitant {
     /// is sent before is lost.
     async fn until_heard_by(&self, context: &Context, me: usize, other: &Self) {
         for number in 1_000.. {
-            let heard = |outcome: &Outcome| matches!(outcome, Outcome::Heard(from, _) if from.index() == me);
+            let heard =
+                |outcome: &Outcome| matches!(outcome, Outcome::Heard(p, _) if p.index() == me);
             if other.seen.look(|seen| seen.outcomes.iter().any(heard)) {
                 return;
             }
