@@ -286,7 +286,7 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
                 self.try_finish_signed(found.sequence, now);
             }
         }
-        let Some(signature) = signature else { return };
+        let Some(signature) = signature.filter(|_| self.awaits_any(&replies)) else { return };
         let statement = replies_statement(self.settings.group, key, &replies);
         if !self.authority.verify(&Claim { party: from, statement, signature }) {
             return;
@@ -298,6 +298,14 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
                 self.on_reply(from, reply, now);
             }
         }
+    }
+
+    /// Is any of these still of use? What others have said may suffice already.
+    fn awaits_any(&self, replies: &[SequencedReply]) -> bool {
+        replies.iter().any(|reply| match reply.sequence {
+            0 => self.session.is_none(),
+            sequence => Some(reply.session) == self.session && self.open.contains_key(&sequence),
+        })
     }
 
     fn floor(&self) -> u64 {

@@ -56,8 +56,8 @@ pub trait StateMachine: Clone + Debug + Hash + Send + 'static {
 pub struct ApplyContext<'a> {
     /// The agreed time; never less than at the request before.
     pub time: AgreedTime,
-    /// Agreed randomness of this request alone: nobody knew it when the batch was certified.
-    pub seed: Digest,
+    /// Agreed randomness of the whole batch; a request's own is [`seed`](Self::seed).
+    pub batch_seed: Digest,
     /// The service.
     pub service: ServiceId,
     /// Who asks.
@@ -66,6 +66,13 @@ pub struct ApplyContext<'a> {
     pub position: u64,
     /// Which servers may be corrupt.
     pub structure: &'a AdversaryStructure,
+}
+
+impl ApplyContext<'_> {
+    /// Agreed randomness of this request alone: nobody knew it when the batch was certified.
+    pub fn seed(&self) -> Digest {
+        Digest::of_encoded("maftia request seed", &(self.batch_seed, self.position))
+    }
 }
 
 /// On whose behalf something is executed.

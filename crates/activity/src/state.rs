@@ -382,10 +382,8 @@ impl<'a> Batch<'a> {
         caller: Caller,
         position: u64,
     ) -> ApplyContext<'a> {
-        let mut bytes = self.seed.0.to_vec();
-        bytes.extend_from_slice(&position.to_le_bytes());
-        let seed = Digest::of("maftia request seed", &bytes);
-        ApplyContext { time, seed, service, caller, position, structure: self.structure }
+        let (batch_seed, structure) = (self.seed, self.structure);
+        ApplyContext { time, batch_seed, service, caller, position, structure }
     }
 }
 

@@ -36,11 +36,18 @@ wire_struct!(Sum { 0 });
 impl Sum {
     /// Adds an entry.
     pub fn add(&mut self, entry: &[u8]) {
-        let digest = Digest::of("maftia ledger entry", entry);
+        self.add_digest(digest_of(entry));
+    }
+
+    fn add_digest(&mut self, digest: Digest) {
         for (word, bytes) in self.0.iter_mut().zip(digest.0.as_chunks::<8>().0) {
             *word = word.wrapping_add(u64::from_le_bytes(*bytes));
         }
     }
+}
+
+fn digest_of(entry: &[u8]) -> Digest {
+    Digest::of("maftia ledger entry", entry)
 }
 
 impl StateMachine for Ledger {
@@ -48,10 +55,9 @@ impl StateMachine for Ledger {
     fn apply(&mut self, request: &[u8], _cx: &ApplyContext<'_>) -> Reply {
         if !request.is_empty() {
             self.entries += 1;
-            let mut link = self.chain.0.to_vec();
-            link.extend_from_slice(request);
-            self.chain = Digest::of("maftia ledger chain", &link);
-            self.sum.add(request);
+            let digest = digest_of(request);
+            self.chain = Digest::of_encoded("maftia ledger chain", &(self.chain, digest));
+            self.sum.add_digest(digest);
         }
         Reply::Plain(self.to_wire())
     }
@@ -76,7 +82,7 @@ mod tests {
         let structure = AdversaryStructure::optimal(4).expect("well-formed");
         let cx = ApplyContext {
             time: AgreedTime::default(),
-            seed: Digest::default(),
+            batch_seed: Digest::default(),
             service: ServiceId(2),
             caller: Caller::Group,
             position: 0,

@@ -65,7 +65,7 @@ fn two_of_four_servers_make_a_token_that_stock_openssl_verifies_and_one_cannot()
     let query = std::fs::read(path("query")).unwrap();
     let cx = ApplyContext {
         time: AgreedTime(1_795_264_496_078_900),
-        seed: Digest([9; 32]),
+        batch_seed: Digest([9; 32]),
         service: ServiceId(1),
         caller: Caller::FrontEnd(Party::new(2)),
         position: 1,

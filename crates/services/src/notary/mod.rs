@@ -143,7 +143,7 @@ impl Notary {
         let stamp = token::Stamp {
             policy: settings.policy,
             accuracy_micros: settings.accuracy_micros,
-            serial: serial_number(cx.position, cx.seed),
+            serial: serial_number(cx.position, cx.seed()),
             time: time.ok_or(Rejection::TimeNotAvailable)?,
         };
         let (body, input) = settings.signer.body(query, stamp);

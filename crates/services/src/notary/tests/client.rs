@@ -60,7 +60,7 @@ pub(crate) fn rsa_sign(input: &SigningInput) -> Vec<u8> {
 pub(crate) fn context(position: u64, time: AgreedTime) -> ApplyContext<'static> {
     ApplyContext {
         time,
-        seed: Digest([0xab; 32]),
+        batch_seed: Digest([0xab; 32]),
         service: ServiceId(0),
         caller: Caller::FrontEnd(Party::new(0)),
         position,
