@@ -148,7 +148,8 @@ pub(super) async fn open(
     let places = Arc::new(Semaphore::new(OPEN_MAX));
     let (mut calls, mut tally, mut offered) = (JoinSet::new(), Tally::default(), 0u64);
     while started.elapsed() < time {
-        let due_by_now = (started.elapsed().as_secs_f64() * rate as f64) as u64;
+        // The first is due at once.
+        let due_by_now = (started.elapsed().as_secs_f64() * rate as f64) as u64 + 1;
         for number in offered..due_by_now {
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 tally.failed += 1;
