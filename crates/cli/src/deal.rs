@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::args::Deal;
 use crate::config::{self, GroupConfig};
-use crate::home::{self, CERTIFICATE, CONFIG, KEYS, NOTARY_KEY, SHARE};
+use crate::home::{self, CERTIFICATE, CONFIG, JOURNAL, KEYS, NOTARY_KEY, SHARE};
 use maftia_base::time::Reading;
 use maftia_base::{Epoch, Party};
 use maftia_crypto::{
@@ -59,10 +59,7 @@ pub fn deal_to(
     passphrase: Option<&[u8]>,
 ) -> Result<Vec<PathBuf>, Failure> {
     let folders: Vec<PathBuf> = config.servers.iter().map(|s| out.join(&s.name)).collect();
-    if let Some(taken) = folders.iter().find(|folder| folder.join(SHARE).exists()) {
-        let remedy = "another --out; dealing anew makes new keys, and the old journals useless";
-        return Err(Failure::file(&taken.join(SHARE), "exists and is not overwritten", &remedy));
-    }
+    refuse_to_overwrite(&folders)?;
     let dealt = ceremony(config, passphrase)?;
     let public: [(&str, &[u8]); 3] = [
         (CONFIG, text.as_bytes()),
@@ -80,10 +77,23 @@ pub fn deal_to(
     Ok(folders)
 }
 
+fn refuse_to_overwrite(folders: &[PathBuf]) -> Result<(), Failure> {
+    for folder in folders {
+        for name in [SHARE, CONFIG, KEYS, CERTIFICATE, JOURNAL] {
+            let path = folder.join(name);
+            if path.symlink_metadata().is_ok() {
+                let remedy = "another --out; dealing anew makes new keys, and old journals useless";
+                return Err(Failure::file(&path, "exists and is not overwritten", &remedy));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn write(path: &Path, contents: &[u8], mode: u32) -> Result<(), Failure> {
     let failed = |error| Failure::file(path, "cannot be written", &error);
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(mode);
+    options.write(true).create_new(true).mode(mode);
     let mut file = options.open(path).map_err(failed)?;
     file.write_all(contents).map_err(failed)?;
     file.sync_all().map_err(failed)

@@ -3,6 +3,7 @@
 use crate::Failure;
 use crate::args::{Check, Init};
 use crate::config::{self, NewGroup};
+use maftia_base::PartySet;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -31,7 +32,11 @@ pub fn init(args: &Init) -> Result<(), Failure> {
         config.servers.len(),
         config.structure.largest()
     );
-    println!("Edit addresses, then: maftia deal --group {}", path.display());
+    println!(
+        "Edit addresses, then: maftia deal --group {} --out {}",
+        path.display(),
+        args.dir.display()
+    );
     Ok(())
 }
 
@@ -45,15 +50,20 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
 /// Says what a configuration means.
 pub fn check(args: &Check) -> Result<(), Failure> {
     let config = config::load(&args.group)?;
-    let sets = config.structure.maximal_sets();
+    // Of a threshold there can be more sets than fit any memory.
+    let sets = match config.structure.threshold_f() {
+        Some(_) => None,
+        None => Some(config.structure.maximal_sets()),
+    };
     if args.json {
-        let named: Vec<Vec<&str>> = sets
-            .iter()
-            .map(|set| set.iter().map(|p| config.servers[p.index()].name.as_str()).collect())
-            .collect();
+        let named: Option<Vec<Vec<&str>>> = sets.map(|sets| {
+            let names = |set: PartySet| set.iter().map(|p| config.servers[p.index()].name.as_str());
+            sets.into_iter().map(|set| names(set).collect()).collect()
+        });
         let report = serde_json::json!({
             "name": config.name,
             "servers": config.servers.iter().map(|server| &server.name).collect::<Vec<_>>(),
+            "threshold": config.structure.threshold_f(),
             "corruptible": named,
             "shares": config.sharing.leaves().len(),
         });
@@ -61,12 +71,12 @@ pub fn check(args: &Check) -> Result<(), Failure> {
         return Ok(());
     }
     println!("{}: correct. {} servers.", args.group.display(), config.servers.len());
-    match config.structure.threshold_f() {
-        Some(f) => println!("Any {f} of them may be taken over at the same time."),
-        None => {
-            println!("Each of these sets may be taken over at the same time:");
-            sets.iter().for_each(|set| println!("  {}", config.names(*set)));
-        }
+    if let Some(f) = config.structure.threshold_f() {
+        println!("Any {f} of them may be taken over at the same time.");
+    }
+    if let Some(sets) = sets {
+        println!("Each of these sets may be taken over at the same time:");
+        sets.into_iter().for_each(|set| println!("  {}", config.names(set)));
     }
     println!("Each key is shared in {} parts.", config.sharing.leaves().len());
     Ok(())

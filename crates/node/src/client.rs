@@ -8,11 +8,14 @@
 //! and nothing needs to be believed: bundles and replies carry their signatures.
 //!
 //! # Bounds
-//! At most [`CONNECTIONS_MAX`] connections; in each, one frame that is read, of at most
-//! [`REQUEST_FRAME_MAX`], and [`REPLIES_WAITING_MAX`] bundles of replies that wait to be written.
+//! At most [`CONNECTIONS_MAX`] connections, half of them for one address, each closed when the
+//! client has sent nothing for [`IDLE_TIMEOUT`]: who still lives connects again. In each, one frame
+//! that is read, of at most [`REQUEST_FRAME_MAX`], and [`REPLIES_WAITING_MAX`] bundles of replies
+//! that wait to be written.
 //! While the protocol has no capacity, nothing is read: the client feels it through TCP.
 
 use crate::host::{Arrival, ConnectionId};
+use crate::places::Places;
 use crate::replica::Request;
 use bytes::{Bytes, BytesMut};
 use maftia_activity::{ClientBundle, ReplyBundle};
@@ -27,7 +30,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -42,6 +45,9 @@ pub const REPLY_FRAME_MAX: usize = 128 << 20;
 
 /// Bundles of replies that wait for a client that does not read.
 pub const REPLIES_WAITING_MAX: usize = 256;
+
+/// After this time without a whole frame a connection is closed.
+pub const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Time in which a new connection must have proved its key.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,11 +95,16 @@ impl<S: Suite> std::fmt::Debug for Reception<S> {
 
 /// Accepts clients for ever.
 pub async fn listen<S: Suite>(listener: TcpListener, reception: Reception<S>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    listen_with(listener, reception, IDLE_TIMEOUT).await;
+}
+
+pub(crate) async fn listen_with<S: Suite>(
+    listener: TcpListener,
+    reception: Reception<S>,
+    idle: Duration,
+) {
+    let places = Places::new(CONNECTIONS_MAX);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -103,9 +114,13 @@ pub async fn listen<S: Suite>(listener: TcpListener, reception: Reception<S>) {
                 continue;
             }
         };
+        let Some(place) = places.take(from.ip()) else {
+            debug!(%from, "there is no place for a client's connection");
+            continue;
+        };
         let reception = reception.clone();
         tokio::spawn(async move {
-            if let Err(error) = receive(stream, reception).await {
+            if let Err(error) = receive(stream, reception, idle).await {
                 debug!(%from, %error, "a client's connection ended");
             }
             drop(place);
@@ -114,7 +129,11 @@ pub async fn listen<S: Suite>(listener: TcpListener, reception: Reception<S>) {
 }
 
 /// Serves one connection until it ends.
-async fn receive<S: Suite>(stream: TcpStream, reception: Reception<S>) -> Result<()> {
+async fn receive<S: Suite>(
+    stream: TcpStream,
+    reception: Reception<S>,
+    idle: Duration,
+) -> Result<()> {
     stream.set_nodelay(true)?;
     let (read, write) = stream.into_split();
     let (mut read, mut write) = (BufReader::new(read), BufWriter::new(write));
@@ -124,7 +143,7 @@ async fn receive<S: Suite>(stream: TcpStream, reception: Reception<S>) -> Result
     let (replies, waiting) = mpsc::channel(REPLIES_WAITING_MAX);
     ask(&reception, Arrival::Request(connection, Request::Attach(key, replies))).await?;
     let writer = tokio::spawn(write_replies(write, waiting));
-    let ended = read_bundles(&mut read, connection, key, &reception).await;
+    let ended = read_bundles(&mut read, connection, key, &reception, idle).await;
     let closed = ask(&reception, Arrival::Closed(connection)).await;
     writer.abort();
     ended.and(closed)
@@ -154,15 +173,19 @@ async fn read_bundles<S: Suite>(
     connection: ConnectionId,
     key: ClientKey,
     reception: &Reception<S>,
+    idle: Duration,
 ) -> Result<()> {
-    while let Some(frame) = read_frame(read, REQUEST_FRAME_MAX).await? {
+    loop {
+        let frame = timeout(idle, read_frame(read, REQUEST_FRAME_MAX)).await;
+        let Some(frame) = frame.map_err(|_| Error::from(ErrorKind::TimedOut))?? else {
+            return Ok(());
+        };
         let bundle = ClientBundle::from_wire(frame).map_err(|_| malformed())?;
         if bundle.key != key {
             return Err(Error::new(ErrorKind::PermissionDenied, "another client's bundle"));
         }
         ask(reception, Arrival::Request(connection, Request::Bundle(bundle))).await?;
     }
-    Ok(())
 }
 
 async fn ask<S: Suite>(reception: &Reception<S>, arrival: Arrival<Request<S>>) -> Result<()> {

@@ -1,11 +1,14 @@
 //! The server's HTTP face: time stamps for stock clients, metrics and status for operators.
 //!
 //! # Bounds
-//! At most [`CONNECTIONS_MAX`] connections, each closed after [`IDLE_TIMEOUT`] without a byte; a
-//! body has at most [`BODY_BYTES_MAX`]; an answer is given within [`ANSWER_TIMEOUT`]. At most
-//! [`OPEN_MAX`] requests are with the group; more are told to come back.
+//! At most [`CONNECTIONS_MAX`] connections, half of them for one address, each closed when for
+//! [`PATIENCE`] nothing could be written to it: a request that trickles in, an answer that is not
+//! read and a client that says nothing are all the same. A body has at most [`BODY_BYTES_MAX`]; an
+//! answer is given within [`ANSWER_TIMEOUT`]. At most [`OPEN_MAX`] requests wait for the group, also
+//! of clients that have gone; more are told to come back.
 
 use crate::host::{Arrival, ConnectionId};
+use crate::places::{Place, Places};
 use crate::replica::{Request, StatusBoard};
 use axum::Router;
 use axum::body::Bytes;
@@ -25,7 +28,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// Most connections at once.
@@ -37,8 +40,8 @@ pub const OPEN_MAX: usize = 256;
 /// Longest body of a request.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// After this time without a byte a connection is closed.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// After this time without a byte written a connection is closed. Longer than [`ANSWER_TIMEOUT`].
+pub const PATIENCE: Duration = Duration::from_secs(45);
 
 /// After this time without an answer a client is told to come back.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -93,6 +96,14 @@ impl<S: Suite> std::fmt::Debug for Face<S> {
 
 /// Serves HTTP for ever.
 pub async fn serve<S: Suite>(listener: TcpListener, face: Face<S>) -> io::Result<()> {
+    serve_with(listener, face, PATIENCE).await
+}
+
+pub(crate) async fn serve_with<S: Suite>(
+    listener: TcpListener,
+    face: Face<S>,
+    patience: Duration,
+) -> io::Result<()> {
     let pages = Router::new()
         .route("/", post(stamp))
         .route("/tsa", post(stamp))
@@ -101,7 +112,7 @@ pub async fn serve<S: Suite>(listener: TcpListener, face: Face<S>) -> io::Result
         .route("/healthz", get(health))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(face);
-    let listener = Bounded { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
+    let listener = Bounded { listener, places: Places::new(CONNECTIONS_MAX), patience };
     axum::serve(listener, pages).await
 }
 
@@ -117,12 +128,20 @@ async fn stamp<S: Suite>(State(face): State<Face<S>>, headers: HeaderMap, body: 
         Ok(asked) => asked,
         Err(refused) => return answer(&face, refused),
     };
-    let Ok(_place) = face.open.try_acquire() else {
+    let Ok(place) = Arc::clone(&face.open).try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "busy: come back later\n").into_response();
     };
-    let (send, receive) = oneshot::channel();
-    let asked = ask(&face, Request::FrontEnd { service, request, answer: send }, receive).await;
-    match asked {
+    let arrivals = face.arrivals.clone();
+    // A task of its own: the place is taken as long as the request is with the group, even if the
+    // client goes away.
+    let asking = tokio::spawn(async move {
+        let (send, receive) = oneshot::channel();
+        let asked =
+            ask(&arrivals, Request::FrontEnd { service, request, answer: send }, receive).await;
+        drop(place);
+        asked
+    });
+    match asking.await.ok().flatten() {
         Some(reply) => {
             let reply = face.front_end.reply(reply);
             answer(&face, reply)
@@ -150,14 +169,14 @@ async fn health() -> &'static str {
 
 /// Puts a request before the engine and waits for what it answers.
 async fn ask<S: Suite, T>(
-    face: &Face<S>,
+    arrivals: &mpsc::Sender<Arrival<Request<S>>>,
     request: Request<S>,
     answer: oneshot::Receiver<T>,
 ) -> Option<T> {
     // No connection of a stock client needs to be known beyond its one request.
     let arrival = Arrival::Request(ConnectionId(0), request);
     let asked = async {
-        face.arrivals.send(arrival).await.ok()?;
+        arrivals.send(arrival).await.ok()?;
         answer.await.ok()
     };
     timeout(ANSWER_TIMEOUT, asked).await.ok().flatten()
@@ -166,7 +185,8 @@ async fn ask<S: Suite, T>(
 /// A listener that accepts no more than it has places for.
 struct Bounded {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    patience: Duration,
 }
 
 impl axum::serve::Listener for Bounded {
@@ -175,14 +195,13 @@ impl axum::serve::Listener for Bounded {
 
     async fn accept(&mut self) -> (Visitor, SocketAddr) {
         loop {
-            let place = Arc::clone(&self.places).acquire_owned().await;
-            let place = place.expect("nobody closes the semaphore");
             match self.listener.accept().await {
                 Ok((stream, from)) => {
+                    let Some(place) = self.places.take(from.ip()) else { continue };
                     // Without it answers are only slower.
                     let _ = stream.set_nodelay(true);
-                    let patience = Box::pin(sleep(IDLE_TIMEOUT));
-                    return (Visitor { stream, patience, _place: place }, from);
+                    let (patience, end) = (self.patience, Box::pin(sleep(self.patience)));
+                    return (Visitor { stream, patience, end, _place: place }, from);
                 }
                 Err(_) => sleep(Duration::from_millis(20)).await,
             }
@@ -194,22 +213,20 @@ impl axum::serve::Listener for Bounded {
     }
 }
 
-/// A connection that ends when nothing has come or gone for a while.
+/// A connection that ends when nothing could be written to it for a while.
 struct Visitor {
     stream: TcpStream,
-    patience: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
+    patience: Duration,
+    end: Pin<Box<Sleep>>,
+    _place: Place,
 }
 
 impl Visitor {
+    /// Ends the connection when its time is over, also while bytes still come.
     fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if poll.is_ready() {
-            self.patience.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
-            return poll;
-        }
-        match self.patience.as_mut().poll(cx) {
+        match self.end.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => poll,
         }
     }
 }
@@ -232,6 +249,10 @@ impl AsyncWrite for Visitor {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if matches!(poll, Poll::Ready(Ok(1..))) {
+            let end = Instant::now() + self.patience;
+            self.end.as_mut().reset(end);
+        }
         self.watch(cx, poll)
     }
 

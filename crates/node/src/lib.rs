@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod network;
 pub mod notary;
 pub mod outbox;
+mod places;
 pub mod production;
 pub mod replica;
 pub mod server;

@@ -204,7 +204,7 @@ fn check_address(
 ) -> Result<(), ConfigError> {
     let key = format!("server.{key}");
     let value = *address.get_ref();
-    if value.port() == 0 || value.ip().is_unspecified() {
+    if value.port() == 0 || value.ip().is_unspecified() || value.ip().is_multicast() {
         let problem = format!("{value} cannot be reached by others");
         let remedy = "an address and port of this server, for example \"192.0.2.7:7100\"";
         return Err(source.refuse(address, key, problem, remedy));
@@ -258,7 +258,7 @@ fn structure(
         (Some(f), None) => {
             let refuse = |problem: String| {
                 let most = n.saturating_sub(1) / 3;
-                let needed = 3 * *f.get_ref() + 1;
+                let needed = f.get_ref().saturating_mul(3).saturating_add(1);
                 let remedy = format!(
                     "threshold = {most} with these {n} servers, or {needed} servers for \
                      threshold = {}",
@@ -289,10 +289,18 @@ fn general(
 ) -> Result<AdversaryStructure, ConfigError> {
     const KEY: &str = "faults.alternatives";
     let n = file.server.len();
+    if alternatives.is_empty() {
+        let problem = "`alternatives` is empty: it would say that no server can be taken over";
+        return Err(source.refuse(&file.faults, KEY, problem, "alternatives = [{ site = 1 }]"));
+    }
     let mut sets = Vec::new();
     for alternative in alternatives {
         let refuse =
             |problem: String, remedy: String| source.refuse(alternative, KEY, problem, remedy);
+        if alternative.get_ref().is_empty() {
+            let problem = "an alternative without attributes: no server would be taken over";
+            return Err(refuse(problem.into(), "{ site = 1 }".into()));
+        }
         let mut together = Vec::new();
         for (name, count) in alternative.get_ref() {
             let Some(attribute) = attributes.get(name) else {
@@ -302,6 +310,7 @@ fn general(
                     format!("one of: {}", known.join(", ")),
                 ));
             };
+            all_carry(source, file, attribute)?;
             if *count == 0 || *count > attribute.classes.len() {
                 let classes = attribute.classes.len();
                 return Err(refuse(
@@ -328,6 +337,27 @@ fn general(
     let structure = AdversaryStructure::general(n, &sets).map_err(refuse)?;
     structure.check_q3().map_err(refuse)?;
     Ok(structure)
+}
+
+/// A server without a value of the attribute would be in no set that may be corrupt: it would be
+/// trusted blindly, and could use every key alone.
+fn all_carry(
+    source: &Source<'_>,
+    file: &GroupFile,
+    attribute: &Attribute,
+) -> Result<(), ConfigError> {
+    let Attribute { name, classes } = attribute;
+    for (index, server) in file.server.iter().enumerate() {
+        if !classes.iter().any(|(_, members)| members.contains(Party::new(index))) {
+            let problem = format!(
+                "{} has no attribute {name:?}, which [faults] or [[sharing]] counts",
+                server.get_ref().name.get_ref()
+            );
+            let remedy = format!("attributes = {{ {name} = \"...\" }} on every server");
+            return Err(source.refuse(server, "server.attributes", problem, remedy));
+        }
+    }
+    Ok(())
 }
 
 /// The error with the servers' names in place of their numbers.
@@ -362,7 +392,7 @@ fn sharing(
     };
     let mut conditions = Vec::new();
     for entry in &file.sharing {
-        conditions.push(condition(source, entry.get_ref(), attributes)?);
+        conditions.push(condition(source, file, entry.get_ref(), attributes)?);
     }
     let formula = Formula::Gate { threshold: conditions.len(), children: conditions };
     let named = |set: PartySet| {
@@ -388,6 +418,7 @@ fn sharing(
 
 fn condition(
     source: &Source<'_>,
+    file: &GroupFile,
     rule: &Sharing,
     attributes: &BTreeMap<String, Attribute>,
 ) -> Result<Formula, ConfigError> {
@@ -397,6 +428,7 @@ fn condition(
         let remedy = "an attribute that the servers carry";
         return Err(source.refuse(&rule.attribute, "sharing.attribute", problem, remedy));
     };
+    all_carry(source, file, attribute)?;
     let classes = attribute.classes.len();
     if !(1..=classes).contains(rule.classes.get_ref()) {
         let problem = format!("{} of the {classes} values", rule.classes.get_ref());
@@ -432,8 +464,8 @@ fn check_notary(source: &Source<'_>, section: &Notary) -> Result<NotarySection, 
         let remedy = "2048, 3072 or 4096";
         return Err(source.refuse(&section.key_bits, "notary.key_bits", problem, remedy));
     }
-    if let Err(error) = ObjectIdentifier::new(&notary.policy) {
-        let problem = format!("{:?} is not an object identifier: {error}", notary.policy);
+    if !is_policy(&notary.policy) {
+        let problem = format!("{:?} is not an object identifier that we can use", notary.policy);
         let remedy = "numbers below 2^28 with dots, for example \"1.3.6.1.4.1.99999.1\"";
         return Err(source.refuse(&section.policy, "notary.policy", problem, remedy));
     }
@@ -442,10 +474,18 @@ fn check_notary(source: &Source<'_>, section: &Notary) -> Result<NotarySection, 
         let remedy = "1 to 86400000: how far apart honest clocks may be";
         return Err(source.refuse(&section.accuracy_ms, "notary.accuracy_ms", problem, remedy));
     }
-    if notary.organization.is_empty() || notary.organization.len() > 64 {
-        let problem = format!("{} characters", notary.organization.len());
-        let (key, remedy) = ("notary.organization", "1 to 64 characters");
+    let characters = notary.organization.chars().count();
+    if !(1..=64).contains(&characters) || notary.organization.chars().any(char::is_control) {
+        let problem = format!("{:?} has {characters} characters", notary.organization);
+        let (key, remedy) = ("notary.organization", "1 to 64 characters, on one line");
         return Err(source.refuse(&section.organization, key, problem, remedy));
     }
     Ok(notary)
+}
+
+/// The library that encodes object identifiers takes no number of 2^28 or more, and its arithmetic
+/// must not be given one.
+fn is_policy(policy: &str) -> bool {
+    let small = |arc: &str| arc.len() <= 9 && arc.parse::<u32>().is_ok_and(|arc| arc < 1 << 28);
+    policy.split('.').all(small) && ObjectIdentifier::new(policy).is_ok()
 }

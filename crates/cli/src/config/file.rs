@@ -80,14 +80,62 @@ fn unwritten<T>(value: T) -> Spanned<T> {
 pub(super) fn read(path: &Path, text: &str) -> Result<GroupFile, ConfigError> {
     toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(text, span.start));
-        let written = text.lines().nth(line.saturating_sub(1)).unwrap_or("").trim();
-        let key = written.split('=').next().unwrap_or("").trim();
-        ConfigError {
-            file: path.to_owned(),
-            line,
-            key: if key.is_empty() { "the file".into() } else { key.into() },
-            problem: error.message().replace('\n', " "),
-            remedy: "the keys and types that `maftia init --example` prints".into(),
-        }
+        let problem = error.message().replace('\n', " ");
+        let key = missing(&problem).unwrap_or_else(|| key_at(text, line));
+        ConfigError { file: path.to_owned(), line, remedy: remedy(&key), key, problem }
     })
+}
+
+/// The key that the file lacks, if that is the problem.
+fn missing(problem: &str) -> Option<String> {
+    let name = problem.strip_prefix("missing field `")?.strip_suffix('`')?;
+    let table = match name {
+        "format" | "name" | "configuration" | "faults" | "server" | "notary" => "",
+        "attribute" | "classes" | "members" => "sharing.",
+        _ => "server.",
+    };
+    Some(format!("{table}{name}"))
+}
+
+/// The key that is written on a line, with the table that it is in.
+fn key_at(text: &str, line: usize) -> String {
+    let mut table = "";
+    let mut key = "";
+    for written in text.lines().take(line).map(str::trim).filter(|line| !line.starts_with('#')) {
+        if written.starts_with('[') {
+            table = written.trim_matches(['[', ']']);
+            key = "";
+        } else if let Some((before, _)) = written.split_once('=') {
+            key = before.trim();
+        }
+    }
+    match (table, key) {
+        ("", "") => "the file".into(),
+        ("", key) => key.into(),
+        (table, "") => table.into(),
+        (table, key) => format!("{table}.{key}"),
+    }
+}
+
+/// What a key looks like when it is right.
+fn remedy(key: &str) -> String {
+    let example = match key.rsplit('.').next().unwrap_or(key) {
+        "format" => "format = 1",
+        "name" => "name = \"...\"",
+        "configuration" => "configuration = \"asynchronous\"",
+        "faults" | "threshold" => "[faults] with threshold = 1",
+        "alternatives" => "alternatives = [{ site = 1 }]",
+        "server" => "a [[server]] for each server",
+        "peers" | "clients" | "http" => "an address and port, for example \"192.0.2.7:7100\"",
+        "attributes" => "attributes = { site = \"a\", os = \"debian\" }",
+        "notary" => "[notary], which may be empty",
+        "key_bits" => "key_bits = 2048",
+        "policy" => "policy = \"1.3.6.1.4.1.99999.1\"",
+        "accuracy_ms" => "accuracy_ms = 1000",
+        "organization" => "organization = \"...\"",
+        "attribute" => "attribute = \"site\"",
+        "classes" | "members" => "a number",
+        _ => "a key that `maftia init --example` prints",
+    };
+    example.into()
 }

@@ -17,11 +17,11 @@ use thiserror::Error;
 
 /// Why a configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{}, line {line}, {key}: {problem}. Right would be: {remedy}", file.display())]
+#[error("{}{}: {problem}. Right would be: {remedy}", file.display(), self.place())]
 pub struct ConfigError {
     /// The file.
     pub file: PathBuf,
-    /// The line, from 1.
+    /// The line, from 1; 0 if it is about the whole file.
     pub line: usize,
     /// The key, with the path of tables to it.
     pub key: String,
@@ -29,6 +29,15 @@ pub struct ConfigError {
     pub problem: String,
     /// What would be right.
     pub remedy: String,
+}
+
+impl ConfigError {
+    fn place(&self) -> String {
+        match self.line {
+            0 => String::new(),
+            line => format!(", line {line}, {}", self.key),
+        }
+    }
 }
 
 /// Reads and checks `path`.

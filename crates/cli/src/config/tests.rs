@@ -43,7 +43,7 @@ fn a_misspelt_key_is_refused_where_it_stands() {
     let text = new(4).replace("accuracy_ms", "acuracy_ms");
     let error = refused(&text);
     let line = text.lines().position(|line| line.starts_with("acuracy_ms")).expect("there") + 1;
-    assert_eq!((error.line, error.key.as_str()), (line, "acuracy_ms"));
+    assert_eq!((error.line, error.key.as_str()), (line, "notary.acuracy_ms"));
     assert!(error.problem.contains("accuracy_ms"), "names what would be right: {error}");
 }
 
@@ -108,4 +108,48 @@ fn attributes_that_nobody_has_are_refused_with_those_that_exist() {
     let text = new(4).replace("threshold = 1", "alternatives = [{ planet = 1 }]");
     let error = refused(&text);
     assert!(error.problem.contains("planet") && error.remedy.contains("server"), "{error}");
+}
+
+#[test]
+fn a_server_that_no_alternative_counts_is_refused_since_it_would_hold_every_key() {
+    let misspelt = sixteen("").replacen("site = \"s2\"", "sit = \"s2\"", 1);
+    let error = refused(&misspelt);
+    assert_eq!(error.key, "server.attributes");
+    assert!(error.problem.contains("server-8") && error.problem.contains("site"), "{error}");
+    let lines: Vec<&str> = misspelt.lines().collect();
+    assert_eq!(lines[error.line - 1], "[[server]]");
+    for nobody in ["alternatives = []", "alternatives = [{}]"] {
+        let error = refused(&new(4).replace("threshold = 1", nobody));
+        assert_eq!(error.key, "faults.alternatives", "{error}");
+    }
+}
+
+#[test]
+fn numbers_beyond_any_bound_are_refused_like_others() {
+    let error = refused(&new(4).replace("threshold = 1", "threshold = 9223372036854775807"));
+    assert_eq!(error.key, "faults.threshold");
+    let policies =
+        ["2.25.329800735698586629295641978511506172918", "2.25.4294967296", "2.25.268435456", "1"];
+    for policy in policies {
+        let error = refused(&new(4).replace("2.25.83746182.1", policy));
+        assert_eq!(error.key, "notary.policy", "{error}");
+    }
+    assert_eq!(refused(&new(4).replace("127.0.0.1:7103", "224.0.0.1:7103")).key, "server.peers");
+}
+
+#[test]
+fn what_is_missing_or_of_a_wrong_type_is_named_with_its_table_and_an_example() {
+    let without = |start: &str| {
+        let kept = |line: &&str| !line.starts_with(start);
+        new(4).lines().filter(kept).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    for (start, key) in [("format", "format"), ("name = \"example\"", "name")] {
+        let error = refused(&without(start));
+        assert_eq!(error.key, key, "{error}");
+    }
+    let error = refused(&without("peers"));
+    assert_eq!(error.key, "server.peers", "{error}");
+    let error = refused(&new(4).replace("\"127.0.0.1:7103\"", "\"localhost:7103\""));
+    assert_eq!(error.key, "server.peers", "{error}");
+    assert!(error.remedy.contains("192.0.2.7:7100"), "{error}");
 }

@@ -1,8 +1,8 @@
 //! The two doors through which clients come: what they let in, and what not.
 
-use crate::client::{Reception, connect, hello_statement, listen};
+use crate::client::{IDLE_TIMEOUT, Reception, connect, hello_statement, listen_with};
 use crate::host::Arrival;
-use crate::http::{BODY_BYTES_MAX, Face, FrontEnd, serve};
+use crate::http::{BODY_BYTES_MAX, Face, FrontEnd, PATIENCE, serve_with};
 use crate::replica::{Request, StatusBoard};
 use bytes::Bytes;
 use maftia_activity::{Ask, ClientBundle, FrontEndReply, ReplyBundle};
@@ -12,9 +12,10 @@ use maftia_crypto::{ClientKey, ClientSignature, RealSuite};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 type Arrivals = mpsc::Receiver<Arrival<Request<RealSuite>>>;
 
@@ -33,6 +34,10 @@ fn toy_signature(key: ClientKey, statement: &Statement) -> ClientSignature {
 }
 
 async fn client_door() -> (SocketAddr, Arrivals) {
+    impatient_client_door(IDLE_TIMEOUT).await
+}
+
+async fn impatient_client_door(idle: Duration) -> (SocketAddr, Arrivals) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (arrivals, arriving) = mpsc::channel(8);
@@ -49,7 +54,7 @@ async fn client_door() -> (SocketAddr, Arrivals) {
         arrivals,
         connections: Arc::new(AtomicU64::new(0)),
     };
-    tokio::spawn(listen(listener, reception));
+    tokio::spawn(listen_with(listener, reception, idle));
     (address, arriving)
 }
 
@@ -179,9 +184,32 @@ impl FrontEnd for Mirror {
 
 /// An HTTP door whose group answers with the request in reverse.
 async fn http_door(open: usize) -> SocketAddr {
+    let (address, mut arriving) = silent_http_door(open, PATIENCE).await;
+    tokio::spawn(async move {
+        while let Some(arrival) = arriving.recv().await {
+            let (request, answer) = front_end_request(arrival);
+            let reversed: Bytes = request.iter().rev().copied().collect();
+            let _ = answer.send(FrontEndReply::Plain(reversed));
+        }
+    });
+    address
+}
+
+fn front_end_request(
+    arrival: Arrival<Request<RealSuite>>,
+) -> (Bytes, oneshot::Sender<FrontEndReply>) {
+    let Arrival::Request(_, Request::FrontEnd { service, request, answer }) = arrival else {
+        panic!("stock clients have nothing else to ask");
+    };
+    assert_eq!(service, ServiceId(7));
+    (request, answer)
+}
+
+/// An HTTP door whose group is the test.
+async fn silent_http_door(open: usize, patience: Duration) -> (SocketAddr, Arrivals) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let (arrivals, mut arriving) = mpsc::channel::<Arrival<Request<RealSuite>>>(8);
+    let (arrivals, arriving) = mpsc::channel(8);
     let face = Face {
         front_end: Arc::new(Mirror),
         arrivals,
@@ -189,19 +217,8 @@ async fn http_door(open: usize) -> SocketAddr {
         board: StatusBoard::default(),
         open: Arc::new(Semaphore::new(open)),
     };
-    tokio::spawn(serve(listener, face));
-    tokio::spawn(async move {
-        while let Some(arrival) = arriving.recv().await {
-            let Arrival::Request(_, Request::FrontEnd { service, request, answer }) = arrival
-            else {
-                panic!("stock clients have nothing else to ask");
-            };
-            assert_eq!(service, ServiceId(7));
-            let reversed: Bytes = request.iter().rev().copied().collect();
-            let _ = answer.send(FrontEndReply::Plain(reversed));
-        }
-    });
-    address
+    tokio::spawn(serve_with(listener, face, patience));
+    (address, arriving)
 }
 
 /// Status and body.
@@ -263,5 +280,47 @@ fn operators_see_health_metrics_and_status() {
         let (code, status) = http(address, "GET /status HTTP/1.1", b"").await;
         assert_eq!(code, 200);
         assert!(status.contains("\"convicted\":[]"), "{status}");
+    });
+}
+
+#[test]
+fn a_request_that_only_trickles_in_and_a_client_that_says_nothing_lose_their_places() {
+    run(async {
+        let (address, _group) = silent_http_door(1, Duration::from_millis(100)).await;
+        let mut stream = TcpStream::connect(address).await.expect("connects");
+        stream.write_all(b"POST / HTTP/1.1\r\nx: ").await.expect("sends");
+        // Until the other end has closed; writing into a closed connection fails a little later.
+        while stream.write_all(b"y").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let (address, mut arriving) = impatient_client_door(Duration::from_millis(100)).await;
+        let sign = |statement: &Statement| toy_signature(ME, statement);
+        let connected = connect(address, GroupId::default(), Party::new(2), ME, sign).await;
+        let (_sender, mut receiver) = connected.expect("connects");
+        let Some(Arrival::Request(connection, Request::Attach(..))) = arriving.recv().await else {
+            panic!("the client is attached first");
+        };
+        assert!(!matches!(receiver.receive::<RealSuite>().await, Ok(Some(_))), "closed");
+        let Some(Arrival::Closed(closed)) = arriving.recv().await else { panic!("detached") };
+        assert_eq!(closed, connection);
+    });
+}
+
+#[test]
+fn a_client_that_hangs_up_does_not_give_its_request_a_free_place() {
+    run(async {
+        let (address, mut arriving) = silent_http_door(1, PATIENCE).await;
+        let mut stream = TcpStream::connect(address).await.expect("connects");
+        let query = format!("{QUERY}\r\nhost: test\r\ncontent-length: 3\r\n\r\nabc");
+        stream.write_all(query.as_bytes()).await.expect("sends");
+        let (_, answer) = front_end_request(arriving.recv().await.expect("it arrives"));
+        drop(stream);
+        assert_eq!(http(address, QUERY, b"abc").await.0, 503, "the group still works on it");
+        drop(answer);
+        while http(address, "GET /healthz HTTP/1.1", b"").await.0 != 200 {}
+        let again = tokio::spawn(async move { http(address, QUERY, b"abc").await });
+        let (_, answer) = front_end_request(arriving.recv().await.expect("it arrives"));
+        let _ = answer.send(FrontEndReply::Plain(Bytes::from_static(b"done")));
+        assert_eq!(again.await.expect("answered"), (200, "done".into()));
     });
 }
