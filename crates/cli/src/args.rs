@@ -105,6 +105,10 @@ pub struct Server {
     /// Passphrase of the share file, if it has one (first line of this file).
     #[arg(long)]
     pub passphrase_file: Option<PathBuf>,
+    /// Threads for cryptography, besides the one that serves: by default none on a host with up
+    /// to three cores, and two fewer than it has cores on others.
+    #[arg(long)]
+    pub worker_threads: Option<u8>,
     /// Log as JSON, one object a line.
     #[arg(long)]
     pub log_json: bool,

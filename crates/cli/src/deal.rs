@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::args::Deal;
 use crate::config::{self, GroupConfig};
-use crate::home::{self, CERTIFICATE, CONFIG, JOURNAL, KEYS, NOTARY_KEY, SHARE};
+use crate::home::{self, BEGUN, CERTIFICATE, CONFIG, JOURNAL, KEYS, NOTARY_KEY, SHARE};
 use maftia_base::time::Reading;
 use maftia_base::{Epoch, Party};
 use maftia_crypto::{
@@ -79,7 +79,7 @@ pub fn deal_to(
 
 fn refuse_to_overwrite(folders: &[PathBuf]) -> Result<(), Failure> {
     for folder in folders {
-        for name in [SHARE, CONFIG, KEYS, CERTIFICATE, JOURNAL] {
+        for name in [SHARE, CONFIG, KEYS, CERTIFICATE, JOURNAL, BEGUN] {
             let path = folder.join(name);
             if path.symlink_metadata().is_ok() {
                 let remedy = "another --out; dealing anew makes new keys, and old journals useless";

@@ -18,6 +18,8 @@ pub const CERTIFICATE: &str = "notary.pem";
 pub const SHARE: &str = "server.share";
 /// The journal.
 pub const JOURNAL: &str = "journal";
+/// Says that there is a journal: a server whose journal is gone does not begin another.
+pub const BEGUN: &str = "journal.begun";
 
 /// The notary's key among the group's threshold keys.
 pub const NOTARY_KEY: KeyId = KeyId(1);

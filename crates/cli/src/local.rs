@@ -5,8 +5,15 @@ use crate::Failure;
 use crate::config::{self, GroupConfig, NewGroup};
 use crate::deal;
 use crate::process::ServerProcess;
-use std::fs;
+use std::fs::{DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+/// A name for a folder under the system's temporary one, which nobody can guess and make before.
+pub fn temporary(purpose: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("maftia-{purpose}-{:016x}", rand::random::<u64>()))
+}
 
 /// The group, its folders, its processes. They are killed when this is dropped.
 #[derive(Debug)]
@@ -21,10 +28,15 @@ impl LocalGroup {
     /// Writes the configuration under `dir` and deals the keys; starts nothing. `program` is the
     /// `maftia` binary.
     pub fn deal(dir: &Path, program: &Path, new: &NewGroup) -> Result<Self, Failure> {
-        fs::create_dir_all(dir).map_err(|error| Failure::file(dir, "cannot be made", &error))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|error| Failure::file(dir, "cannot be made", &error))?;
         let text = config::render(new);
         let path = dir.join("group.toml");
-        fs::write(&path, &text)
+        File::create_new(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| Failure::file(&path, "cannot be written", &error))?;
         let config = config::parse(&path, &text)?;
         deal::deal_to(&config, &text, dir, None)?;

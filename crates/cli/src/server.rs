@@ -3,9 +3,9 @@
 use crate::Failure;
 use crate::args::Server as ServerArgs;
 use crate::deal;
-use crate::home::{self, Home, JOURNAL, NOTARY_KEY};
+use crate::home::{self, BEGUN, Home, JOURNAL, NOTARY_KEY};
 use maftia_crypto::GroupKeys;
-use maftia_node::network::{FRAMES_PER_SECOND, NetworkConfig, Peer, PeerAddress};
+use maftia_node::network::{FRAMES_PER_SECOND, NetworkConfig, Peer};
 use maftia_node::notary::NotaryFrontEnd;
 use maftia_node::production;
 use maftia_node::server::{ServerConfig, Tuning};
@@ -47,8 +47,11 @@ impl Setting {
 pub fn run(args: &ServerArgs) -> Result<(), Failure> {
     start_logging(args.log_json);
     let setting = Setting::load(&args.home, args.passphrase_file.as_deref())?;
-    let Home { group, keyring, .. } = setting.home;
-    production::serve(setting.config, group, keyring, setting.notary)
+    let Setting { home: Home { group, keyring, .. }, mut config, notary } = setting;
+    if let Some(threads) = args.worker_threads {
+        config.tuning.worker_threads = threads.into();
+    }
+    production::serve(config, group, keyring, notary)
         .map_err(|error| Failure::because(error.to_string()))
 }
 
@@ -68,12 +71,16 @@ pub fn start_logging(json: bool) {
 fn server_config(home: &Home) -> ServerConfig {
     let me = &home.public.config.servers[home.group.me().index()];
     let keys = home.public.keys.parties();
-    let peers = home.public.config.servers.iter().zip(keys).map(|(server, keys)| Peer {
-        identity: keys.link,
-        address: PeerAddress::Socket(server.peers),
-    });
+    let peers = home
+        .public
+        .config
+        .servers
+        .iter()
+        .zip(keys)
+        .map(|(server, keys)| Peer { identity: keys.link, address: server.peers });
     ServerConfig {
         data: home.folder.join(JOURNAL),
+        begun: home.folder.join(BEGUN),
         network: NetworkConfig {
             peers: peers.collect(),
             listen: me.peers,
@@ -83,7 +90,7 @@ fn server_config(home: &Home) -> ServerConfig {
         },
         clients: me.clients,
         http: me.http,
-        tuning: Tuning::default(),
+        tuning: Tuning::for_cores(std::thread::available_parallelism().map_or(1, usize::from)),
     }
 }
 

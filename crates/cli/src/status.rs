@@ -46,10 +46,10 @@ fn line(answer: &Result<Value, String>) -> String {
     };
     let number = |key: &str| status[key].as_u64().unwrap_or(0);
     let mut line = format!(
-        "epoch {}, round {}, {} requests executed, {} clients, {} waiting",
+        "position {}, epoch {}, round {}, {} clients, {} waiting",
+        status["progress"]["position"].as_u64().unwrap_or(0),
         status["progress"]["epoch"].as_u64().unwrap_or(0),
         number("round"),
-        number("executed"),
         number("clients"),
         number("waiting"),
     );

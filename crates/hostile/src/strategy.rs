@@ -14,7 +14,7 @@ use maftia_links::{Linked, Packet};
 use maftia_node::tamper::Tamper;
 use maftia_services::Service;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 type Driven = Linked<Replica<RealSuite, Service>>;
@@ -55,6 +55,8 @@ pub(crate) struct Hostile {
     me: Party,
     keyring: Arc<RealKeyring>,
     lane: Mutex<Lane>,
+    /// What it has done so far, so that a test can tell that it was attacked.
+    done: Mutex<BTreeSet<&'static str>>,
 }
 
 /// What an equivocator must remember to keep its two faces apart.
@@ -69,7 +71,14 @@ struct Lane {
 impl Hostile {
     /// The server `me` with its keys, in the hands of somebody who wants `strategy`.
     pub(crate) fn new(strategy: Strategy, me: Party, keyring: Arc<RealKeyring>) -> Self {
-        Self { strategy, me, keyring, lane: Mutex::default() }
+        Self { strategy, me, keyring, lane: Mutex::default(), done: Mutex::default() }
+    }
+
+    /// Says once what is done now, on standard error.
+    fn does(&self, what: &'static str) {
+        if self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(what) {
+            eprintln!("hostile: {what}");
+        }
     }
 
     /// The one that is shown another face: not the one that a mute server never speaks to.
@@ -93,6 +102,7 @@ impl Hostile {
         }
         let (batch, vote) = lane.faces.get(&batch.height)?.clone();
         order.body = OrderMessage::Batch { batch, vote };
+        self.does("equivocates");
         Some(Message::Order(order).to_wire())
     }
 
@@ -137,6 +147,7 @@ impl Hostile {
     fn spoil(&self, asked: &Work<RealSuite>, done: Done<RealSuite>) -> Done<RealSuite> {
         match asked {
             Work::CoinShare(name) => {
+                self.does("sends a bad share");
                 Done::CoinShare(RealSuite::bad_coin_share(&self.keyring, *name))
             }
             Work::SignatureShare { key, input, with_proof } => Done::SignatureShare(
@@ -154,6 +165,7 @@ impl Tamper<Driven> for Hostile {
         message: &'m Packet<Message<RealSuite>>,
     ) -> Option<Cow<'m, Packet<Message<RealSuite>>>> {
         if self.strategy.includes(Strategy::MuteTowardsSome) && to.index() == 0 {
+            self.does("is mute");
             return None;
         }
         match message {
@@ -169,7 +181,10 @@ impl Tamper<Driven> for Hostile {
 
     fn reading(&self, truth: Reading) -> Reading {
         match self.strategy.includes(Strategy::LieAboutTime) {
-            true => Reading(truth.0 + LIE_MICROS),
+            true => {
+                self.does("lies about the time");
+                Reading(truth.0 + LIE_MICROS)
+            }
             false => truth,
         }
     }

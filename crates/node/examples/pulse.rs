@@ -18,7 +18,7 @@ use maftia_node::host::{Arrival, Desk, Host};
 use maftia_node::inbox::Inbox;
 use maftia_node::journal::Journal;
 use maftia_node::metrics::Metrics;
-use maftia_node::network::{FRAMES_PER_SECOND, NetworkConfig, Peer, PeerAddress, join};
+use maftia_node::network::{FRAMES_PER_SECOND, NetworkConfig, Peer, join};
 use maftia_node::tamper::Honest;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::num::NonZeroU32;
@@ -99,7 +99,7 @@ type Ends = (mpsc::Sender<Arrival<Beat>>, mpsc::UnboundedReceiver<u64>);
 fn start(context: &Context, addresses: &[SocketAddr], me: usize, rate: NonZeroU32) -> Ends {
     let peer = |(party, address): (usize, &SocketAddr)| Peer {
         identity: bytes_of(PrivateKey::from_seed(party as u64).public_key()),
-        address: PeerAddress::Socket(*address),
+        address: *address,
     };
     let config = NetworkConfig {
         peers: addresses.iter().enumerate().map(peer).collect(),

@@ -26,7 +26,7 @@ use commonware_runtime::Clock as RuntimeClock;
 use commonware_storage::Context as StorageContext;
 use maftia_base::time::{Reading, Time};
 use maftia_base::{Event, Fault, FaultKind, Group, Party, Target};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -87,7 +87,8 @@ pub struct Engine<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> {
     inbox: Inbox<P>,
     mail: Mail<P>,
     log: LogWriter,
-    unsynced: usize,
+    /// Bytes of records that are not durable, by the end of the log that they make.
+    unsynced: VecDeque<(u64, usize)>,
     outbox: Outbox,
     post: X,
     retry_at: Option<Time>,
@@ -140,7 +141,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
             arrivals,
             inbox,
             log,
-            unsynced: 0,
+            unsynced: VecDeque::new(),
             post,
             retry_at: None,
             workers,
@@ -172,7 +173,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
                 self.mail.done.extend(self.workers.submit(work));
                 continue;
             }
-            if self.mail.stop && self.unsynced == 0 && self.core.held() == 0 {
+            if self.mail.stop && self.unsynced.is_empty() && self.core.held() == 0 {
                 self.log.close();
                 return Ok(self.core.into_protocol());
             }
@@ -193,9 +194,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
         }
         if let Some(end) = self.mail.durable.take() {
             self.core.on_durable(end);
-            if end == self.core.log_end() {
-                self.unsynced = 0;
-            }
+            self.unsynced.retain(|(upto, _)| *upto > end);
         }
         let mut left = EVENTS_PER_TURN;
         if self.listens() {
@@ -204,7 +203,8 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
         self.let_out();
         let records = self.core.take_records();
         if !records.is_empty() {
-            self.unsynced += self.log.append::<P, H>(records).max(1);
+            let bytes = self.log.append::<P, H>(records);
+            self.unsynced.push_back((self.core.log_end(), bytes));
         }
         let flushed = self.outbox.flush(&mut self.post);
         self.retry_at = flushed.retry.map(|after| self.now() + micros(after));
@@ -220,7 +220,8 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
 
     /// Is anything but the log heard now? (R3, R5)
     fn listens(&self) -> bool {
-        self.unsynced <= UNSYNCED_BYTES_MAX && !self.mail.stop
+        let unsynced: usize = self.unsynced.iter().map(|(_, bytes)| bytes).sum();
+        unsynced <= UNSYNCED_BYTES_MAX && !self.mail.stop
     }
 
     /// Lets the protocol handle what is there. (R1, R4)

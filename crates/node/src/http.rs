@@ -4,14 +4,15 @@
 //! At most [`CONNECTIONS_MAX`] connections, half of them for one address, each closed when for
 //! [`PATIENCE`] nothing could be written to it: a request that trickles in, an answer that is not
 //! read and a client that says nothing are all the same. A body has at most [`BODY_BYTES_MAX`]; an
-//! answer is given within [`ANSWER_TIMEOUT`]. At most [`OPEN_MAX`] requests wait for the group, also
-//! of clients that have gone; more are told to come back.
+//! answer is given within [`ANSWER_TIMEOUT`]. At most [`OPEN_MAX`] requests wait for the group,
+//! also of clients that have gone; more are told to come back.
 
 use crate::host::{Arrival, ConnectionId};
 use crate::places::{Place, Places};
 use crate::replica::{Request, StatusBoard};
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
@@ -57,6 +58,9 @@ pub trait FrontEnd: Send + Sync + 'static {
 
     /// What goes to the group, or what is answered at once.
     fn request(&self, body: Bytes) -> Result<(ServiceId, Bytes), Vec<u8>>;
+
+    /// The answer to a body above [`BODY_BYTES_MAX`], which is not read.
+    fn too_long(&self) -> Vec<u8>;
 
     /// What the client gets.
     fn reply(&self, reply: FrontEndReply) -> Vec<u8>;
@@ -117,13 +121,24 @@ pub(crate) async fn serve_with<S: Suite>(
 }
 
 /// Asks the group on behalf of a stock client.
-async fn stamp<S: Suite>(State(face): State<Face<S>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn stamp<S: Suite>(
+    State(face): State<Face<S>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
     let asked = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media = asked.and_then(|value| value.split(';').next()).map(str::trim);
     if !media.is_some_and(|media| media.eq_ignore_ascii_case(face.front_end.request_type())) {
         let wanted = format!("the body must be {}\n", face.front_end.request_type());
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted).into_response();
     }
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            return answer(&face, face.front_end.too_long());
+        }
+        Err(rejection) => return rejection.into_response(),
+    };
     let (service, request) = match face.front_end.request(body) {
         Ok(asked) => asked,
         Err(refused) => return answer(&face, refused),

@@ -57,9 +57,10 @@ const READS_PER_COMMIT: usize = 4;
 pub enum JournalError {
     /// The disk or the file system failed, or stored bytes are not what was written.
     #[error(
-        "the log '{partition}' is damaged or cannot be accessed: {source}; keep a copy of the \
-         data directory, then restore it from before the damage, or have this server rejoin its \
-         group with an empty one"
+        "the log '{partition}' is damaged or cannot be accessed: {source}. If the disk is full or \
+         away, mend that and start again. If the log is damaged, keep a copy, and do not start \
+         this server with an older or an empty one: it would contradict what it signed. Count it \
+         as taken over"
     )]
     Storage {
         /// Which log.

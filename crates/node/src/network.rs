@@ -29,12 +29,12 @@ use commonware_cryptography::ChaCha20Poly1305;
 use commonware_cryptography::ed25519::{PrivateKey, PublicKey};
 use commonware_p2p::authenticated::lookup;
 use commonware_p2p::{
-    Address, AddressableManager, CheckedSender, Ingress, LimitedSender, Receiver, Recipients,
+    Address, AddressableManager, CheckedSender, LimitedSender, Receiver, Recipients,
 };
 use commonware_runtime::{Clock, Metrics as RuntimeMetrics, Network, Quota, Resolver, Spawner};
 use commonware_stream::cups::{self, Cups};
 use commonware_stream::sake::{self, Sake};
-use commonware_utils::{Hostname, NZU32, NZUsize, ordered::Map};
+use commonware_utils::{NZU32, NZUsize, ordered::Map};
 use maftia_base::Party;
 use rand_core::CryptoRng;
 use std::collections::BTreeMap;
@@ -64,16 +64,7 @@ pub struct Peer {
     /// Its Ed25519 identity.
     pub identity: [u8; 32],
     /// Where it listens.
-    pub address: PeerAddress,
-}
-
-/// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PeerAddress {
-    /// A socket address.
-    Socket(SocketAddr),
-    /// A host name and a port.
-    Host(String, u16),
+    pub address: SocketAddr,
 }
 
 /// How this server meets the others.
@@ -101,9 +92,6 @@ pub enum NetworkError {
     /// Two servers with one identity.
     #[error("two servers of the group have the same identity")]
     Duplicate,
-    /// Not a host name.
-    #[error("'{1}', the address of server {0}, is not a host name")]
-    Host(Party, String),
     /// The secret key is none.
     #[error("the identity key of this server is not an Ed25519 secret key")]
     Secret,
@@ -176,19 +164,8 @@ fn directory(
         let party = Party::new(index);
         let key = PublicKey::decode(Bytes::copy_from_slice(&peer.identity));
         let key = key.map_err(|_| NetworkError::Identity(party))?;
-        let address = match &peer.address {
-            PeerAddress::Socket(socket) => Address::Symmetric(*socket),
-            PeerAddress::Host(name, port) => {
-                let host = Hostname::new(name.clone())
-                    .map_err(|_| NetworkError::Host(party, name.clone()))?;
-                let ingress = Ingress::Dns { host, port: *port };
-                // Where a named peer connects from is not known; its identity is what counts.
-                let egress = SocketAddr::from(([0, 0, 0, 0], 0));
-                Address::Asymmetric { ingress, egress }
-            }
-        };
         keys.push(key.clone());
-        addresses.push((key, address));
+        addresses.push((key, Address::Symmetric(peer.address)));
     }
     let addresses = Map::try_from(addresses).map_err(|_| NetworkError::Duplicate)?;
     Ok((keys, addresses))
@@ -204,14 +181,13 @@ fn transport(
         max_handshake_age: ANY_CLOCK,
         version: sake::Version::V1,
     };
-    let named = |peer: &Peer| matches!(peer.address, PeerAddress::Host(..));
     lookup::Config {
         handshake: Cups::new(handshake, cups::Version::V1),
         namespace: config.namespace.clone(),
         listen: config.listen,
         allow_private_ips: config.allow_private_ips,
-        allow_dns: true,
-        bypass_ip_check: config.peers.iter().any(named),
+        allow_dns: false,
+        bypass_ip_check: false,
         max_message_size: FRAME_BYTES_MAX as u32,
         max_peers_per_set: NonZeroUsize::new(config.peers.len()).unwrap_or(NonZeroUsize::MIN),
         mailbox_size: NZUsize!(1024),

@@ -37,6 +37,10 @@ impl FrontEnd for NotaryFrontEnd {
         }
     }
 
+    fn too_long(&self) -> Vec<u8> {
+        Rejection::BadDataFormat.response()
+    }
+
     fn reply(&self, reply: FrontEndReply) -> Vec<u8> {
         match reply {
             FrontEndReply::Plain(body) => body.to_vec(),

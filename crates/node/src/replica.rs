@@ -5,7 +5,7 @@ use crate::archive::{ArchiveKey, Shelf};
 use crate::host::{Arrival, ConnectionId, Desk, Host, MessageKind, Recall, Recalled};
 use bytes::Bytes;
 use maftia_activity::{
-    AgreedTime, Applied, ClientBundle, Command, FrontEndReply, Outcome, Record, Refusal, Replica,
+    AgreedTime, Applied, ClientBundle, Command, FrontEndReply, Outcome, Record, Replica,
     ReplyBundle, StateMachine,
 };
 use maftia_agreement::atomic::{self, Height, Round};
@@ -87,8 +87,6 @@ pub enum Request<S: Suite> {
         /// Where the answer goes.
         answer: oneshot::Sender<FrontEndReply>,
     },
-    /// An operator wants a new epoch.
-    ChangeEpoch,
 }
 
 /// How a server is.
@@ -274,7 +272,6 @@ where
                 self.waiting.insert(self.next, answer);
                 desk.command(Command::FrontEnd { id: self.next, service, request });
             }
-            Arrival::Request(_, Request::ChangeEpoch) => desk.command(Command::ChangeEpoch),
             Arrival::Closed(connection) => self.detach(connection, desk),
         }
     }
@@ -363,9 +360,4 @@ fn name(key: ArchiveKey) -> atomic::ArchiveKey {
     }
     let lane = Party::new(key.shelf.series as usize);
     atomic::ArchiveKey::Batch { epoch, lane, height: Height(key.height) }
-}
-
-/// What a stock client is told when the group does not answer in time.
-pub fn overloaded() -> FrontEndReply {
-    FrontEndReply::Refused(Refusal::Overloaded)
 }

@@ -22,8 +22,9 @@ use maftia_base::{Group, ServiceId, WIRE_VERSION};
 use maftia_crypto::{ClientClaim, Done, RealKeyring, RealSuite, Suite, Work};
 use maftia_links::Linked;
 use rand_core::Rng;
+use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,6 +42,9 @@ const ARRIVALS_WAITING: usize = 1024;
 pub struct ServerConfig {
     /// Where its log is.
     pub data: PathBuf,
+    /// A file, not in `data`, that says that there once was a log: without it, a server that lost
+    /// its log would begin another, and contradict what it signed before.
+    pub begun: PathBuf,
     /// How it meets the other servers.
     pub network: NetworkConfig,
     /// Where it listens for clients that sign their requests.
@@ -62,11 +66,22 @@ pub struct Tuning {
     pub engine_thread: bool,
 }
 
-impl Default for Tuning {
-    fn default() -> Self {
-        Self { worker_threads: 0, network_threads: 1, engine_thread: false }
+impl Tuning {
+    /// For a server that shares `cores` cores with nobody. Changes of thread cost more than they
+    /// gain unless there are cores to change to.
+    pub fn for_cores(cores: usize) -> Self {
+        match cores {
+            0..=3 => Self { worker_threads: 0, network_threads: 1, engine_thread: false },
+            _ => {
+                let worker_threads = (cores - 2).min(WORKER_THREADS_MAX);
+                Self { worker_threads, network_threads: 1, engine_thread: true }
+            }
+        }
     }
 }
+
+/// More threads for cryptography than this wait for each other.
+const WORKER_THREADS_MAX: usize = 8;
 
 /// Why a server ended, other than by being asked to.
 #[derive(Debug, Error)]
@@ -85,6 +100,25 @@ pub enum ServerError {
     /// The log cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The log is gone.
+    #[error(
+        "this server had a journal, says {}, and it is gone: the server has forgotten what it \
+         signed, and might contradict itself. Do not start it without the journal; if that is \
+         lost, count the server as taken over, and deal a new group when you can",
+        begun.display()
+    )]
+    Forgotten {
+        /// The file that says so.
+        begun: PathBuf,
+    },
+    /// It cannot be noted that there is a log.
+    #[error("{}: {source}", begun.display())]
+    Begun {
+        /// The file.
+        begun: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The network cannot be joined.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -184,6 +218,7 @@ where
         let Self { config, group, keyring, replica, tamper, front_end } = self;
         let journal = Fused(context.child("journal"));
         let journal = Journal::open(journal, "log", identity::<P>(&group)).await?;
+        note_begun(&config.begun, journal.is_fresh())?;
         let inbox = Inbox::new(group.n());
         let metrics = Arc::new(Metrics::register(&context.child("engine")));
         let (post, receive) = network::join(
@@ -247,6 +282,21 @@ where
             Err(error) => Err(ServerError::Broken(error.to_string())),
         }
     }
+}
+
+/// Refuses a log that is fresh and should not be; notes durably that there is one.
+fn note_begun(begun: &Path, fresh: bool) -> Result<(), ServerError> {
+    let failed = |source| ServerError::Begun { begun: begun.to_owned(), source };
+    if begun.try_exists().map_err(failed)? {
+        return match fresh {
+            true => Err(ServerError::Forgotten { begun: begun.to_owned() }),
+            false => Ok(()),
+        };
+    }
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+    std::fs::write(begun, "this server has a journal\n").map_err(failed)?;
+    sync(begun).map_err(failed)?;
+    begun.parent().map_or(Ok(()), sync).map_err(failed)
 }
 
 fn bind(address: SocketAddr, purpose: &'static str) -> Result<std::net::TcpListener, ServerError> {

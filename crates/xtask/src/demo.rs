@@ -1,6 +1,6 @@
 //! Builds the two programs of the demonstration, and runs it.
 
-use crate::tools;
+use crate::{root, tools};
 use std::process::{Command, ExitCode};
 
 /// Both programs, as an operator would build them.
@@ -13,18 +13,18 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
         eprintln!("demo: {problem}");
         return ExitCode::FAILURE;
     }
-    let built = Command::new(env!("CARGO")).args(BUILD).status();
+    let built = Command::new(env!("CARGO")).args(BUILD).current_dir(root()).status();
     if !built.is_ok_and(|status| status.success()) {
         eprintln!("demo: the build failed");
         return ExitCode::FAILURE;
     }
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
-    let program = format!("{target}/release/maftia");
+    let program = root().join(target).join("release/maftia");
     match Command::new(&program).arg("demo").args(arguments).status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("demo: {program} cannot be started: {error}");
+            eprintln!("demo: {} cannot be started: {error}", program.display());
             ExitCode::FAILURE
         }
     }

@@ -8,6 +8,7 @@ mod layers;
 mod tidy;
 mod tools;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -19,7 +20,15 @@ usage: cargo xtask COMMAND
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
+    let command = arguments.first().map(String::as_str);
+    // The arguments of the demonstration may be files beside whoever calls it.
+    if command != Some("demo")
+        && let Err(error) = std::env::set_current_dir(root())
+    {
+        eprintln!("xtask: {}: {error}", root().display());
+        return ExitCode::FAILURE;
+    }
+    match command {
         Some("demo") => demo::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
         Some("ci") => ci::run(),
@@ -32,4 +41,10 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The folder of the workspace, wherever the command is called.
+fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().nth(2).unwrap_or(package).to_owned()
 }

@@ -31,6 +31,13 @@ const BANNED_IN_PURE: &[&str] = &[
     "tokio",
     "async fn",
     "thread_rng",
+    "OsRng",
+    "SysRng",
+    "rand::rng",
+    "rand::random",
+    "getrandom",
+    // Paths are written out, so that this list finds them.
+    "use std::{",
 ];
 
 const BANNED_ANYWHERE: &[&str] = &["todo!(", "unimplemented!(", "dbg!(", "#[ignore"];

@@ -5,7 +5,7 @@ use crate::Failure;
 use crate::args::BenchAtomic;
 use crate::config::NewGroup;
 use crate::home::PublicHome;
-use crate::local::LocalGroup;
+use crate::local::{self, LocalGroup};
 use crate::process::{self, Cost};
 use maftia_activity::client::ClientReply;
 use maftia_base::Party;
@@ -58,7 +58,7 @@ struct Report {
 
 /// Starts a group, loads it, stops it.
 pub(super) fn run(args: &BenchAtomic) -> Result<(), Failure> {
-    let dir = std::env::temp_dir().join(format!("maftia-bench-{}", std::process::id()));
+    let dir = local::temporary("bench");
     let program = std::env::current_exe()
         .map_err(|error| Failure::because(format!("this program's own file: {error}")))?;
     let new = NewGroup {

@@ -26,6 +26,8 @@ const TRAITOR: usize = 3;
 /// The server that is killed.
 const VICTIM: usize = 1;
 
+const EVERYBODY: [usize; SERVERS] = [0, 1, 2, 3];
+
 /// A takeover: the hostile program's name for it, what happens, and whether signatures prove it.
 struct Takeover {
     strategy: &'static str,
@@ -53,8 +55,10 @@ pub fn run(args: &Demo) -> Result<(), Failure> {
     let judge = judge::version()?;
     let files = files(args)?;
     let started = Instant::now();
-    println!("maftia demo: {SERVERS} servers on this machine, any one of which may be taken over.");
-    println!("The judge of every time stamp is {judge}, which knows nothing of maftia.\n");
+    eprintln!(
+        "maftia demo: {SERVERS} servers on this machine, any one of which may be taken over."
+    );
+    eprintln!("The judge of every time stamp is {judge}, which knows nothing of maftia.\n");
     let mut stage = Stage::build(args, files)?;
     let mut report = Report::new(judge);
     report.push(honest(&mut stage)?);
@@ -93,7 +97,7 @@ fn files(args: &Demo) -> Result<Vec<PathBuf>, Failure> {
 
 fn honest(stage: &mut Stage) -> Result<Act, Failure> {
     let mut act = Act::begin("all servers are honest");
-    act.stamped(stage.stamp_everything(&[0, 1, 2, 3], PATIENCE)?);
+    act.stamped(stage.stamp_everything(&EVERYBODY, PATIENCE)?);
     Ok(act.end())
 }
 
@@ -107,10 +111,11 @@ fn taken_over(stage: &mut Stage, takeover: &Takeover) -> Result<Act, Failure> {
     if let Some(fault) = takeover.fault {
         act.convicted(stage.wait_for_conviction(&honest, TRAITOR, fault, PATIENCE)?);
     }
-    stage.check_that_only(TRAITOR)?;
+    stage.check_that_only(TRAITOR, &honest)?;
     stage.stop(TRAITOR)?;
     stage.start(TRAITOR)?;
     stage.wait_until_healthy(TRAITOR, PATIENCE)?;
+    stage.check_that_only(TRAITOR, &EVERYBODY)?;
     Ok(act.end())
 }
 
@@ -122,6 +127,7 @@ fn killed(stage: &mut Stage) -> Result<Act, Failure> {
     stage.start(VICTIM)?;
     stage.wait_until_healthy(VICTIM, PATIENCE)?;
     act.stamped(stage.stamp_everything(&[VICTIM], PATIENCE)?);
+    stage.check_that_only(TRAITOR, &EVERYBODY)?;
     Ok(act.end())
 }
 
@@ -141,9 +147,10 @@ fn beyond(stage: &mut Stage) -> Result<Act, Failure> {
     stage.start(VICTIM)?;
     act.stamped(stage.stamp_everything(&[0, 2, VICTIM], PATIENCE)?);
     act.note("the killed server is back: the service has resumed".into());
-    stage.check_that_only(TRAITOR)?;
+    stage.check_that_only(TRAITOR, &[0, 2, VICTIM])?;
     stage.stop(TRAITOR)?;
     stage.start(TRAITOR)?;
     stage.wait_until_healthy(TRAITOR, PATIENCE)?;
+    stage.check_that_only(TRAITOR, &EVERYBODY)?;
     Ok(act.end())
 }

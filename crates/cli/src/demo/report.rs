@@ -5,7 +5,6 @@ use crate::Failure;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, Instant};
 
 /// One act of the demonstration.
@@ -21,13 +20,9 @@ pub(super) struct Act {
 }
 
 impl Act {
-    /// Says on the screen what happens now.
+    /// Says what happens now: to standard error, so that the output is the report alone.
     pub(super) fn begin(title: &str) -> Self {
-        println!("* {title}");
-        if std::io::stdout().is_terminal() {
-            // Progress is for eyes: a failed flush costs nothing.
-            let _ = std::io::stdout().flush();
-        }
+        eprintln!("* {title}");
         Self {
             title: title.into(),
             seconds: 0.0,
@@ -41,27 +36,27 @@ impl Act {
     /// These tokens were issued, and the judge accepts them.
     pub(super) fn stamped(&mut self, stamps: Vec<Stamp>) {
         if !stamps.is_empty() {
-            println!("    {} tokens, each: openssl says Verification: OK", stamps.len());
+            eprintln!("    {} tokens, each: openssl says Verification: OK", stamps.len());
         }
         self.stamps.extend(stamps);
     }
 
     /// All honest servers hold this evidence.
     pub(super) fn convicted(&mut self, conviction: String) {
-        println!("    {conviction}");
+        eprintln!("    {conviction}");
         self.convictions.push(conviction);
     }
 
     /// Something worth saying.
     pub(super) fn note(&mut self, note: String) {
-        println!("    {note}");
+        eprintln!("    {note}");
         self.notes.push(note);
     }
 
     /// The act is over.
     pub(super) fn end(mut self) -> Self {
         self.seconds = self.started.elapsed().as_secs_f64();
-        println!("    {:.1} s", self.seconds);
+        eprintln!("    {:.1} s", self.seconds);
         self
     }
 }

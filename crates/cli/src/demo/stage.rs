@@ -5,7 +5,7 @@ use crate::args::Demo;
 use crate::config::NewGroup;
 use crate::home::CERTIFICATE;
 use crate::judge;
-use crate::local::LocalGroup;
+use crate::local::{self, LocalGroup};
 use crate::process::{self, Cost};
 use serde::Serialize;
 use serde_json::Value;
@@ -66,7 +66,7 @@ impl Stage {
         }
         let dir = match &args.dir {
             Some(dir) => dir.clone(),
-            None => std::env::temp_dir().join(format!("maftia-demo-{}", std::process::id())),
+            None => local::temporary("demo"),
         };
         let new = NewGroup {
             name: "demo".into(),
@@ -77,7 +77,7 @@ impl Stage {
         };
         let mut group = LocalGroup::deal(&dir, &program, &new)?;
         group.start_all()?;
-        println!("Keys dealt, {SERVERS} servers started; everything is in {}\n", dir.display());
+        eprintln!("Keys dealt, {SERVERS} servers started; everything is in {}\n", dir.display());
         let temporary = args.dir.is_none() && !args.keep;
         Ok(Self { group, temporary, files, hostile, queries: 0 })
     }
@@ -238,10 +238,16 @@ impl Stage {
         }
     }
 
-    /// Fails if any running server holds evidence against anyone but `culprit`.
-    pub(super) fn check_that_only(&self, culprit: usize) -> Result<(), Failure> {
-        for index in (0..SERVERS).filter(|index| *index != culprit) {
-            for (accused, fault) in self.convictions(index)? {
+    /// Fails if any of these servers, if it runs, blames anyone but `culprit`, with evidence or
+    /// without.
+    pub(super) fn check_that_only(
+        &self,
+        culprit: usize,
+        observers: &[usize],
+    ) -> Result<(), Failure> {
+        for index in observers {
+            let suspected = self.accused(*index, "suspected")?;
+            for (accused, fault) in self.convictions(*index)?.into_iter().chain(suspected) {
                 if accused != culprit {
                     return Err(Failure::because(format!(
                         "server-{index} blames the honest server-{accused} for {fault}"
@@ -253,9 +259,13 @@ impl Stage {
     }
 
     fn convictions(&self, index: usize) -> Result<Vec<(usize, String)>, Failure> {
+        self.accused(index, "convicted")
+    }
+
+    fn accused(&self, index: usize, list: &str) -> Result<Vec<(usize, String)>, Failure> {
         let Some(server) = self.group.server(index) else { return Ok(Vec::new()) };
         let status = server.status()?;
-        let convicted = status["convicted"].as_array().cloned().unwrap_or_default();
+        let convicted = status[list].as_array().cloned().unwrap_or_default();
         let read = |entry: &Value| {
             let accused = usize::try_from(entry[0].as_u64()?).ok()?;
             Some((accused, entry[1].as_str()?.to_owned()))
@@ -280,19 +290,19 @@ impl Stage {
         let dir = self.group.dir().to_owned();
         let dir = dir.display();
         let file = self.files.first().map(|file| file.display().to_string()).unwrap_or_default();
-        println!("\nThe group is left running. By hand:\n");
-        println!("  openssl ts -query -data {file} -sha256 -cert -out {dir}/my.tsq");
-        println!(
+        eprintln!("\nThe group is left running. By hand:\n");
+        eprintln!("  openssl ts -query -data {file} -sha256 -cert -out {dir}/my.tsq");
+        eprintln!(
             "  curl -sS -H 'Content-Type: application/timestamp-query' --data-binary @{dir}/my.tsq \
              http://{}/tsa -o {dir}/my.tsr",
             self.http(0)
         );
-        println!(
+        eprintln!(
             "  openssl ts -verify -data {file} -in {dir}/my.tsr \
              -CAfile {dir}/server-0/{CERTIFICATE}"
         );
-        println!("  maftia status --group {dir}/group.toml\n");
+        eprintln!("  maftia status --group {dir}/group.toml\n");
         let pids: Vec<String> = self.group.release().iter().map(u32::to_string).collect();
-        println!("To end it: kill {}; rm -r {dir}", pids.join(" "));
+        eprintln!("To end it: kill {}; rm -r {dir}", pids.join(" "));
     }
 }

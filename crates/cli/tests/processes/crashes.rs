@@ -2,7 +2,7 @@
 
 use crate::support::{Load, PATIENCE, Town, wait_until};
 use crate::{maftia, running};
-use maftia::home::JOURNAL;
+use maftia::home::{BEGUN, JOURNAL};
 use maftia::process::ServerProcess;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -90,7 +90,26 @@ fn a_server_that_is_killed_while_it_makes_its_journal_starts_again() {
         town.start(0).unwrap();
         town.stop(0).unwrap();
         std::fs::remove_dir_all(home.join(JOURNAL)).unwrap();
+        std::fs::remove_file(home.join(BEGUN)).unwrap();
     }
+}
+
+#[test]
+fn a_server_whose_journal_is_gone_does_not_begin_another() {
+    let mut town = running(4);
+    town.stamp(0);
+    town.stop(0).unwrap();
+    let (journal, aside) = (town.home(0).join(JOURNAL), town.home(0).join("aside"));
+    std::fs::rename(&journal, &aside).unwrap();
+    let refused = town.start(0).unwrap_err().to_string();
+    println!("{refused}");
+    let log = std::fs::read_to_string(town.log(0)).unwrap();
+    assert!(log.contains("it is gone"), "{log}");
+    std::fs::remove_dir_all(&journal).unwrap();
+    std::fs::rename(&aside, &journal).unwrap();
+    town.start(0).unwrap();
+    town.stamp(0);
+    town.stop_all().unwrap();
 }
 
 #[test]

@@ -129,7 +129,8 @@ fn safe_prime(bits: usize, rng: &mut impl CryptoRng, progress: &mut impl FnMut()
             if half.expose().bits() >= bits || !passes_fermat(half.expose()) {
                 continue;
             }
-            let prime = SecretNumber::new(half.expose().times(&two).plus(&one));
+            let double = SecretNumber::new(half.expose().times(&two));
+            let prime = SecretNumber::new(double.expose().plus(&one));
             if passes_fermat(prime.expose())
                 && half.expose().is_prime()
                 && prime.expose().is_prime()

@@ -38,10 +38,10 @@ fn accused(town: &Town, index: usize, list: &str) -> Vec<(u64, String)> {
     entries.map(|entry| (entry[0].as_u64().unwrap(), entry[1].as_str().unwrap().into())).collect()
 }
 
-/// With a server taken over, the group goes on answering; each honest server gets to hold
-/// evidence of each of these `faults` of it and of none but `others`, and none accuses an honest
-/// one.
-fn survives(strategy: &str, faults: &[&str], others: &[&str]) {
+/// With a server taken over, which does `deeds`, the group goes on answering; each honest server
+/// gets to hold evidence of each of these `faults` of it and of none but `others`, and none accuses
+/// an honest one.
+fn survives(strategy: &str, deeds: &[&str], faults: &[&str], others: &[&str]) {
     let mut town = Town::deal(&honest(), 4);
     let home = town.home(TRAITOR);
     let arguments = ["--home", home.to_str().unwrap(), "--strategy", strategy];
@@ -80,32 +80,37 @@ fn survives(strategy: &str, faults: &[&str], others: &[&str]) {
             assert_eq!(culprit, TRAITOR as u64, "server {index} suspects an honest one: {fault}");
         }
     }
+    let log = std::fs::read_to_string(town.log(TRAITOR)).unwrap();
+    for deed in deeds {
+        assert!(log.contains(&format!("hostile: {deed}")), "it never {deed}: {log}");
+    }
     town.stop_all().unwrap();
 }
 
 #[test]
 fn a_server_that_shows_two_faces_stops_nobody_and_is_convicted_of_equivocation() {
-    survives("equivocate", &["Equivocation"], &[]);
+    survives("equivocate", &["equivocates"], &["Equivocation"], &[]);
 }
 
 #[test]
 fn a_server_that_sends_wrong_shares_stops_nobody_and_is_convicted_of_them() {
-    survives("bad-shares", &["BadShare"], &[]);
+    survives("bad-shares", &["sends a bad share"], &["BadShare"], &[]);
 }
 
 #[test]
 fn a_server_that_lies_about_time_stops_nobody_and_moves_no_time_stamp() {
-    survives("lie-about-time", &[], &[]);
+    survives("lie-about-time", &["lies about the time"], &[], &[]);
 }
 
 #[test]
 fn a_server_that_is_mute_towards_some_stops_nobody() {
-    survives("mute-towards-some", &[], &[]);
+    survives("mute-towards-some", &["is mute"], &[], &[]);
 }
 
 #[test]
 fn a_server_that_does_all_of_this_at_once_stops_nobody_and_is_convicted() {
     // It shows its two faces to nobody but a minority, when it does not speak to the others: such
     // batches are never ordered, and never compared.
-    survives("everything", &["BadShare"], &["Equivocation"]);
+    let deeds = ["equivocates", "sends a bad share", "lies about the time", "is mute"];
+    survives("everything", &deeds, &["BadShare"], &["Equivocation"]);
 }

@@ -7,7 +7,7 @@ use crate::host::Arrival;
 use crate::inbox::Inbox;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::network::{FRAMES_PER_SECOND, NetworkConfig, Peer, PeerAddress, join};
+use crate::network::{FRAMES_PER_SECOND, NetworkConfig, Peer, join};
 use crate::tamper::Honest;
 use bytes::Bytes;
 use commonware_codec::Encode;
@@ -52,7 +52,7 @@ impl Town {
     fn config(&self, me: usize) -> NetworkConfig {
         let peer = |(party, address): (usize, &SocketAddr)| Peer {
             identity: bytes_of(secret(party).public_key()),
-            address: PeerAddress::Socket(*address),
+            address: *address,
         };
         NetworkConfig {
             peers: self.addresses.iter().enumerate().map(peer).collect(),

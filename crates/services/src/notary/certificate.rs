@@ -1,7 +1,7 @@
 //! The certificate of the group's signing key.
 //!
 //! A certificate that signs itself is enough: a client trusts it by naming it as its authority
-//! (`openssl ts -verify -CAfile`). An authority's certificate for the same key serves as well.
+//! (`openssl ts -verify -CAfile`).
 
 use const_oid::db::rfc4519::{COMMON_NAME, ORGANIZATION_NAME};
 use const_oid::db::rfc5280::ID_KP_TIME_STAMPING;

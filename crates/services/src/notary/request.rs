@@ -19,7 +19,8 @@ pub enum Rejection {
     BadAlgorithm,
     /// Another version of the protocol, or a nonce that is too long.
     BadRequest,
-    /// Not a query at all, too long, or with a digest that is not as long as its hash's are.
+    /// Not a query at all, too long, or with a digest that is not as long as its hash's are; also
+    /// one that names an object identifier with a number of 2^28 or more, which is not decoded.
     BadDataFormat,
     /// The group has not agreed on a time.
     TimeNotAvailable,
