@@ -140,7 +140,7 @@ pub struct Client<S: Suite, A> {
     next_id: u64,
     /// The server that is asked now.
     server: Party,
-    /// When something was last asked or answered.
+    /// Since when the answer to the request for a session is awaited.
     quiet_since: Option<Time>,
     effects: VecDeque<ClientEffect>,
     _suite: std::marker::PhantomData<S>,
@@ -151,6 +151,8 @@ struct Open {
     id: RequestId,
     request: Blob<REQUEST_BYTES_MAX>,
     submitted: Time,
+    /// When it was sent last; never later than that of the next.
+    asked: Time,
     said: BTreeMap<Party, ReplyBody>,
     /// What the group is to sign, once believed.
     to_sign: Option<(KeyId, SigningInput, Bytes)>,
@@ -210,9 +212,11 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         self.effects.pop_front()
     }
 
-    /// When [`tick`](Self::tick) is to be called at the latest.
+    /// When [`tick`](Self::tick) is to be called at the latest: the request that has waited longest
+    /// counts, since a corrupt server may answer all others. (C5)
     pub fn deadline(&self) -> Option<Time> {
-        self.quiet_since.map(|since| since + self.settings.retry_after)
+        let oldest = self.open.values().next().map(|open| open.asked);
+        oldest.or(self.quiet_since).map(|since| since + self.settings.retry_after)
     }
 
     /// When [`flush`](Self::flush) is best called; `None` if there is nothing that may be sent.
@@ -236,7 +240,7 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
     pub fn flush(&mut self, now: Time) {
         if self.session.is_none() {
             if self.quiet_since.is_none() && !self.queue.is_empty() {
-                self.ask(Ask::Open { nonce: self.nonce });
+                self.ask_for_session();
                 self.quiet_since = Some(now);
             }
             return;
@@ -246,14 +250,14 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
             let Some((id, request, submitted)) = self.queue.pop_front() else { break };
             self.queued_bytes -= request.encode_size();
             let (said, signatures) = (BTreeMap::new(), BTreeMap::new());
-            let open = Open { id, request, submitted, said, to_sign: None, signatures };
+            let asked = now;
+            let open = Open { id, request, submitted, asked, said, to_sign: None, signatures };
             self.open.insert(self.next_sequence, open);
             self.next_sequence += 1;
         }
         if self.next_sequence > first_fresh {
             self.flushed_at = now;
-            self.send_from(first_fresh);
-            self.quiet_since.get_or_insert(now);
+            self.send_from(first_fresh, now);
         }
     }
 
@@ -262,13 +266,19 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
+        self.turn_to_next_server();
+        match self.session {
+            None => {
+                self.quiet_since = Some(now);
+                self.ask_for_session();
+            }
+            Some(_) => self.send_from(0, now),
+        }
+    }
+
+    fn turn_to_next_server(&mut self) {
         let next = (self.server.index() + 1) % self.settings.structure.n();
         self.server = Party::new(next);
-        self.quiet_since = Some(now);
-        match self.session {
-            None => self.ask(Ask::Open { nonce: self.nonce }),
-            Some(_) => self.send_from(0),
-        }
     }
 
     /// Hears replies of a server. (C3)
@@ -319,13 +329,18 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         self.effects.push_back(ClientEffect::Send { to: self.server, bundle });
     }
 
+    fn ask_for_session(&mut self) {
+        self.ask(Ask::Open { nonce: self.nonce, home: self.server });
+    }
+
     /// Sends the open requests from this number on, in bundles of neighbours.
-    fn send_from(&mut self, from: u64) {
+    fn send_from(&mut self, from: u64, now: Time) {
         let session = self.session.expect("requests are sent in a session");
         let acknowledged = self.floor();
         let mut asks: Vec<(u64, Vec<Blob<REQUEST_BYTES_MAX>>)> = Vec::new();
         let mut bytes = 0;
-        for (sequence, open) in self.open.range(from..) {
+        for (sequence, open) in self.open.range_mut(from..) {
+            open.asked = now;
             bytes += open.request.encode_size();
             match asks.last_mut() {
                 Some((first, requests))
@@ -409,7 +424,6 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         let latency = Duration(now.0.saturating_sub(open.submitted.0));
         self.usual_latency = Duration((7 * self.usual_latency.0 + latency.0) / 8);
         self.effects.push_back(ClientEffect::Replied { id: open.id, reply, latency });
-        self.quiet_since = (!self.open.is_empty()).then_some(now);
     }
 
     /// Nobody can say what became of the open requests. (C1)
@@ -423,5 +437,7 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         self.next_sequence = 1;
         self.nonce = self.nonce.wrapping_add(1);
         self.quiet_since = None;
+        // Sessions are pushed out by others of one home. If that is its doing, another is better.
+        self.turn_to_next_server();
     }
 }

@@ -69,7 +69,9 @@ pub struct ApplyContext<'a> {
 }
 
 impl ApplyContext<'_> {
-    /// Agreed randomness of this request alone: nobody knew it when the batch was certified.
+    /// Agreed randomness of this request alone. Whoever is honest could not predict it when the
+    /// batch was certified; the owner of a lane may have learned it in time to choose what stands
+    /// there, when a round takes more than one view. Who gambles takes the seed of a later request.
     pub fn seed(&self) -> Digest {
         Digest::of_encoded("maftia request seed", &(self.batch_seed, self.position))
     }

@@ -2,7 +2,9 @@
 
 use crate::{AgreedTime, TASK_BYTES_MAX, TaskId};
 use maftia_base::wire::{Blob, Encode, List, wire_enum, wire_struct};
-use maftia_base::{Digest, Epoch, GroupId, Place, Scope, ServiceId, Statement, StatementKind};
+use maftia_base::{
+    Digest, Epoch, GroupId, Party, Place, Scope, ServiceId, Statement, StatementKind,
+};
 use maftia_crypto::{ClientClaim, ClientKey, ClientSignature};
 
 /// Longest request.
@@ -39,6 +41,8 @@ pub enum Ask {
     Open {
         /// Random; tells a client's sessions apart.
         nonce: u64,
+        /// Through whose lane: there alone it is opened, and there alone it counts.
+        home: Party,
     },
     /// Requests with the sequence numbers `first`, `first + 1`, ...
     Requests {
@@ -54,7 +58,7 @@ pub enum Ask {
 }
 
 wire_enum!(Ask {
-    0 => Open { nonce },
+    0 => Open { nonce, home },
     1 => Requests { session, first, acknowledged, requests },
 });
 
@@ -63,7 +67,7 @@ wire_enum!(Ask {
 pub fn bundle_statement(group: GroupId, service: ServiceId, ask: &Ask) -> Statement {
     let scope = Scope::root(group, Epoch(0)).child("client bundles", u64::from(service.0));
     let place = match ask {
-        Ask::Open { nonce } => Place(0, *nonce),
+        Ask::Open { nonce, .. } => Place(0, *nonce),
         Ask::Requests { session, first, .. } => Place(session.0, *first),
     };
     let value = Digest::of("maftia client bundle", &ask.encode());

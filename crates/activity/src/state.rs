@@ -191,7 +191,9 @@ impl<M: StateMachine> State<M> {
     ) {
         let ClientBundle { key, service, ask, .. } = bundle;
         match ask {
-            Ask::Open { nonce } => self.on_open(batch, key, service, nonce, effects),
+            // In another lane it stands without the client's will, to be counted there.
+            Ask::Open { home, .. } if home != batch.lane => tally.skipped += 1,
+            Ask::Open { nonce, .. } => self.on_open(batch, key, service, nonce, effects),
             Ask::Requests { session, first, acknowledged, requests } => {
                 let position = self.position;
                 if let Some(hosted) = self.services.get_mut(&service) {

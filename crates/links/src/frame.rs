@@ -29,8 +29,8 @@ pub struct Frame {
     pub(crate) from: u64,
     /// Incarnation of the receiver as the sender knows it; 0 while it does not.
     pub(crate) to: u64,
-    /// How often this incarnation of the sender dropped messages to the receiver, and emitted again
-    /// what it could.
+    /// How often in this conversation the sender dropped messages to the receiver, and emitted
+    /// again what it could.
     pub(crate) lapses: u64,
     /// All messages below this number have arrived.
     pub(crate) received: u64,

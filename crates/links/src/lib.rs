@@ -40,10 +40,10 @@
 //!   first, then twice as much with each progress.
 //! - R7. When the queue to a peer is full, the link drops what follows, until the queue has been
 //!   sent and acknowledged; then the protocol is told `Reconnected`.
-//! - R8. A frame says how often this incarnation dropped messages to the peer and has told its own
-//!   protocol so. When that number grows, the peer's protocol is told `Reconnected`, too: what was
-//!   dropped may be the answer to a question, and whoever answers does not remember the question.
-//!   Frames that change this number without end achieve what new incarnations do, see R2.
+//! - R8. A frame says how often, in this conversation, its sender dropped messages and has told its
+//!   own protocol so. When that number grows, the peer's protocol is told `Reconnected`, too: what
+//!   was dropped may be the answer to a question, and whoever answers does not remember the
+//!   question. Frames that change this number without end achieve what new incarnations do, see R2.
 //! - R9. What exceeds the credit, or acknowledges what was never sent, or does not decode, is
 //!   dropped and blamed, locally: no signature covers a frame.
 //!

@@ -207,7 +207,7 @@ impl<P: Protocol<Message: Wire>> Linked<P> {
         for (target, message) in sent {
             match target {
                 Target::One(party) if party == me => {}
-                Target::One(party) => self.enqueue(party, encode(&message)),
+                Target::One(party) => self.enqueue_lazily(party, &message),
                 Target::All | Target::Others if others.is_empty() => {}
                 Target::All | Target::Others => {
                     let bytes = encode(&message);
@@ -221,8 +221,21 @@ impl<P: Protocol<Message: Wire>> Linked<P> {
     }
 
     fn enqueue(&mut self, party: Party, bytes: Bytes) {
-        let peer = self.peers.get_mut(&party).expect("a protocol sends to parties of its group");
-        peer.enqueue(bytes);
+        self.peer(party).enqueue(bytes);
+    }
+
+    /// What would be dropped is not encoded: a peer that asks for much and takes nothing costs
+    /// little.
+    fn enqueue_lazily(&mut self, party: Party, message: &P::Message) {
+        let peer = self.peer(party);
+        match peer.is_behind() {
+            true => peer.drop_message(),
+            false => peer.enqueue(encode(message)),
+        }
+    }
+
+    fn peer(&mut self, party: Party) -> &mut Peer {
+        self.peers.get_mut(&party).expect("a protocol sends to parties of its group")
     }
 
     /// Ends a step: tells the protocol what it is owed, sends what credit allows, acknowledges what

@@ -69,10 +69,10 @@ pub(crate) struct Peer {
     is_behind: bool,
     /// Something was dropped since the protocol was told.
     has_dropped: bool,
-    /// How often the protocol was told after something had been dropped.
+    /// How often, in this conversation, the protocol was told after something had been dropped.
     lapses: u64,
-    /// The same of the peer, as far as it is heard in this conversation.
-    their_lapses: Option<u64>,
+    /// The same of the peer, as far as it is heard.
+    their_lapses: u64,
     /// The peer has lapsed, and the protocol has not been told yet.
     is_lapsed: bool,
     told_at: Option<Time>,
@@ -95,7 +95,7 @@ impl Peer {
             is_behind: false,
             has_dropped: false,
             lapses: 0,
-            their_lapses: None,
+            their_lapses: 0,
             is_lapsed: false,
             told_at: None,
             heard_at: None,
@@ -140,16 +140,16 @@ impl Peer {
         self.traffic.messages_dropped += self.out.len() as u64;
         self.out = Outbound::new();
         self.inn = Inbound::new(self.window_bytes);
-        self.their_lapses = None;
+        (self.lapses, self.their_lapses) = (0, 0);
+        (self.has_dropped, self.is_lapsed) = (false, false);
         self.is_behind = true;
     }
 
     /// Takes note of how often the peer dropped something: an answer, perhaps, that only this side
     /// can ask for again. (R8)
     pub(crate) fn hear_lapses(&mut self, lapses: u64) {
-        let known = *self.their_lapses.get_or_insert(lapses);
-        if lapses > known {
-            self.their_lapses = Some(lapses);
+        if lapses > self.their_lapses {
+            self.their_lapses = lapses;
             self.is_lapsed = true;
         }
     }
@@ -169,10 +169,20 @@ impl Peer {
     /// Queues a message, unless the protocol will be asked for it again anyway. (R7)
     pub(crate) fn enqueue(&mut self, bytes: Bytes) {
         if self.is_behind || self.out.push(bytes).is_err() {
-            self.traffic.messages_dropped += 1;
             self.is_behind = true;
-            self.has_dropped = true;
+            self.drop_message();
         }
+    }
+
+    /// Would a message be dropped?
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// Drops a message, and remembers that. (R8)
+    pub(crate) fn drop_message(&mut self) {
+        self.traffic.messages_dropped += 1;
+        self.has_dropped = true;
     }
 
     /// The next frame with messages, if the peer is known and grants it. (R1, R4)

@@ -5,7 +5,7 @@ use crate::{
 };
 use maftia_agreement::atomic::{self, Height, epochs};
 use maftia_base::wire::{Blob, Bytes, Encode, Wire};
-use maftia_base::{Context, Digest, Event, Fault, FaultKind, Party, Protocol, ServiceId};
+use maftia_base::{Context, Digest, Event, Party, Protocol, ServiceId};
 use maftia_crypto::{ClientClaim, Suite, Work};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -198,7 +198,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             match Item::from_wire(item.bytes().clone()) {
                 Ok(Item::Bundle(bundle)) => claims.push(bundle.claim(group)),
                 Ok(Item::FrontEnd(_) | Item::Server(_)) => {}
-                Err(_) => return cx.blame(Fault::suspected(lane, FaultKind::InvalidValue)),
+                Err(_) => return self.refuse(lane, height, digest, cx),
             }
         }
         if claims.is_empty() {
@@ -218,8 +218,19 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         if verdicts.iter().all(|holds| *holds) {
             self.admit(lane, height, digest, cx);
         } else {
-            cx.blame(Fault::suspected(lane, FaultKind::InvalidValue));
+            self.refuse(lane, height, digest, cx);
         }
+    }
+
+    fn refuse<C: Context<Self>>(
+        &mut self,
+        lane: Party,
+        height: Height,
+        digest: Digest,
+        cx: &mut Tap<'_, C>,
+    ) {
+        let refuse = epochs::Command::Refuse { lane, height, digest };
+        self.step_order(Event::Command(refuse), cx);
     }
 
     fn admit<C: Context<Self>>(

@@ -15,7 +15,8 @@ pub(super) struct Collection<S: Suite> {
     proving: bool,
     /// Who was asked for a proof.
     asked: PartySet,
-    combining: bool,
+    /// Whose shares are being combined that came as proven ones; none if nothing is combined.
+    combining: Option<PartySet>,
 }
 
 impl<S: Suite> ThresholdSigning<S> {
@@ -67,7 +68,7 @@ impl<S: Suite> ThresholdSigning<S> {
             shares: BTreeMap::new(),
             proving: false,
             asked: PartySet::EMPTY,
-            combining: false,
+            combining: None,
         };
         self.collections.entry(position).or_insert(empty);
         true
@@ -116,7 +117,7 @@ impl<S: Suite> ThresholdSigning<S> {
         else {
             return;
         };
-        if collection.combining {
+        if collection.combining.is_some() {
             return;
         }
         let proving = collection.proving;
@@ -129,8 +130,9 @@ impl<S: Suite> ThresholdSigning<S> {
         if !cx.group().sharing().is_qualified(usable().map(|(party, _)| *party).collect()) {
             return;
         }
+        let proven = usable().filter(|(_, (proven, _))| *proven).map(|(party, _)| *party).collect();
         let shares = usable().map(|(party, (_, share))| (*party, share.clone())).collect();
-        collection.combining = true;
+        collection.combining = Some(proven);
         let (key, input) = (recent.key, recent.input.clone());
         let work = Work::CombineSignature { key, input, shares };
         cx.offload(SigningTicket::Combine { position }, work);
@@ -162,11 +164,10 @@ impl<S: Suite> ThresholdSigning<S> {
     ) {
         faults.into_iter().for_each(|fault| self.blame(fault, cx));
         let Some(collection) = self.collections.get_mut(&position) else { return };
-        collection.combining = false;
+        let claimed = collection.combining.take().unwrap_or_default();
         collection.proving = true;
-        let claimed = |party: &&Party| collection.shares.get(*party).is_some_and(|(p, _)| *p);
         // It was asked for a proof, said that it sent one, and did not.
-        let liars: Vec<_> = unproven.iter().filter(claimed).copied().collect();
+        let liars: Vec<_> = unproven.into_iter().filter(|party| claimed.contains(*party)).collect();
         for liar in liars {
             self.blame(Fault::suspected(liar, FaultKind::BadShare), cx);
         }

@@ -68,7 +68,7 @@ fn waiting() -> Client {
     }
     let effects = effects(&mut client);
     let sent = sent(&effects);
-    assert!(matches!(sent[0].1.ask, Ask::Open { nonce: 1000 }));
+    assert!(matches!(sent[0].1.ask, Ask::Open { nonce: 1000, home } if home == p(1)));
     assert!(matches!(sent[1].1.ask, Ask::Requests { session: SESSION, first: 1, .. }));
     client
 }
@@ -122,7 +122,9 @@ fn a_lost_session_is_reported_and_another_is_opened() {
     client.submit(Bytes::from_static(b"again"), Time(3)).expect("room");
     client.flush(Time(3));
     let second = effects(&mut client);
-    assert!(matches!(sent(&second)[0].1.ask, Ask::Open { nonce: 1001 }));
+    let (asked, bundle) = sent(&second)[0];
+    assert_eq!(asked, p(2), "whoever lost the session may do so again");
+    assert!(matches!(bundle.ask, Ask::Open { nonce: 1001, home } if home == asked));
 }
 
 #[test]
@@ -164,4 +166,28 @@ fn a_lone_request_leaves_at_once_and_others_gather_for_a_fraction_of_an_answers_
     assert_eq!(client.flush_at(), Some(Time(0)), "a bundle is full");
     client.flush(Time(101_000));
     assert_eq!(client.flush_at(), None, "the window is full");
+}
+
+#[test]
+fn a_server_that_drops_one_request_and_answers_all_others_is_left_all_the_same() {
+    let mut client = waiting();
+    for sequence in 2..200 {
+        let now = Time(sequence * 1_000);
+        client.submit(Bytes::from_static(b"another"), now).expect("room");
+        client.flush(now);
+        for index in 0..2 {
+            client.replies(p(index), said(p(index), sequence, plain(b"ok")), now);
+        }
+        let at = client.deadline().expect("the first is not answered");
+        assert!(at <= Time(1 + 100_000), "{at:?}");
+        if now >= at {
+            client.tick(now);
+            let effects = effects(&mut client);
+            let (asked, bundle) = *sent(&effects).last().expect("it is sent again");
+            assert_eq!(asked, p(2));
+            assert!(matches!(bundle.ask, Ask::Requests { first: 1, .. }));
+            return;
+        }
+    }
+    panic!("the first request was given up");
 }

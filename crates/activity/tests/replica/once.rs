@@ -108,7 +108,7 @@ fn a_request_that_no_client_signed_is_never_ordered() {
         let liar = p(3);
         let mut sim = gullible_builder(4, seed, liar).corrupt([liar], Passive).build(|_| replica());
         let key = ideal::client(seed, 1).key();
-        let ask = Ask::Open { nonce: 5 };
+        let ask = Ask::Open { nonce: 5, home: liar };
         let signature = ClientSignature([7; 64]);
         let forged = ClientBundle { key, service: SERVICE, ask, signature };
         sim.command(liar, Command::Bundle(forged));

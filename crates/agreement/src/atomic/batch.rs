@@ -175,6 +175,10 @@ impl<S: Suite> Sealed<S> {
         let digest = batch.digest();
         Self { batch, digest }
     }
+
+    pub(super) fn into_batch(self) -> Batch<S> {
+        self.batch
+    }
 }
 
 impl<S: Suite> Hash for Sealed<S> {
@@ -273,7 +277,8 @@ pub struct Delivery {
     /// server; the voters are a quorum. Every honest reading is later than the voter's first sight
     /// of the batch.
     pub readings: Vec<(Party, Reading)>,
-    /// Randomness that nobody knew when the batch was certified; different for every batch.
+    /// Randomness that no honest server could predict when the batch was certified, different for
+    /// every batch; see [`multivalued`](crate::multivalued) for who may learn it early.
     pub seed: Digest,
 }
 

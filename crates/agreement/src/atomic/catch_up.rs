@@ -40,7 +40,11 @@ impl<S: Suite> AtomicBroadcast<S> {
 
     /// The layer above has seen this peer in a later epoch. (C1)
     pub(super) fn on_ahead(&mut self, from: Party) {
-        self.peers.entry(from).or_default().later = true;
+        let peer = self.peers.entry(from).or_default();
+        if !std::mem::replace(&mut peer.later, true) {
+            // What it said when it was asked may have become too little since.
+            peer.asked = None;
+        }
     }
 
     /// Asks those that are ahead: each once in every round, and only when what they gave before
@@ -70,6 +74,8 @@ impl<S: Suite> AtomicBroadcast<S> {
         }
         if theirs < self.round {
             self.send_rounds(from, theirs, cx);
+            // When it has used them it asks for the rest: for what is current, in the end.
+            cx.send(Target::One(from), Message::Status { round: self.round });
         }
         if theirs.next() >= self.round {
             self.resend_lanes(from, cx);

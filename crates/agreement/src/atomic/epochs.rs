@@ -59,6 +59,15 @@ pub enum Command<S: Suite> {
         /// The batch's digest.
         digest: Digest,
     },
+    /// These items must not be ordered; no honest server would have put them there.
+    Refuse {
+        /// In whose lane.
+        lane: Party,
+        /// At which height.
+        height: Height,
+        /// The batch's digest.
+        digest: Digest,
+    },
     /// This server wants the present epoch to end.
     ChangeEpoch,
     /// The answer to [`Outcome::Recall`].
@@ -75,7 +84,8 @@ pub enum Command<S: Suite> {
 /// What the layer above is told.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// Are these items acceptable? The answer is [`Command::Admit`], at any later time or never;
+    /// Are these items acceptable? The answer is [`Command::Admit`] or
+    /// [`Command::Refuse`], at any later time or never;
     /// until then this server does not vote for the batch.
     Inspect {
         /// In whose lane.
@@ -263,6 +273,9 @@ impl<S: Suite> EpochChain<S> {
             Command::Admit { lane, height, digest } => {
                 message::Command::Admit { lane, height, digest }
             }
+            Command::Refuse { lane, height, digest } => {
+                message::Command::Refuse { lane, height, digest }
+            }
             Command::ChangeEpoch => message::Command::Turn, // E1
             Command::Recalled { to, key, record } => {
                 if key.epoch() != self.epoch() {
@@ -385,6 +398,7 @@ impl<S: Suite> EpochChain<S> {
             }
         }
         unordered.extend(self.current.unordered(me));
+        self.librarian.take_over(std::mem::take(&mut self.current.librarian));
         self.current = AtomicBroadcast::new(Epoch(ended.0 + 1));
         self.current.preload(unordered);
         self.turned = PartySet::EMPTY;

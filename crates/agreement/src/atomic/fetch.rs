@@ -62,6 +62,21 @@ impl Librarian {
         next
     }
 
+    /// Takes over what peers asked another: the instance of an epoch that has ended.
+    pub(super) fn take_over(&mut self, other: Self) {
+        for (party, desk) in other.desks {
+            let Some(own) = self.desks.get_mut(&party) else {
+                self.desks.insert(party, desk);
+                continue;
+            };
+            own.waiting.push_back(desk.serving);
+            own.waiting.extend(desk.waiting);
+            while own.waiting.len() > RECALLS_MAX {
+                own.waiting.pop_front();
+            }
+        }
+    }
+
     pub(super) fn footprint(&self) -> usize {
         self.desks.values().map(|desk| 1 + desk.waiting.len()).sum()
     }

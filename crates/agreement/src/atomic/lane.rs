@@ -27,6 +27,10 @@ pub(super) struct Lane<S: Suite> {
     /// The batch that is on its way to being voted for.
     candidate: Option<Candidate>,
     owner_vote: Option<BatchVote<S>>,
+    /// The newest batch that came while another's signatures were being checked.
+    next: Option<Box<(Sealed<S>, BatchVote<S>)>>,
+    /// The owner sent what no honest server sends: nothing of it is checked any more.
+    barred: bool,
     /// Two statements of the owner that conflict, while or after their signatures are looked at.
     accused: Option<Box<[Signed<S>; 2]>>,
     /// Something was ignored because it was beyond the ceiling.
@@ -69,6 +73,8 @@ impl<S: Suite> Default for Lane<S> {
             heads: BTreeMap::new(),
             candidate: None,
             owner_vote: None,
+            next: None,
+            barred: false,
             accused: None,
             skipped: false,
         }
@@ -174,6 +180,9 @@ impl<S: Suite> AtomicBroadcast<S> {
             }
             return;
         }
+        if lane.barred {
+            return;
+        }
         if height > ceiling {
             lane.skipped = true;
             return;
@@ -194,10 +203,27 @@ impl<S: Suite> AtomicBroadcast<S> {
             }
             return;
         }
+        if lane.candidate.as_ref().is_some_and(|candidate| !candidate.verified) {
+            let newest = lane.next.as_ref().map(|next| next.0.batch.height);
+            if newest.is_none_or(|newest| newest < height) {
+                lane.next = Some(Box::new((sealed, vote)));
+            }
+            return;
+        }
         self.consider(from, sealed, vote, cx);
     }
 
-    /// Starts the checks that come before a vote; inspection and signatures side by side. (L2)
+    /// Considers what came while another batch was being checked, once that is over. (L2)
+    pub(super) fn try_consider(&mut self, cx: &mut impl Context<Self>) -> bool {
+        let free = |lane: &Lane<S>| lane.candidate.as_ref().is_none_or(|other| other.verified);
+        let found = self.lanes.iter_mut().find(|(_, lane)| lane.next.is_some() && free(lane));
+        let Some((&owner, lane)) = found else { return false };
+        let (sealed, vote) = *lane.next.take().expect("it was found for it");
+        self.on_batch(owner, sealed.into_batch(), vote, cx);
+        true
+    }
+
+    /// Starts the checks that come before a vote: of the signatures first. (L2)
     fn consider(
         &mut self,
         from: Party,
@@ -206,7 +232,6 @@ impl<S: Suite> AtomicBroadcast<S> {
         cx: &mut impl Context<Self>,
     ) {
         let (height, digest) = (sealed.batch.height, sealed.digest);
-        let items = sealed.batch.items.clone();
         let statement = batch_statement(cx.scope(), from, height, digest);
         let mut claims = vec![vote.claim(from, statement)];
         if let Some(previous) = sealed.batch.previous.clone() {
@@ -214,7 +239,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             let head = Head { lane: from, height: height.before(), digest, certificate };
             match self.open_claims(&head, cx) {
                 Some(open) => claims.extend(open),
-                None => return cx.blame(Fault::suspected(from, FaultKind::BadCertificate)),
+                None => return self.bar(from, FaultKind::BadCertificate, cx),
             }
         }
         let certified = self.lanes.get(&from).is_some_and(|lane| lane.heads.contains_key(&height));
@@ -229,7 +254,29 @@ impl<S: Suite> AtomicBroadcast<S> {
         lane.candidate =
             Some(Candidate { height, digest, verified: false, admitted: false, signing: false });
         cx.offload(Ticket::Batch { lane: from, digest }, Work::Verify(claims));
-        cx.output(Outcome::Inspect { lane: from, height, digest, items });
+    }
+
+    /// The owner of a lane sent what no honest server sends: it is blamed once, and has no more
+    /// work made by its batches. What others certify of its lane is ordered all the same. (L2)
+    fn bar(&mut self, owner: Party, kind: FaultKind, cx: &mut impl Context<Self>) {
+        let lane = self.lane(owner);
+        lane.barred = true;
+        (lane.candidate, lane.next) = (None, None);
+        cx.blame(Fault::suspected(owner, kind));
+    }
+
+    /// The layer above refuses a batch: no honest server would have made it. (L2)
+    pub(super) fn on_refuse(
+        &mut self,
+        lane: Party,
+        height: Height,
+        digest: Digest,
+        cx: &mut impl Context<Self>,
+    ) {
+        let candidate = self.lane(lane).candidate.as_ref();
+        if candidate.is_some_and(|other| (other.height, other.digest) == (height, digest)) {
+            self.bar(lane, FaultKind::InvalidValue, cx);
+        }
     }
 
     /// What is left to verify of a head; `None` if it cannot be one.
@@ -274,13 +321,16 @@ impl<S: Suite> AtomicBroadcast<S> {
         };
         let height = candidate.height;
         if let Some(kind) = fault {
-            lane.candidate = None;
             lane.stored.remove(&height);
-            return cx.blame(Fault::suspected(from, kind));
+            return self.bar(from, kind, cx);
         }
         candidate.verified = true;
         let stored = lane.stored.get(&height).filter(|stored| stored.sealed.digest == digest);
-        let previous = stored.and_then(|stored| stored.sealed.batch.previous.clone());
+        let batch = stored.map(|stored| stored.sealed.batch.clone());
+        if let Some(items) = batch.as_ref().map(|batch| batch.items.clone()) {
+            cx.output(Outcome::Inspect { lane: from, height, digest, items });
+        }
+        let previous = batch.and_then(|batch| batch.previous);
         if let Some(Predecessor { digest, certificate }) = previous {
             lane.learn(Head { lane: from, height: height.before(), digest, certificate });
         }

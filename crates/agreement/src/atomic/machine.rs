@@ -173,6 +173,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             Command::Submit(item) => self.own.push(item),
             Command::Turn => self.own.turn = true,
             Command::Admit { lane, height, digest } => self.on_admit(lane, height, digest, cx),
+            Command::Refuse { lane, height, digest } => self.on_refuse(lane, height, digest, cx),
             Command::Recalled { to, key, record } => self.on_recalled(to, key, record, cx),
             Command::Ahead(peer) => self.on_ahead(peer),
         }
@@ -230,6 +231,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             let mut progress = self.try_decide(cx);
             progress |= self.try_deliver(cx);
             if self.live {
+                progress |= self.try_consider(cx);
                 progress |= self.try_cut(cx);
                 progress |= self.try_propose(cx);
                 progress |= self.try_learn(cx);

@@ -29,6 +29,15 @@ pub enum Command<S: Suite> {
         /// The batch's digest.
         digest: Digest,
     },
+    /// These items must not be ordered; no honest server would have put them there.
+    Refuse {
+        /// In whose lane.
+        lane: Party,
+        /// At which height.
+        height: Height,
+        /// The batch's digest.
+        digest: Digest,
+    },
     /// This server wants the epoch to end.
     Turn,
     /// The answer to [`Outcome::Recall`].
@@ -47,7 +56,8 @@ pub enum Command<S: Suite> {
 /// What the layer above is told.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// Are these items acceptable? The answer is [`Command::Admit`], at any later time or never;
+    /// Are these items acceptable? The answer is [`Command::Admit`] or
+    /// [`Command::Refuse`], at any later time or never;
     /// until then this server does not vote for the batch.
     Inspect {
         /// In whose lane.

@@ -30,8 +30,8 @@
 //! - **L1** When items are pending and the last batch of the own lane is certified: make the next
 //!   one, sign it with the present reading of the clock, persist both, send them to all.
 //! - **L2** Upon a batch of its owner, at most the window ahead: check the owner's signature and
-//!   the certificate of the batch before, and have the application inspect the items, side by
-//!   side.
+//!   the certificate of the batch before, then have the application inspect the items. Of what
+//!   comes meanwhile the newest is kept. An owner that fails either has no more work made for it.
 //! - **L3** When all hold, and this server never voted at that place: sign a vote with the present
 //!   reading, persist batch and vote together, send the vote to the owner. Asked again, repeat it.
 //! - **L4** Upon votes of a quorum: verify them all at once; bad ones are dropped and blamed.
@@ -60,8 +60,8 @@
 //! - **F2** Answer from memory, or from the log, one question of a peer at a time.
 //! - **F3** Take a batch only if its digest is the one that was ordered.
 //! - **C1, C2** Whoever shows to be in a later round is asked, once in each round, by `Status`.
-//! - **C3** Upon `Status`: give the decided rounds that the sender lacks, and if it is in this
-//!   round say again all that is current.
+//! - **C3** Upon `Status`: give the decided rounds that the sender lacks, and say where this server
+//!   is, so that it asks on; if it is in this round say again all that is current.
 //! - **C4** A decided round is taken on its certificate alone. Who gives a false one is ignored.
 //!
 //! # Why it holds

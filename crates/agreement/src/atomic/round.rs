@@ -245,14 +245,10 @@ impl<S: Suite> AtomicBroadcast<S> {
             self.ready.insert(round, (decided, seed));
             return;
         }
-        if round == self.round && is_own_proposal(&record) {
-            self.proposed = true;
-        }
         self.step_agreement(round, Event::Restore(record), cx);
+        if round == self.round {
+            // It may have proposed another's locked value only, and still owes its own.
+            self.proposed = self.agreements.get(&round).is_some_and(RoundAgreement::has_input);
+        }
     }
-}
-
-/// Does this record say that this server proposed in that round?
-fn is_own_proposal<S: Suite>(record: &<RoundAgreement<S> as Vocabulary>::Record) -> bool {
-    matches!(record, multivalued::Record::Input { .. } | multivalued::Record::Proposed { .. })
 }

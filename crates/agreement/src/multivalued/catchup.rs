@@ -14,8 +14,17 @@ pub(super) struct Ahead<S: Suite, V: Value> {
     view: View,
     /// One of each kind.
     messages: Vec<Message<S, V>>,
-    /// The check of its proposal's basis.
-    check: Option<Gather<Done<S>>>,
+}
+
+/// A proposal of a later view whose basis is being checked: to the end, whatever its proposer says
+/// meanwhile, so that it cannot say false things for ever. (R11)
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Jump<S: Suite, V: Value> {
+    proposer: Party,
+    view: View,
+    value: V,
+    basis: Basis<S>,
+    check: Gather<Done<S>>,
 }
 
 impl<S: Suite, V: Value> Ahead<S, V> {
@@ -60,10 +69,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         }
         let known = self.ahead.get(&from).map(|ahead| ahead.view);
         if known.is_none_or(|known| known < view) {
-            if self.jump == Some(from) {
-                self.jump = None;
-            }
-            self.ahead.insert(from, Ahead { view, messages: Vec::new(), check: None });
+            self.ahead.insert(from, Ahead { view, messages: Vec::new() });
         } else if known.is_some_and(|known| known > view) {
             return;
         }
@@ -82,13 +88,13 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
                 return;
             };
             let (value, basis) = ahead.proposal().expect("it was chosen for it");
-            let (view, digest) = (ahead.view, digest_of(value));
+            let (value, basis) = (value.clone(), basis.clone());
+            let (view, digest) = (ahead.view, digest_of(&value));
             match basis.checks(cx.scope(), cx.group(), (view, digest), None) {
                 None => self.distrust(proposer, cx),
                 Some(checks) => {
-                    self.jump = Some(proposer);
-                    let ahead = self.ahead.get_mut(&proposer).expect("it was found above");
-                    ahead.check = Some(Gather::new(checks.len()));
+                    let check = Gather::new(checks.len());
+                    self.jump = Some(Jump { proposer, view, value, basis, check });
                     let ticket = |part| Ticket::Basis { view, proposer, jump: true, part };
                     Self::offload_parts(checks, ticket, cx);
                 }
@@ -113,16 +119,15 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         done: Done<S>,
         cx: &mut impl Context<Self>,
     ) {
-        let ahead = self.ahead.get_mut(&proposer).filter(|ahead| ahead.view == view);
-        let Some(ahead) = ahead else { return };
-        let Some(dones) = ahead.check.as_mut().and_then(|check| check.put(part, done)) else {
-            return;
-        };
-        self.jump = None;
-        let (value, basis) = ahead.proposal().expect("its basis was checked");
-        let (value, basis) = (value.clone(), basis.clone());
+        let is_it = |jump: &&mut Jump<S, V>| (jump.proposer, jump.view) == (proposer, view);
+        let Some(jump) = self.jump.as_mut().filter(is_it) else { return };
+        let Some(dones) = jump.check.put(part, done) else { return };
+        let Jump { value, basis, .. } = self.jump.take().expect("it was looked at just now");
         if !basis.holds(cx.group(), &dones) {
             return self.distrust(proposer, cx);
+        }
+        if view <= self.attempt.view {
+            return;
         }
         let elections = basis.elections().expect("only the first view's basis has none");
         let coins = dones.split_last().map_or(&[][..], |(_, coins)| coins);

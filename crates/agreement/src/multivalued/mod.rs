@@ -114,7 +114,7 @@ mod tests;
 
 use crate::{Value, digest_of};
 use attempt::Attempt;
-use catchup::{Ahead, Verdict};
+use catchup::{Ahead, Jump, Verdict};
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::Blob;
 use maftia_base::wire::Wire;
@@ -234,8 +234,8 @@ pub struct ValidatedAgreement<S: Suite, V: Value> {
     asked: BTreeMap<Digest, Asked>,
     /// What peers said in views that this server has not reached.
     ahead: BTreeMap<Party, Ahead<S, V>>,
-    /// Whose basis for a later view is being checked.
-    jump: Option<Party>,
+    /// The proposal of a later view whose basis is being checked.
+    jump: Option<Jump<S, V>>,
     /// Unchecked decisions.
     claims: BTreeMap<Party, (Digest, Decision<S>)>,
     /// Whose decision is being checked.
@@ -272,6 +272,11 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     /// The view that it is in.
     pub fn view(&self) -> View {
         self.attempt.view
+    }
+
+    /// Has the layer above given it a value to propose?
+    pub fn has_input(&self) -> bool {
+        self.input.is_some()
     }
 }
 

@@ -246,7 +246,6 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         let record = Record::Entered { view, basis: basis.clone(), seed, value: value.clone() };
         cx.note(record);
         self.attempt = Attempt::new(view, basis, value.clone());
-        self.jump = None;
         let last = view.previous().expect("the first view is not entered");
         self.asked.retain(|_, asked| asked.view >= last);
         if let Some(value) = value.or_else(|| self.input.clone()) {

@@ -1,7 +1,7 @@
 //! One server, or two of seven, under an adversary's control.
 
 use super::world::{World, p, parties, world};
-use maftia_agreement::atomic::epochs::{Command, EpochChain, Message};
+use maftia_agreement::atomic::epochs::{Command, EpochChain, Message, Outcome};
 use maftia_agreement::atomic::{self, Item};
 use maftia_base::{Evidence, FaultKind, PartySet};
 use maftia_crypto::ideal::IdealSuite;
@@ -250,5 +250,28 @@ fn a_peer_that_claims_a_far_round_or_epoch_costs_one_question_a_round() {
         let honest = world.sim.honest();
         world.run_until(|world| world.all_have(honest, &items))?;
         world.check_order()
+    });
+}
+
+#[test]
+fn an_owner_whose_batch_is_refused_has_no_more_work_made_for_it() {
+    seeds(0..10, |seed| {
+        let corrupt = p(3);
+        let mut world = world(4, seed, |builder| builder.corrupt([corrupt], Flooder { copies: 3 }));
+        world.submit_this(corrupt, b"vile");
+        let mut items = world.submit_many(parties([0, 1, 2]), 2);
+        world.finish(&items)?;
+        for number in 0..10 {
+            world.submit_this(corrupt, format!("vile {number}").as_bytes());
+        }
+        items.extend(world.submit_many(parties([0, 1, 2]), 2));
+        world.finish(&items)?;
+        for party in world.sim.honest().iter() {
+            let inspected = world.sim.outcomes(party).iter().filter(
+                |outcome| matches!(outcome, Outcome::Inspect { lane, .. } if *lane == corrupt),
+            );
+            assert_eq!(inspected.count(), 1, "{party}");
+        }
+        Ok(())
     });
 }

@@ -123,3 +123,31 @@ fn crashes_around_the_change_of_epoch_do_no_harm() {
         super::restarts::insist(&mut world, &items)
     });
 }
+
+#[test]
+fn one_that_comes_back_two_epochs_late_is_the_third_that_the_others_need() {
+    for rounds in [1, 3, 25] {
+        seeds(0..10, |seed| {
+            let mut world = world(4, seed, |builder| builder);
+            let (rest, pair, trio) = (parties([0, 1, 3]), parties([0, 1]), parties([0, 1, 2]));
+            world.sim.crash(p(2));
+            let mut items = Vec::new();
+            for number in 1..=2 {
+                change(&mut world, rest);
+                run_to_epoch(&mut world, rest, Epoch(number))?;
+                for _ in 0..rounds {
+                    let next = world.submit_many(rest, 1);
+                    world.run_until(|world| world.all_have(rest, &next))?;
+                    items.extend(next);
+                }
+            }
+            world.sim.crash(p(3));
+            items.extend(world.submit_many(pair, 1));
+            world.run_to_quiescence()?;
+            world.sim.restart(p(2));
+            world.run_until(|world| world.all_have(trio, &items))?;
+            world.sim.restart(p(3));
+            world.finish(&items)
+        });
+    }
+}

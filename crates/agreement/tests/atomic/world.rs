@@ -78,12 +78,16 @@ pub(crate) fn world_of<S: Suite>(
     World { sim, recalls, delivered, submitted: 0 }
 }
 
-/// The layer above: admits every item but those that begin with "bad".
+/// The layer above: admits every item but those that begin with "bad", for which it finds no
+/// answer, and those that begin with "vile", which it refuses.
 fn answer<S: Suite>(party: Party, outcome: &Outcome, recalls: &Recalls) -> Vec<Command<S>> {
     match outcome {
         Outcome::Inspect { lane, height, digest, items } => {
             let (lane, height, digest) = (*lane, *height, *digest);
             let bad = items.iter().any(|item| item.starts_with(b"bad"));
+            if items.iter().any(|item| item.starts_with(b"vile")) {
+                return vec![Command::Refuse { lane, height, digest }];
+            }
             if bad { vec![] } else { vec![Command::Admit { lane, height, digest }] }
         }
         Outcome::Recall { to, key } => {

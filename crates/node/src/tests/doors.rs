@@ -59,7 +59,7 @@ async fn impatient_client_door(idle: Duration) -> (SocketAddr, Arrivals) {
 }
 
 fn bundle(key: ClientKey) -> ClientBundle {
-    let ask = Ask::Open { nonce: 5 };
+    let ask = Ask::Open { nonce: 5, home: Party::new(2) };
     ClientBundle::signed(GroupId::default(), ServiceId(2), ask, key, |statement| {
         toy_signature(key, statement)
     })
