@@ -186,3 +186,31 @@ impl<S: Suite> AtomicBroadcast<S> {
         self.lane(lane).store(sealed, false);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atomic::Round;
+    use maftia_base::Epoch;
+
+    fn key(round: u64) -> ArchiveKey {
+        ArchiveKey::Round { epoch: Epoch(0), round: Round(round) }
+    }
+
+    #[test]
+    fn questions_to_an_ended_epoch_are_all_answered_by_who_takes_them_over() {
+        let (peer, other) = (Party::new(1), Party::new(2));
+        let (mut chain, mut ended) = (Librarian::default(), Librarian::default());
+        assert_eq!(ended.ask(peer, key(1)), Some(key(1)), "to the log at once");
+        assert_eq!((ended.ask(peer, key(2)), ended.ask(peer, key(3))), (None, None));
+        assert_eq!(ended.ask(other, key(9)), Some(key(9)));
+        assert_eq!(chain.ask(other, key(8)), Some(key(8)));
+        chain.take_over(ended);
+        let rest: Vec<ArchiveKey> =
+            std::iter::successors(Some(key(1)), |served| chain.answered(peer, *served)).collect();
+        assert_eq!(rest, [key(1), key(2), key(3)]);
+        assert_eq!(chain.answered(other, key(8)), Some(key(9)), "both of its desks are served");
+        assert_eq!(chain.answered(other, key(9)), None);
+        assert_eq!(chain.footprint(), 0);
+    }
+}
