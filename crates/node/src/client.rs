@@ -142,10 +142,12 @@ async fn receive<S: Suite>(
     let connection = ConnectionId(reception.connections.fetch_add(1, Ordering::Relaxed) + 1);
     let (replies, waiting) = mpsc::channel(REPLIES_WAITING_MAX);
     ask(&reception, Arrival::Request(connection, Request::Attach(key, replies))).await?;
-    let writer = tokio::spawn(write_replies(write, waiting));
-    let ended = read_bundles(&mut read, connection, key, &reception, idle).await;
+    // Writing ends when the server has nothing to say to this client any more.
+    let ended = tokio::select! {
+        ended = read_bundles(&mut read, connection, key, &reception, idle) => ended,
+        ended = write_replies(write, waiting) => ended,
+    };
     let closed = ask(&reception, Arrival::Closed(connection)).await;
-    writer.abort();
     ended.and(closed)
 }
 

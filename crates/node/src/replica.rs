@@ -194,6 +194,13 @@ impl<S: Suite, P: Served<S>> ReplicaHost<S, P> {
         }
     }
 
+    /// Without the way back its connections end.
+    fn dismiss(&mut self, key: ClientKey, desk: &mut Desk<Linked<P>>) {
+        for connection in self.attached.get(&key).cloned().unwrap_or_default() {
+            self.detach(connection, desk);
+        }
+    }
+
     /// A client that does not read its replies loses them, and asks again: replies are kept for
     /// its session, not for its connection.
     fn reply(&mut self, bundle: ReplyBundle<S>) {
@@ -279,6 +286,7 @@ where
     fn on_outcome(&mut self, outcome: Outcome<S>, desk: &mut Desk<Linked<P>>) {
         match outcome {
             Outcome::ClientReplies(bundle) => self.reply(bundle),
+            Outcome::ClientLied(key) => self.dismiss(key, desk),
             Outcome::FrontEndReply { id, reply } => {
                 if let Some(answer) = self.waiting.remove(&id) {
                     let _ = answer.send(reply);

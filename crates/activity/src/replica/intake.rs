@@ -121,6 +121,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         assert_eq!(bundles.len(), verdicts.len(), "one verdict a claim");
         for (bundle, holds) in bundles.into_iter().zip(verdicts) {
             if !holds {
+                // What else it has sent is not worth the work.
+                self.intake.waiting.retain(|waiting| waiting.key != bundle.key);
+                cx.output(Outcome::ClientLied(bundle.key));
                 continue;
             }
             match self.state.known_replies(&bundle) {

@@ -63,6 +63,8 @@ pub enum Command<S: Suite> {
 pub enum Outcome<S: Suite> {
     /// To the attached client `0.key`.
     ClientReplies(ReplyBundle<S>),
+    /// This client sent a bundle that it did not sign: the driver should not listen to it.
+    ClientLied(ClientKey),
     /// The answer to [`Command::FrontEnd`]; exactly one, unless this server restarts.
     FrontEndReply {
         /// The driver's name for it.

@@ -3,7 +3,9 @@ use crate::world::{
     gullible_builder, p, replica, serve,
 };
 use maftia_activity::client::ClientReply;
-use maftia_activity::{Ask, ClientBundle, Command, FRONT_END_MAX, FrontEndReply, Refusal, Replica};
+use maftia_activity::{
+    Ask, ClientBundle, Command, FRONT_END_MAX, FrontEndReply, Outcome, Refusal, Replica,
+};
 use maftia_base::wire::{Blob, Bytes, List};
 use maftia_base::{FaultKind, GroupId, Protocol};
 use maftia_crypto::ClientSignature;
@@ -189,4 +191,28 @@ fn a_snapshot_is_the_whole_state() {
     assert!(replica().with_snapshot(cut).is_none());
     let other: crate::world::Sut = Replica::new([]);
     assert!(other.with_snapshot(snapshot).is_none(), "of other services");
+}
+
+#[test]
+fn a_client_that_did_not_sign_its_bundle_is_pointed_out_and_nothing_of_it_is_ordered() {
+    seeds(0..5, |seed| {
+        let mut sim = builder(4, seed).build(|_| replica());
+        let key = ideal::client(seed, 1).key();
+        for nonce in 0..50 {
+            let ask = Ask::Open { nonce, home: p(0) };
+            let signature = ClientSignature([7; 64]);
+            sim.command(
+                p(0),
+                Command::Bundle(ClientBundle { key, service: SERVICE, ask, signature }),
+            );
+        }
+        front_end(&mut sim, p(0), 1, "honest");
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        assert_eq!(common_ledger(&sim).entries.len(), 1);
+        let lied = |outcome: &&Outcome<_>| matches!(outcome, Outcome::ClientLied(of) if *of == key);
+        let told = sim.outcomes(p(0)).iter().filter(lied).count();
+        assert!((1..50).contains(&told), "what waits behind a lie is dropped: {told}");
+        assert!(sim.blames().is_empty(), "no server is to blame");
+        Ok(())
+    });
 }

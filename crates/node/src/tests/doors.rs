@@ -311,6 +311,22 @@ fn a_request_that_only_trickles_in_and_a_client_that_says_nothing_lose_their_pla
 }
 
 #[test]
+fn a_client_that_the_server_has_nothing_to_say_to_any_more_is_disconnected() {
+    run(async {
+        let (address, mut arriving) = client_door().await;
+        let sign = |statement: &Statement| toy_signature(ME, statement);
+        let connected = connect(address, GroupId::default(), Party::new(2), ME, sign).await;
+        let (_sender, mut receiver) = connected.expect("connects");
+        let Some(Arrival::Request(_, Request::Attach(_, replies))) = arriving.recv().await else {
+            panic!("the client is attached first");
+        };
+        drop(replies);
+        assert!(!matches!(receiver.receive::<RealSuite>().await, Ok(Some(_))), "closed");
+        assert!(matches!(arriving.recv().await, Some(Arrival::Closed(_))));
+    });
+}
+
+#[test]
 fn a_client_that_hangs_up_does_not_give_its_request_a_free_place() {
     run(async {
         let (address, mut arriving) = silent_http_door(1, PATIENCE).await;
