@@ -67,10 +67,16 @@ pub(crate) struct CoinPublic {
     digest: Digest,
 }
 
-/// A share taken apart, ready for the equation.
+/// A share taken apart.
 struct Opened {
     party: Party,
     parts: Vec<RistrettoPoint>,
+    /// What is left to check; nothing of a share that is known to be good.
+    open: Option<Equation>,
+}
+
+/// A share's proof, ready for the equation.
+struct Equation {
     weights: Vec<Scalar>,
     on_generator: RistrettoPoint,
     on_coin: RistrettoPoint,
@@ -113,13 +119,18 @@ impl CoinPublic {
         self.check_opened(name, &self.open_all(name, shares))
     }
 
-    /// Which shares are good, and the coin if they qualify.
+    /// Which shares are good, and the coin if they qualify. The share `known`, if it is among
+    /// them, needs no check.
     pub(crate) fn combine(
         &self,
         name: Scope,
         shares: &[(Party, &CoinShare)],
+        known: Option<(Party, &CoinShare)>,
     ) -> (Option<Digest>, Vec<bool>) {
-        let opened = self.open_all(name, shares);
+        let open = |(party, share): &(Party, &CoinShare)| {
+            self.open(name, *party, share, known == Some((*party, *share)))
+        };
+        let opened: Vec<Option<Opened>> = shares.iter().map(open).collect();
         let verdicts = self.check_opened(name, &opened);
         let mut by_leaf = vec![None; self.verification.len()];
         let mut good = PartySet::EMPTY;
@@ -152,25 +163,28 @@ impl CoinPublic {
     }
 
     fn open_all(&self, name: Scope, shares: &[(Party, &CoinShare)]) -> Vec<Option<Opened>> {
-        shares.iter().map(|(party, share)| self.open(name, *party, share)).collect()
+        shares.iter().map(|(party, share)| self.open(name, *party, share, false)).collect()
     }
 
-    fn open(&self, name: Scope, party: Party, share: &CoinShare) -> Option<Opened> {
+    fn open(&self, name: Scope, party: Party, share: &CoinShare, known: bool) -> Option<Opened> {
         if !sharing::is_holder(&self.by_party, party)
             || share.parts.len() != self.by_party[party.index()].len()
         {
             return None;
         }
         let EqualityProof { on_generator, on_coin, response } = &share.proof;
-        Some(Opened {
-            party,
-            parts: share.parts.iter().map(decode).collect::<Option<_>>()?,
+        let parts = share.parts.iter().map(decode).collect::<Option<_>>()?;
+        if known {
+            return Some(Opened { party, parts, open: None });
+        }
+        let equation = Equation {
             weights: self.weights(name, party, &share.parts),
             challenge: self.challenge(name, party, &share.parts, *on_generator, *on_coin),
             on_generator: decode(on_generator)?,
             on_coin: decode(on_coin)?,
             response: Option::from(Scalar::from_canonical_bytes(*response))?,
-        })
+        };
+        Some(Opened { party, parts, open: Some(equation) })
     }
 
     fn check_opened(&self, name: Scope, shares: &[Option<Opened>]) -> Vec<bool> {
@@ -187,23 +201,27 @@ impl CoinPublic {
     /// `g^z = a_g V^c` and `h^z = a_h S^c` for all shares at once, where `V` and `S` are weighted
     /// products of the party's verification keys and parts, under random coefficients.
     fn all_hold(&self, name: Scope, shares: &[&Opened]) -> bool {
+        let open = || shares.iter().filter_map(|share| Some((share, share.open.as_ref()?)));
+        if open().next().is_none() {
+            return true;
+        }
         let mut transcript = blake3::Hasher::new_derive_key("maftia coin batch");
-        for share in shares {
+        for (_, equation) in open() {
             // The challenge binds name, parts and commitments.
-            transcript.update(share.challenge.as_bytes()).update(share.response.as_bytes());
+            transcript.update(equation.challenge.as_bytes()).update(equation.response.as_bytes());
         }
         let mut coefficients = transcript.finalize_xof();
         let (mut scalars, mut points) = (Vec::new(), Vec::new());
         let (mut on_generator, mut on_coin) = (Scalar::ZERO, Scalar::ZERO);
-        for share in shares {
+        for (share, equation) in open() {
             let (r, s) = (half_scalar(&mut coefficients), half_scalar(&mut coefficients));
-            on_generator += r * share.response;
-            on_coin += s * share.response;
+            on_generator += r * equation.response;
+            on_coin += s * equation.response;
             scalars.extend([-r, -s]);
-            points.extend([share.on_generator, share.on_coin]);
+            points.extend([equation.on_generator, equation.on_coin]);
             let leaves = &self.by_party[share.party.index()];
-            for ((leaf, part), weight) in leaves.iter().zip(&share.parts).zip(&share.weights) {
-                let scaled = share.challenge * weight;
+            for ((leaf, part), weight) in leaves.iter().zip(&share.parts).zip(&equation.weights) {
+                let scaled = equation.challenge * weight;
                 scalars.extend([-(r * scaled), -(s * scaled)]);
                 points.extend([self.verification[*leaf], *part]);
             }

@@ -21,7 +21,9 @@ use maftia_base::wire::Wire;
 use maftia_base::{
     Annotation, Evidence, Fault, FaultKind, Formula, GroupId, Party, Scope, Statement,
 };
+use std::collections::VecDeque;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 /// The suite of production.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -39,6 +41,26 @@ pub struct RealKeyring {
 struct Secrets {
     identity: SigningKey,
     server: ServerKeys,
+    /// The coin shares that were made last: public, and known to be good.
+    shared: Mutex<VecDeque<(Scope, CoinShare)>>,
+}
+
+/// More coins than one agreement tosses at a time.
+const SHARED_MAX: usize = 8;
+
+impl Secrets {
+    fn remember(&self, name: Scope, share: &CoinShare) {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.push_back((name, share.clone()));
+        if shared.len() > SHARED_MAX {
+            shared.pop_front();
+        }
+    }
+
+    fn remembered(&self, name: Scope) -> Option<CoinShare> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.iter().find(|(of, _)| *of == name).map(|(_, share)| share.clone())
+    }
 }
 
 impl fmt::Debug for RealKeyring {
@@ -61,7 +83,7 @@ impl RealKeyring {
         let mut keyring = Self::observer(public)?;
         let identity = SigningKey::from_bytes(&server.identity.0);
         keyring.check(&server, &identity)?;
-        keyring.secrets = Some(Secrets { identity, server });
+        keyring.secrets = Some(Secrets { identity, server, shared: Mutex::default() });
         Ok(keyring)
     }
 
@@ -173,6 +195,7 @@ impl RealKeyring {
             Work::CoinShare(name) => {
                 let server = &self.secrets().server;
                 let share = self.open.coin.share(name, server.party, &server.coin.0);
+                self.secrets().remember(name, &share);
                 Done::CoinShare(self.sign_share(&Subject::Coin(name), share))
             }
             Work::CombineCoin { name, shares } => self.combine_coin(name, &shares),
@@ -222,7 +245,14 @@ impl RealKeyring {
         shares: &[(Party, SignedShare<RealSuite, CoinShare>)],
     ) -> Done<RealSuite> {
         let bare: Vec<_> = shares.iter().map(|(party, signed)| (*party, &signed.share)).collect();
-        let (value, verdicts) = self.open.coin.combine(name, &bare);
+        // This server's own share needs no check if it is the one that it made: what others give as
+        // its share may be anything.
+        let own = self
+            .secrets
+            .as_ref()
+            .and_then(|secrets| Some((secrets.server.party, secrets.remembered(name)?)));
+        let known = own.as_ref().map(|(me, share)| (*me, share));
+        let (value, verdicts) = self.open.coin.combine(name, &bare, known);
         let (mut good, mut faults) = (Vec::new(), Vec::new());
         for ((party, signed), verdict) in shares.iter().zip(verdicts) {
             if verdict {
