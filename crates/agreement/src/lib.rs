@@ -7,6 +7,7 @@
 //! - [`binary`]: agreement on one bit.
 //! - [`multivalued`]: agreement on a value that satisfies an external predicate.
 //! - [`atomic`]: one total order of batches, in lanes.
+//! - [`checkpoint`]: proof that a quorum was in the same state after the same delivery.
 //!
 //! Everything here is a deterministic state machine that holds for every adversary structure that
 //! satisfies Q3, not only for thresholds. That no protocol can see a clock is checked by the
@@ -19,6 +20,7 @@
 pub mod atomic;
 pub mod binary;
 pub mod broadcast;
+pub mod checkpoint;
 pub mod coin;
 mod evidence;
 pub mod multivalued;

@@ -55,6 +55,8 @@ pub enum StatementKind {
     ServerCommand,
     /// A link's handshake or acknowledgement.
     Link,
+    /// The state at a checkpoint: place (mark, 0), value = digest of the state.
+    Checkpoint,
 }
 
 wire_enum!(StatementKind {
@@ -69,6 +71,7 @@ wire_enum!(StatementKind {
     8 => Replies,
     9 => ServerCommand,
     10 => Link,
+    11 => Checkpoint,
 });
 
 /// A position within an instance: what the numbers mean is the statement kind's affair.

@@ -236,7 +236,7 @@ impl<S: Suite, P: Served<S>> ReplicaHost<S, P> {
         };
         status.peers = (0..PARTIES_MAX).map(Party::new).filter_map(heard).collect();
         status.clients = self.attached.len();
-        status.waiting = self.waiting.len();
+        status.waiting = self.waiting.values().filter(|waiting| !waiting.is_closed()).count();
         let name = |kind: &FaultKind| format!("{kind:?}");
         let convicted = self.convicted.iter().map(|(party, kind)| (party.index(), name(kind)));
         status.convicted = convicted.collect();

@@ -1,6 +1,7 @@
 //! The promises of the broadcasts, the coin and binary agreement, under adversaries.
 
 mod binary;
+mod checkpoint;
 mod coin;
 mod consistent;
 mod reliable;

@@ -1,0 +1,275 @@
+use crate::world::*;
+use maftia_agreement::checkpoint::{
+    Checkpoint, Checkpoints, Command, Mark, Message, Outcome, holds, vote,
+};
+use maftia_base::{AdversaryStructure, Digest, FaultKind, Party, PartySet};
+use maftia_crypto::{Certificate, IdealSuite, RealSuite};
+use maftia_sim::attacks::{Flooder, Mutator, Replayer, Script, Silent, Twins};
+use maftia_sim::{Builder, Crashes, Failure, Hand, Letter, Network, Random, Simulation, seeds};
+
+type Sim<S = IdealSuite> = Simulation<Checkpoints<S>>;
+
+/// How many marks each scenario has.
+const MARKS: u64 = 12;
+
+fn state(mark: u64) -> Digest {
+    Digest::of_encoded("test state", &mark)
+}
+
+fn reached(mark: u64) -> Command {
+    Command::Reached { mark: Mark(mark), digest: state(mark) }
+}
+
+fn start<S: TestSuite>(
+    structure: &AdversaryStructure,
+    seed: u64,
+    customize: impl FnOnce(Builder<Checkpoints<S>>) -> Builder<Checkpoints<S>>,
+) -> Sim<S> {
+    let builder =
+        builder::<S, _>(structure, seed).footprint_max(MARKS as usize + 3 * structure.n());
+    customize(builder).build(|_| Checkpoints::new())
+}
+
+fn certified<S: TestSuite>(sim: &Sim<S>, party: Party) -> Mark {
+    let last = sim.state(party).and_then(|state| state.certified());
+    last.map_or(Mark(0), |checkpoint| checkpoint.mark)
+}
+
+/// Every certificate that an honest server was told convinces anyone, of that state and no other.
+fn check_certificates<S: TestSuite>(
+    sim: &Sim<S>,
+    structure: &AdversaryStructure,
+) -> Result<(), Failure> {
+    let group = &groups(structure)[0];
+    for party in sim.honest().iter() {
+        let mut last = Mark(0);
+        for outcome in sim.outcomes(party) {
+            let Outcome::Certified(checkpoint) = outcome else {
+                return Err(sim.fail(party, "no honest server's state differs"));
+            };
+            assert!(checkpoint.mark > last, "checkpoints only grow");
+            last = checkpoint.mark;
+            assert_eq!(checkpoint.digest, state(checkpoint.mark.0), "the honest state");
+            let convinces = |checkpoint: &Checkpoint<S>| {
+                let work = checkpoint.verification(group, scope());
+                work.is_some_and(|work| holds(&work_of(structure, work)))
+            };
+            assert!(convinces(checkpoint));
+            assert!(!convinces(&Checkpoint { digest: state(0), ..checkpoint.clone() }));
+            assert!(!convinces(&Checkpoint { mark: Mark(77), ..checkpoint.clone() }));
+        }
+    }
+    Ok(())
+}
+
+/// Everybody reaches every mark, each at its own pace; in the end the last one is certified
+/// everywhere.
+fn reach_all<S: TestSuite>(
+    sim: &mut Sim<S>,
+    structure: &AdversaryStructure,
+    seed: u64,
+) -> Result<(), Failure> {
+    let mut at = vec![0u64; structure.n()];
+    let mut chance = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    while sim.honest().iter().any(|party| at[party.index()] < MARKS) {
+        chance ^= chance << 13;
+        chance ^= chance >> 7;
+        chance ^= chance << 17;
+        let party = p((chance % structure.n() as u64) as usize);
+        if at[party.index()] < MARKS && sim.is_up(party) {
+            at[party.index()] += 1;
+            sim.command(party, reached(at[party.index()]));
+        }
+        for _ in 0..chance % 7 {
+            sim.step()?;
+        }
+    }
+    finish(sim, structure)
+}
+
+fn finish<S: TestSuite>(sim: &mut Sim<S>, structure: &AdversaryStructure) -> Result<(), Failure> {
+    sim.run_to_quiescence(EVENTS_MAX)?;
+    for party in sim.honest().iter() {
+        if certified(sim, party) != Mark(MARKS) {
+            return Err(sim.fail(party, "it has no certificate for the last mark"));
+        }
+    }
+    check_certificates(sim, structure)
+}
+
+#[test]
+fn every_mark_that_all_reach_is_certified_or_a_later_one_and_then_there_is_silence() {
+    for (structure, corrupt) in structures() {
+        seeds(0..30, |seed| {
+            let mut sim =
+                start::<IdealSuite>(&structure, seed, |b| b.corrupt(corrupt.iter(), Silent));
+            reach_all(&mut sim, &structure, seed)?;
+            let lossy = Network::lossy(200).duplicating(200);
+            let mut sim = start::<IdealSuite>(&structure, seed, |b| b.network(lossy));
+            reach_all(&mut sim, &structure, seed)
+        });
+    }
+}
+
+#[test]
+fn the_real_cryptography_gives_the_same_promises() {
+    let structure = threshold(4);
+    seeds(0..3, |seed| {
+        let mut sim = start::<RealSuite>(&structure, seed, |b| b.corrupt([p(3)], Silent));
+        reach_all(&mut sim, &structure, seed)
+    });
+}
+
+#[test]
+fn one_that_has_reached_nothing_is_given_the_last_certificate() {
+    let structure = threshold(4);
+    seeds(0..20, |seed| {
+        let mut sim = start::<IdealSuite>(&structure, seed, |b| b);
+        for mark in 1..=MARKS {
+            (0..3).for_each(|index| sim.command(p(index), reached(mark)));
+            sim.run_to_quiescence(EVENTS_MAX)?;
+        }
+        finish(&mut sim, &structure)?;
+        sim.command(p(3), reached(1));
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        assert_eq!(certified(&sim, p(3)), Mark(MARKS), "what it reaches late changes nothing");
+        Ok(())
+    });
+}
+
+#[test]
+fn nothing_is_certified_that_too_few_have_reached() {
+    let structure = threshold(4);
+    seeds(0..10, |seed| {
+        let mut sim = start::<IdealSuite>(&structure, seed, |b| b);
+        (0..2).for_each(|index| sim.command(p(index), reached(1)));
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        assert!((0..4).all(|index| certified(&sim, p(index)) == Mark(0)));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_server_whose_state_is_another_is_told_and_changes_nothing_for_the_others() {
+    let structure = threshold(4);
+    seeds(0..20, |seed| {
+        let odd = p((seed % 4) as usize);
+        let mut sim = start::<IdealSuite>(&structure, seed, |b| b);
+        for party in PartySet::all(4).iter() {
+            let digest = if party == odd { state(99) } else { state(1) };
+            sim.command(party, Command::Reached { mark: Mark(1), digest });
+        }
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        for party in PartySet::all(4).iter() {
+            let diverged = |outcome: &Outcome<_>| {
+                *outcome == Outcome::Diverged { mark: Mark(1), mine: state(99) }
+            };
+            assert_eq!(sim.outcomes(party).iter().any(diverged), party == odd, "{party}");
+            assert_eq!(certified(&sim, party), Mark(1));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn votes_for_another_state_and_bad_signatures_certify_nothing() {
+    let structure = threshold(4);
+    let other = |letter: &Letter<Message<IdealSuite>>, random: &mut Random| match &*letter.body {
+        Message::Vote { mark, signature, .. } => {
+            let digest = state(random.below(1 << 20));
+            vec![Message::Vote { mark: *mark, digest, signature: *signature }]
+        }
+        certified => vec![certified.clone()],
+    };
+    seeds(0..30, |seed| {
+        let mut sim = start::<IdealSuite>(&structure, seed, |b| b.corrupt([p(3)], Mutator(other)));
+        for mark in 1..=MARKS {
+            sim.command(p(3), reached(mark));
+        }
+        reach_all(&mut sim, &structure, seed)
+    });
+}
+
+#[test]
+fn a_certificate_that_does_not_hold_is_refused_and_blamed() {
+    let structure = threshold(4);
+    let forge = |letter: Option<&Letter<Message<IdealSuite>>>,
+                 hand: &mut Hand<'_, Checkpoints<_>>| {
+        let Some(letter) = letter else { return };
+        let Message::Vote { signature, digest, .. } = &*letter.body else { return };
+        let statement = vote(scope(), Mark(1_000), *digest);
+        let signed = maftia_crypto::Signed { statement, signature: *signature };
+        let votes = (0..3).map(|index| (p(index), signed.clone()));
+        let certificate = Certificate::new(votes);
+        let checkpoint = Checkpoint { mark: Mark(1_000), digest: *digest, certificate };
+        hand.send_all(letter.to, Message::Certified(checkpoint));
+    };
+    seeds(0..20, |seed| {
+        let mut sim = start::<IdealSuite>(&structure, seed, |b| b.corrupt([p(3)], Script(forge)));
+        reach_all(&mut sim, &structure, seed)?;
+        let blamed = |fault: &maftia_base::Fault| fault.kind == FaultKind::BadCertificate;
+        assert!(sim.blames().iter().any(|(_, fault)| blamed(fault)));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_server_that_says_two_things_of_one_mark_is_convicted() {
+    let structure = threshold(4);
+    let mut convicted = 0;
+    seeds(0..30, |seed| {
+        let twins = Twins { second: parties([0]) };
+        let mut sim = start::<IdealSuite>(&structure, seed, |b| {
+            b.corrupt([p(3)], twins).network(Network::random())
+        });
+        // One copy speaks to all in the end: what it says again reaches the others' victim.
+        for copy in 0..2 {
+            let digest = state(1 + copy as u64);
+            sim.command_copy(p(3), copy, Command::Reached { mark: Mark(1), digest });
+        }
+        reach_all(&mut sim, &structure, seed)?;
+        convicted += u32::from(sim.blames().iter().any(|(_, fault)| fault.evidence.is_some()));
+        Ok(())
+    });
+    println!("convicted in {convicted} of 30 runs");
+}
+
+#[test]
+fn replays_and_floods_do_no_harm() {
+    let structure = threshold(4);
+    seeds(0..20, |seed| {
+        let mut sim =
+            start::<IdealSuite>(&structure, seed, |b| b.corrupt([p(3)], Replayer::new(300)));
+        (1..=MARKS).for_each(|mark| sim.command(p(3), reached(mark)));
+        reach_all(&mut sim, &structure, seed)?;
+        let mut sim =
+            start::<IdealSuite>(&structure, seed, |b| b.corrupt([p(3)], Flooder { copies: 5 }));
+        (1..=MARKS).for_each(|mark| sim.command(p(3), reached(mark)));
+        reach_all(&mut sim, &structure, seed)
+    });
+}
+
+#[test]
+fn crashes_do_no_harm() {
+    let structure = threshold(4);
+    let mut crashed = 0;
+    seeds(0..40, |seed| {
+        let crashes = Crashes {
+            parties: PartySet::all(4),
+            permille: 40,
+            crashes_max: 10,
+            ..Crashes::default()
+        };
+        let mut sim = start::<IdealSuite>(&structure, seed, |b| b.crashes(crashes));
+        for mark in 1..=MARKS {
+            // As the layer above does, which comes by all its marks again when it is restarted.
+            run(&mut sim, |_| Some(reached(mark)), |_| true)?;
+        }
+        for party in PartySet::all(4).iter().filter(|party| sim.is_up(*party)).collect::<Vec<_>>() {
+            sim.command(party, reached(MARKS));
+        }
+        crashed += sim.stats().crashes;
+        finish(&mut sim, &structure)
+    });
+    assert!(crashed > 20, "{crashed} crashes");
+}
