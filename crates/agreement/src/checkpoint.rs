@@ -1,8 +1,8 @@
 //! Checkpoints: proof that a quorum was in the same state after the same delivery.
 //!
 //! The layer above numbers the points at which it may start again, its *marks*, and says which
-//! state it is in when it reaches one. What comes back is a certificate, with which a log can be cut
-//! and a state can be handed to whoever missed how it came about.
+//! state it is in when it reaches one. What comes back is a certificate, with which a log can be
+//! cut and a state can be handed to whoever missed how it came about.
 //!
 //! # Promise
 //!
@@ -27,9 +27,9 @@
 //! - **K2.** Of each peer the newest vote is kept. When those for this server's own mark and digest
 //!   are of a quorum: verify them all at once; bad ones are dropped and blamed. If the good ones
 //!   are a quorum, they are the certificate.
-//! - **K3.** Upon a certificate for a later mark than certified: verify it, one of a peer at a time,
-//!   and of what comes meanwhile the latest. Who sends one that does not hold is not listened to
-//!   again.
+//! - **K3.** Upon a certificate for a later mark than certified: verify it, one of a peer at a
+//!   time, and of what comes meanwhile the latest. Who sends one that does not hold is not
+//!   listened to again.
 //! - **K4.** With a new certificate, made or verified: send it to all, forget what lies below,
 //!   compare, go on with the next mark.
 //! - **K5.** Two votes of one server for different digests at a mark are evidence.
