@@ -11,7 +11,7 @@ use maftia_base::{FaultKind, GroupId, Protocol};
 use maftia_crypto::ClientSignature;
 use maftia_crypto::ideal;
 use maftia_sim::attacks::{Passive, Silent};
-use maftia_sim::{Network, seeds};
+use maftia_sim::{Network, Simulation, seeds};
 
 #[test]
 fn a_lone_server_serves() {
@@ -213,6 +213,28 @@ fn a_client_that_did_not_sign_its_bundle_is_pointed_out_and_nothing_of_it_is_ord
         let told = sim.outcomes(p(0)).iter().filter(lied).count();
         assert!((1..50).contains(&told), "what waits behind a lie is dropped: {told}");
         assert!(sim.blames().is_empty(), "no server is to blame");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_session_is_opened_through_the_home_that_its_client_signed_and_no_other() {
+    seeds(0..5, |seed| {
+        let client = ideal::client(seed, 1);
+        let open = |home| {
+            let ask = Ask::Open { nonce: 5, home };
+            let sign = |statement: &_| client.sign(statement);
+            ClientBundle::signed(GroupId::default(), SERVICE, ask, client.key(), sign)
+        };
+        let mut sim = builder(4, seed).build(|_| replica());
+        let position = |sim: &Simulation<_>| sim.state(p(1)).map_or(0, Replica::position);
+        // A corrupt server orders what was meant for another, to have it counted as its own.
+        sim.command(p(3), Command::Bundle(open(p(0))));
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        assert_eq!(position(&sim), 0, "no session");
+        sim.command(p(0), Command::Bundle(open(p(0))));
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        assert_eq!(position(&sim), 1);
         Ok(())
     });
 }
