@@ -9,7 +9,8 @@
 //! - E1. An accusation, from this server or a peer, is checked unless the same culprit is already
 //!   convicted of that kind of fault.
 //! - E2. What holds is recorded, told to the layer above, and sent to all others once.
-//! - E3. A peer whose accusation does not hold is itself at fault: an honest one checks first.
+//! - E3. A peer whose accusation does not hold is itself at fault, and not listened to again: an
+//!   honest one checks first.
 //! - E4. A peer that reconnects, and everybody after a restart, is sent all convictions.
 //!
 //! # Bounds
@@ -18,7 +19,7 @@
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::wire_struct;
 use maftia_base::{
-    Context, Event, Evidence, Fault, FaultKind, PARTIES_MAX, Party, Protocol, Target,
+    Context, Event, Evidence, Fault, FaultKind, PARTIES_MAX, Party, PartySet, Protocol, Target,
 };
 use maftia_crypto::{Done, Suite, Work};
 use std::collections::BTreeMap;
@@ -67,6 +68,8 @@ pub struct Convictions<S: Suite> {
     known: BTreeMap<(Party, FaultKind), Accusation>,
     /// By accuser, culprit and kind.
     under_check: BTreeMap<(Party, Party, FaultKind), Accusation>,
+    /// Whose accusation was false: it is not listened to again.
+    slanderers: PartySet,
     _suite: PhantomData<S>,
 }
 
@@ -79,7 +82,12 @@ impl<S: Suite> Default for Convictions<S> {
 impl<S: Suite> Convictions<S> {
     /// Nobody is convicted.
     pub fn new() -> Self {
-        Self { known: BTreeMap::new(), under_check: BTreeMap::new(), _suite: PhantomData }
+        Self {
+            known: BTreeMap::new(),
+            under_check: BTreeMap::new(),
+            slanderers: PartySet::EMPTY,
+            _suite: PhantomData,
+        }
     }
 
     /// All convictions.
@@ -144,7 +152,10 @@ impl<S: Suite> Convictions<S> {
         }
         let kind = accusation.kind();
         let key = (accuser, culprit, kind);
-        if self.known.contains_key(&(culprit, kind)) || self.under_check.contains_key(&key) {
+        if self.known.contains_key(&(culprit, kind))
+            || self.under_check.contains_key(&key)
+            || self.slanderers.contains(accuser)
+        {
             return;
         }
         let evidence = Box::new(accusation.evidence.clone());
@@ -163,6 +174,7 @@ impl<S: Suite> Convictions<S> {
         let Some(accusation) = self.under_check.remove(&(accuser, culprit, kind)) else { return };
         if !holds {
             if accuser != cx.group().me() {
+                self.slanderers.insert(accuser);
                 cx.blame(Fault::suspected(accuser, FaultKind::Malformed));
             }
             return;

@@ -97,20 +97,21 @@ fn serves_beside_one_that_shows_two_faces() {
 #[test]
 fn a_slanderer_convicts_nobody_but_itself_is_doubted() {
     seeds(0..4, |seed| {
-        let slander = |letter: Option<&Letter<_>>, hand: &mut Hand<'_, Sut>| {
-            if letter.is_none() {
-                let scope = Scope::root(GroupId::default(), Epoch(0));
-                let signed = |value| SignedStatement {
-                    statement: Statement::new(
-                        scope,
-                        StatementKind::BatchVote,
-                        Place(0, 1),
-                        Digest([value; 32]),
-                    ),
-                    signature: Blob::new(vec![1; 16]).expect("short"),
-                };
-                let evidence = Evidence::Conflict(signed(1), signed(2));
-                let culprit = p(1);
+        let scope = Scope::root(GroupId::default(), Epoch(0));
+        let signed = |value| SignedStatement {
+            statement: Statement::new(
+                scope,
+                StatementKind::BatchVote,
+                Place(0, 1),
+                Digest([value; 32]),
+            ),
+            signature: Blob::new(vec![1; 16]).expect("short"),
+        };
+        let evidence = Evidence::Conflict(signed(1), signed(2));
+        // With every message that it hears it accuses everybody.
+        let slander = move |_: Option<&Letter<_>>, hand: &mut Hand<'_, Sut>| {
+            for culprit in [1, 2, 0].map(p) {
+                let evidence = evidence.clone();
                 let body: Message<IdealSuite> =
                     Message::Accusation(Accusation { culprit, evidence });
                 hand.send_all(p(3), body);
@@ -126,7 +127,9 @@ fn a_slanderer_convicts_nobody_but_itself_is_doubted() {
             .blames()
             .iter()
             .all(|(_, fault)| fault.culprit == p(3) && fault.kind == FaultKind::Malformed);
-        assert!(doubted && sim.blames().len() == 3);
+        // Once for each accusation that was under way when the first turned out to be false.
+        let times = sim.blames().len();
+        assert!(doubted && (3..=9).contains(&times), "blamed {times} times");
         Ok(())
     });
 }

@@ -29,7 +29,8 @@ pub(super) struct Lane<S: Suite> {
     owner_vote: Option<BatchVote<S>>,
     /// The newest batch that came while another's signatures were being checked.
     next: Option<Box<(Sealed<S>, BatchVote<S>)>>,
-    /// The owner sent what no honest server sends: nothing of it is checked any more.
+    /// The owner sent what no honest server sends: none of its batches and heads is checked any
+    /// more.
     barred: bool,
     /// Two statements of the owner that conflict, while or after their signatures are looked at.
     accused: Option<Box<[Signed<S>; 2]>>,
@@ -257,7 +258,7 @@ impl<S: Suite> AtomicBroadcast<S> {
     }
 
     /// The owner of a lane sent what no honest server sends: it is blamed once, and has no more
-    /// work made by its batches. What others certify of its lane is ordered all the same. (L2)
+    /// work made by its batches and heads. What others certify is ordered all the same. (L2, L5)
     fn bar(&mut self, owner: Party, kind: FaultKind, cx: &mut impl Context<Self>) {
         let lane = self.lane(owner);
         lane.barred = true;
@@ -470,7 +471,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         if (lane != from && lane != cx.group().me()) || head.height == Height(0) {
             return cx.blame(Fault::suspected(from, FaultKind::Malformed));
         }
-        if self.is_stale(&head) {
+        if self.is_stale(&head) || self.lane(from).barred {
             return;
         }
         if let Some(check) = self.heads.get_mut(&(from, lane)) {
@@ -492,7 +493,7 @@ impl<S: Suite> AtomicBroadcast<S> {
 
     fn check_head(&mut self, from: Party, head: Head<S>, cx: &mut impl Context<Self>) {
         match self.open_claims(&head, cx) {
-            None => cx.blame(Fault::suspected(from, FaultKind::BadCertificate)),
+            None => self.bar(from, FaultKind::BadCertificate, cx),
             Some(claims) if claims.is_empty() => self.learn_head(head, cx),
             Some(claims) => {
                 let lane = head.lane;
@@ -514,7 +515,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         if verdicts.iter().all(|good| *good) {
             self.learn_head(now, cx);
         } else {
-            cx.blame(Fault::suspected(from, FaultKind::BadCertificate));
+            return self.bar(from, FaultKind::BadCertificate, cx);
         }
         if let Some(head) = next.filter(|head| !self.is_stale(head)) {
             self.check_head(from, head, cx);

@@ -360,8 +360,11 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         certificate: Certificate<S>,
         cx: &mut impl Context<Self>,
     ) {
+        if self.distrusted.contains(from) {
+            return;
+        }
         if !is_quorum(&certificate, cx.group()) {
-            return cx.blame(Fault::suspected(from, FaultKind::BadCertificate));
+            return self.distrust(from, cx);
         }
         let slot = self.attempt.slot(from);
         if slot.offered.is_none() {
@@ -428,7 +431,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         let Some((digest, lock)) = slot.offered.clone() else { return };
         if !super::decision::all_true(done) {
             slot.offered = None;
-            return cx.blame(Fault::suspected(proposer, FaultKind::BadCertificate));
+            return self.distrust(proposer, cx);
         }
         if abandoned {
             return;

@@ -102,8 +102,8 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         }
     }
 
-    /// Whoever sends a proof that does not hold is not looked at again. (R11, R12)
-    fn distrust(&mut self, liar: Party, cx: &mut impl Context<Self>) {
+    /// Whoever sends a proof that does not hold has no more of them checked. (R3, R11, R12)
+    pub(super) fn distrust(&mut self, liar: Party, cx: &mut impl Context<Self>) {
         self.distrusted.insert(liar);
         self.ahead.remove(&liar);
         self.claims.remove(&liar);

@@ -244,7 +244,7 @@ pub struct ValidatedAgreement<S: Suite, V: Value> {
     verdict: Option<Verdict<S, V>>,
     /// Who got which value since it last reconnected.
     answered: BTreeMap<Party, Digest>,
-    /// Who sent a certificate about views or decisions that does not hold.
+    /// Who sent a lock, or a certificate about views or decisions, that does not hold.
     distrusted: PartySet,
     /// Who was found to contradict itself.
     accused: PartySet,
