@@ -119,7 +119,9 @@ pub struct Checkpoints<S: Suite> {
     live: bool,
     /// What was reached and is not certified.
     reached: BTreeMap<Mark, Digest>,
-    /// This server's vote, for the first of these, once signed.
+    /// For which mark this server's vote is signed, or being signed.
+    voting: Option<Mark>,
+    /// That vote, once signed.
     vote: Option<Signed<S>>,
     certified: Option<Checkpoint<S>>,
     votes: BTreeMap<Party, PeerVote<S>>,
@@ -278,6 +280,7 @@ impl<S: Suite> Checkpoints<S> {
         Self {
             live: false,
             reached: BTreeMap::new(),
+            voting: None,
             vote: None,
             certified: None,
             votes: BTreeMap::new(),
@@ -317,10 +320,9 @@ impl<S: Suite> Checkpoints<S> {
     /// Signs for the current mark, unless that is done or under way. (K1, K6)
     fn sign(&mut self, cx: &mut impl Context<Self>) {
         let Some((mark, digest)) = self.current().filter(|_| self.live) else { return };
-        let statement = vote(cx.scope(), mark, digest);
-        if self.vote.as_ref().is_none_or(|vote| vote.statement != statement) {
-            self.vote = None;
-            cx.offload(Ticket::Vote(mark), Work::Sign(statement));
+        if self.voting != Some(mark) {
+            (self.voting, self.vote) = (Some(mark), None);
+            cx.offload(Ticket::Vote(mark), Work::Sign(vote(cx.scope(), mark, digest)));
         }
     }
 
@@ -397,7 +399,7 @@ impl<S: Suite> Checkpoints<S> {
     fn on_done(&mut self, ticket: Ticket, done: Done<S>, cx: &mut impl Context<Self>) {
         match (ticket, done) {
             (Ticket::Vote(mark), Done::Signed(signed)) => {
-                if self.current().is_some_and(|(current, _)| current == mark) {
+                if self.voting == Some(mark) {
                     self.vote = Some(signed);
                     self.send_vote(Target::Others, cx);
                     self.try_certify(cx);
@@ -493,7 +495,7 @@ impl<S: Suite> Checkpoints<S> {
         let mine = self.reached.get(&mark).copied();
         self.reached = self.reached.split_off(&Mark(mark.0.saturating_add(1)));
         self.votes.retain(|_, vote| vote.mark > mark);
-        self.vote = None;
+        (self.voting, self.vote) = (None, None);
         self.certified = Some(checkpoint.clone());
         cx.output(Outcome::Certified(checkpoint));
         if let Some(mine) = mine {

@@ -181,6 +181,22 @@ where
     })
 }
 
+/// Four servers that crash, over a network that loses and repeats and tells nobody.
+fn stormy<P>(seed: u64) -> Simulation<Linked<P>>
+where
+    P: Protocol<Message: Wire> + Default + 'static,
+    Linked<P>: std::hash::Hash,
+{
+    let network = Network::lossy(100).losses_max(u32::MAX).duplicating(100).unaided();
+    let crashes = Crashes {
+        parties: PartySet::all(4),
+        permille: 20,
+        downtime: Duration(500 * UNIT.0),
+        crashes_max: 20,
+    };
+    build(Simulation::builder(groups(4), seed).network(network).crashes(crashes), 4)
+}
+
 /// Has every honest server that is up learned all that the others know as their own?
 fn all_know_all(sim: &Sim) -> bool {
     let honest = sim.honest();
@@ -223,15 +239,7 @@ fn everything_arrives_over_a_network_that_loses_repeats_and_reorders_and_tells_n
 fn everything_arrives_although_servers_crash_and_lose_what_was_not_synced() {
     let mut crashed = 0;
     seeds(0..20, |seed| {
-        let network = Network::lossy(100).losses_max(u32::MAX).duplicating(100).unaided();
-        let crashes = Crashes {
-            parties: PartySet::all(4),
-            permille: 20,
-            downtime: Duration(500 * UNIT.0),
-            crashes_max: 20,
-        };
-        let builder = Simulation::builder(groups(4), seed).network(network).crashes(crashes);
-        let mut sim = build(builder, 4);
+        let mut sim: Sim = stormy(seed);
         give(&mut sim, 40)?;
         sim.run_until(all_know_all, 5_000_000)?;
         crashed += sim.stats().crashes;
@@ -244,15 +252,7 @@ fn everything_arrives_although_servers_crash_and_lose_what_was_not_synced() {
 fn every_question_is_answered_although_both_ends_crash_and_answers_are_not_kept() {
     let mut crashed = 0;
     seeds(0..20, |seed| {
-        let network = Network::lossy(100).losses_max(u32::MAX).duplicating(100).unaided();
-        let crashes = Crashes {
-            parties: PartySet::all(4),
-            permille: 20,
-            downtime: Duration(500 * UNIT.0),
-            crashes_max: 20,
-        };
-        let builder = Simulation::builder(groups(4), seed).network(network).crashes(crashes);
-        let mut sim: Simulation<Linked<Asker>> = build(builder, 4);
+        let mut sim: Simulation<Linked<Asker>> = stormy(seed);
         for number in 0..40 {
             for party in sim.honest().iter().filter(|party| sim.is_up(*party)).collect::<Vec<_>>() {
                 sim.command(party, number);

@@ -3,8 +3,8 @@ use maftia_agreement::checkpoint::{
     Checkpoint, Checkpoints, Command, Mark, Message, Outcome, holds, vote,
 };
 use maftia_base::{AdversaryStructure, Digest, FaultKind, Party, PartySet};
-use maftia_crypto::{Certificate, IdealSuite, RealSuite};
-use maftia_sim::attacks::{Flooder, Mutator, Replayer, Script, Silent, Twins};
+use maftia_crypto::{Certificate, Done, IdealSuite, RealSuite, Suite, Work};
+use maftia_sim::attacks::{Flooder, Mutator, Replayer, Script, Silent};
 use maftia_sim::{Builder, Crashes, Failure, Hand, Letter, Network, Random, Simulation, seeds};
 
 type Sim<S = IdealSuite> = Simulation<Checkpoints<S>>;
@@ -213,25 +213,57 @@ fn a_certificate_that_does_not_hold_is_refused_and_blamed() {
     });
 }
 
+/// The vote of `party` for this state at a mark, really signed.
+fn signed_vote(
+    structure: &AdversaryStructure,
+    party: Party,
+    mark: u64,
+    digest: Digest,
+) -> Message<IdealSuite> {
+    let work = vec![Work::Sign(vote(scope(), Mark(mark), digest))];
+    let keyring = &ideal_keyrings(structure)[party.index()];
+    let Done::Signed(signed) = IdealSuite::run_many(work, keyring, Default::default()).remove(0)
+    else {
+        panic!("a signature")
+    };
+    Message::Vote { mark: Mark(mark), digest, signature: signed.signature }
+}
+
 #[test]
-fn a_server_that_says_two_things_of_one_mark_is_convicted() {
+fn a_server_that_says_two_things_of_one_mark_is_convicted_by_all() {
     let structure = threshold(4);
-    let mut convicted = 0;
-    seeds(0..30, |seed| {
-        let twins = Twins { second: parties([0]) };
-        let mut sim = start::<IdealSuite>(&structure, seed, |b| {
-            b.corrupt([p(3)], twins).network(Network::random())
-        });
-        // One copy speaks to all in the end: what it says again reaches the others' victim.
-        for copy in 0..2 {
-            let digest = state(1 + copy as u64);
-            sim.command_copy(p(3), copy, Command::Reached { mark: Mark(1), digest });
-        }
+    let [first, second] = [1, 2].map(|other| signed_vote(&structure, p(3), MARKS, state(other)));
+    seeds(0..20, |seed| {
+        let (first, second) = (first.clone(), second.clone());
+        let lie = move |letter: Option<&Letter<_>>, hand: &mut Hand<'_, Checkpoints<_>>| {
+            if letter.is_none() {
+                hand.send_all(p(3), first.clone());
+                hand.send_all(p(3), second.clone());
+            }
+        };
+        let mut sim = start::<IdealSuite>(&structure, seed, |b| b.corrupt([p(3)], Script(lie)));
         reach_all(&mut sim, &structure, seed)?;
-        convicted += u32::from(sim.blames().iter().any(|(_, fault)| fault.evidence.is_some()));
+        for party in sim.honest().iter() {
+            let convicts = |(by, fault): &(Party, maftia_base::Fault)| {
+                *by == party && fault.culprit == p(3) && fault.evidence.is_some()
+            };
+            assert!(sim.blames().iter().any(convicts), "{party}");
+        }
         Ok(())
     });
-    println!("convicted in {convicted} of 30 runs");
+}
+
+#[test]
+fn marks_that_are_reached_while_a_vote_is_signed_cost_no_further_vote() {
+    let structure = threshold(4);
+    seeds(0..10, |seed| {
+        let mut sim = start::<IdealSuite>(&structure, seed, |b| b);
+        sim.mark();
+        (1..=MARKS).for_each(|mark| sim.command(p(0), reached(mark)));
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        assert_eq!(sim.messages_since_mark(), 3, "one vote, to each other server");
+        Ok(())
+    });
 }
 
 #[test]
