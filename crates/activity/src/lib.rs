@@ -15,21 +15,25 @@ mod blame;
 pub mod client;
 mod clock;
 mod machine;
+mod rejoin;
 mod replica;
 mod reply;
 mod request;
 mod session;
 mod signing;
+mod snapshot;
 mod state;
+mod transfer;
 
 pub use blame::{Accusation, ConvictionTicket, Convictions};
 pub use clock::{AgreedTime, Clock, batch_time};
 pub use machine::{
     ApplyContext, Caller, Either, Reply, StateMachine, TASK_BYTES_MAX, Task, TaskId, Votes,
 };
+pub use rejoin::{Admission, Nonce, REJOIN_EVERY};
 pub use replica::{
-    ATTACHED_MAX, Applied, Command, FRONT_END_MAX, FrontEndReply, INTAKE_MAX, Message, Outcome,
-    Record, Replica, Ticket,
+    ATTACHED_MAX, Applied, ArchiveKey, Command, FRONT_END_MAX, FrontEndReply, INTAKE_MAX, Message,
+    Outcome, Record, Replica, Standing, Ticket,
 };
 pub use reply::{
     REPLIES_MAX, REPLY_BYTES_MAX, Refusal, ReplyBody, ReplyBundle, SequencedReply, ThresholdReply,
@@ -43,4 +47,8 @@ pub use session::{FRONT_END_WINDOW, SESSION_BYTES_MAX, SESSION_WINDOW, SESSIONS_
 pub use signing::{
     COLLECTING_MAX, EARLY_SHARES_MAX, SIGNATURES_MAX, SigningCommand, SigningMessage,
     SigningOutcome, SigningTicket, ThresholdSigning,
+};
+pub use snapshot::{CHUNK_BYTES, CHUNKS_MAX, Chunk, Manifest, chunk_digest};
+pub use transfer::{
+    Found, Piece, Transfer, TransferCommand, TransferMessage, TransferOutcome, WINDOW,
 };

@@ -27,6 +27,9 @@ pub enum Refusal {
     Overloaded,
     /// Too long, or otherwise nothing that can be ordered.
     Malformed,
+    /// This server is catching up with the others, or has just done so: it cannot tell whether the
+    /// request was executed. Ask elsewhere.
+    CatchingUp,
 }
 
 wire_enum!(Refusal {
@@ -36,6 +39,7 @@ wire_enum!(Refusal {
     3 => UnknownService,
     4 => Overloaded,
     5 => Malformed,
+    6 => CatchingUp,
 });
 
 /// The answer to one request, the same from every honest server.

@@ -1,6 +1,6 @@
 //! What is ordered: bundles of clients, requests of front ends, commands of servers.
 
-use crate::{AgreedTime, TASK_BYTES_MAX, TaskId};
+use crate::{AgreedTime, Nonce, TASK_BYTES_MAX, TaskId};
 use maftia_base::wire::{Blob, Encode, List, wire_enum, wire_struct};
 use maftia_base::{
     Digest, Epoch, GroupId, Party, Place, Scope, ServiceId, Statement, StatementKind,
@@ -121,9 +121,20 @@ pub enum ServerCommand {
     },
     /// Its clock has passed this time, at which a service wants to be woken.
     Wake(AgreedTime),
+    /// A server that lost its log has told it so.
+    Rejoin {
+        /// Who.
+        party: Party,
+        /// With which number.
+        nonce: Nonce,
+    },
 }
 
-wire_enum!(ServerCommand { 0 => TaskResult { service, id, result }, 1 => Wake(at) });
+wire_enum!(ServerCommand {
+    0 => TaskResult { service, id, result },
+    1 => Wake(at),
+    2 => Rejoin { party, nonce },
+});
 
 /// One item of a lane.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

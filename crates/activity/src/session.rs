@@ -23,7 +23,7 @@
 use crate::{ReplyBody, SessionId};
 use maftia_base::wire::{Bytes, Encode, EncodeSize, List, Wire, wire_struct};
 use maftia_base::{PARTIES_MAX, Party};
-use maftia_crypto::ClientKey;
+use maftia_crypto::{ClientKey, KeyId, SigningInput};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sessions that one lane can hold open in one service.
@@ -160,6 +160,17 @@ impl Sessions {
         let known = session.executed.insert(sequence, Executed { position, reply: Some(reply) });
         assert!(known.is_none(), "a request is executed once");
         session.forget_replies();
+    }
+
+    /// What the group was to sign, of all replies that are kept.
+    pub(crate) fn to_be_signed(&self) -> impl Iterator<Item = (u64, (KeyId, SigningInput))> {
+        let replies = self.sessions.values().flat_map(|session| session.executed.values());
+        replies.filter_map(|done| match &done.reply {
+            Some(ReplyBody::Sign { key, input, .. }) => {
+                Some((done.position, (*key, input.clone())))
+            }
+            _ => None,
+        })
     }
 
     /// Number of sessions.

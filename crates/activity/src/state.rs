@@ -12,7 +12,9 @@
 //! - A3. A server's word that its clock has passed a time counts as its reading: once an honest one
 //!   said so, the clock moves there. So a wake-up needs no other traffic.
 //! - A4. A task's result is handed on at most once a server, while the task is wanted.
+//! - A5. A server that lost its log is admitted again as [`crate::Admission`] says.
 
+use crate::rejoin::{Admission, Nonce, Rejoins, RejoinsImage};
 use crate::session::{Entry, FrontEndNumbers, NumbersImage, Sessions, Verdict, map};
 use crate::{
     AgreedTime, ApplyContext, Ask, Caller, ClientBundle, Clock, FrontEndRequest, Item, Refusal,
@@ -21,7 +23,7 @@ use crate::{
 };
 use maftia_base::time::Reading;
 use maftia_base::wire::{Blob, Bytes, Encode, List, Wire, wire_struct};
-use maftia_base::{AdversaryStructure, Digest, PARTIES_MAX, Party, PartySet, ServiceId};
+use maftia_base::{AdversaryStructure, Digest, Epoch, PARTIES_MAX, Party, PartySet, ServiceId};
 use maftia_crypto::{ClientKey, KeyId, SigningInput};
 use std::collections::BTreeMap;
 
@@ -47,6 +49,8 @@ pub(crate) enum Effect {
     FrontEnd { party: Party, number: u64, position: u64, reply: Result<Reply, Refusal> },
     /// The group is to sign; the lane's owner collects.
     Sign { position: u64, key: KeyId, input: SigningInput, collector: Party },
+    /// The lane's owner said that this server lost its log.
+    Rejoin { party: Party },
 }
 
 /// What a batch did.
@@ -74,6 +78,7 @@ pub(crate) struct State<M> {
     front_ends: BTreeMap<Party, FrontEndNumbers>,
     /// The latest time that each server says its clock has passed.
     passed: BTreeMap<Party, AgreedTime>,
+    rejoins: Rejoins,
 }
 
 /// What is the same for all items of a batch.
@@ -94,6 +99,7 @@ impl<M: StateMachine> State<M> {
             position: 0,
             front_ends: BTreeMap::new(),
             passed: BTreeMap::new(),
+            rejoins: Rejoins::default(),
         }
     }
 
@@ -117,9 +123,36 @@ impl<M: StateMachine> State<M> {
         self.front_ends.get(&party).map_or(0, FrontEndNumbers::next)
     }
 
-    /// When the first service wants to be woken.
-    pub(crate) fn wake_at(&self) -> Option<AgreedTime> {
-        self.services.values().filter_map(|hosted| hosted.machine.wake_at()).min()
+    /// When something is to happen though nobody asks: a service wants to be woken, or a server
+    /// may be admitted.
+    pub(crate) fn wake_at(&self, structure: &AdversaryStructure) -> Option<AgreedTime> {
+        let services = self.services.values().filter_map(|hosted| hosted.machine.wake_at());
+        services.chain(self.rejoins.due(structure)).min()
+    }
+
+    /// Is there a reason to end the epoch? (A5)
+    pub(crate) fn wants_epoch_change(&self) -> bool {
+        self.rejoins.wants_epoch_change()
+    }
+
+    /// Has `party` asked with this number, and been heard?
+    pub(crate) fn knows_rejoin(&self, party: Party, nonce: Nonce) -> bool {
+        self.rejoins.is_known(party, nonce)
+    }
+
+    /// Who was admitted again.
+    pub(crate) fn admitted(&self) -> List<Admission, PARTIES_MAX> {
+        self.rejoins.admitted()
+    }
+
+    /// An epoch has ended, and `next` begins. (A5)
+    pub(crate) fn on_epoch_ended(&mut self, next: Epoch) {
+        self.rejoins.on_epoch_ended(next, self.clock.now());
+    }
+
+    /// Of all that sessions remember, what the group was to sign, with its position; ascending.
+    pub(crate) fn to_be_signed(&self) -> BTreeMap<u64, (KeyId, SigningInput)> {
+        self.services.values().flat_map(|hosted| hosted.sessions.to_be_signed()).collect()
     }
 
     /// The wanted tasks on which `party` has not reported.
@@ -151,7 +184,7 @@ impl<M: StateMachine> State<M> {
             match Item::from_wire(bytes) {
                 Ok(Item::Bundle(bundle)) => self.on_bundle(&batch, bundle, &mut tally, effects),
                 Ok(Item::FrontEnd(asked)) => self.on_front_end(&batch, asked, &mut tally, effects),
-                Ok(Item::Server(command)) => self.on_server_command(&batch, command),
+                Ok(Item::Server(command)) => self.on_server_command(&batch, command, effects),
                 Err(_) => tally.skipped += 1,
             }
         }
@@ -308,12 +341,22 @@ impl<M: StateMachine> State<M> {
         effects.push(Effect::FrontEnd { party, number, position, reply: Ok(reply) });
     }
 
-    fn on_server_command(&mut self, batch: &Batch<'_>, command: ServerCommand) {
+    fn on_server_command(
+        &mut self,
+        batch: &Batch<'_>,
+        command: ServerCommand,
+        effects: &mut Vec<Effect>,
+    ) {
         match command {
             ServerCommand::TaskResult { service, id, result } => {
                 self.on_task_result(batch, service, id, &result);
             }
             ServerCommand::Wake(at) => self.on_wake(batch, at),
+            ServerCommand::Rejoin { party, nonce } => {
+                let now = self.clock.now();
+                self.rejoins.ask(batch.structure, batch.lane, (party, nonce), now);
+                effects.push(Effect::Rejoin { party });
+            }
         }
     }
 
@@ -344,6 +387,7 @@ impl<M: StateMachine> State<M> {
 
     fn wake_due(&mut self, batch: &Batch<'_>) {
         let now = self.clock.now();
+        self.rejoins.settle(batch.structure, now);
         let is_due = |hosted: &Hosted<M>| hosted.machine.wake_at().is_some_and(|at| at <= now);
         let due: Vec<_> =
             self.services.iter().filter(|(_, hosted)| is_due(hosted)).map(|(id, _)| *id).collect();
@@ -426,9 +470,10 @@ struct StateImage {
     services: List<HostedImage, SERVICES_MAX>,
     front_ends: List<Entry<Party, NumbersImage>, PARTIES_MAX>,
     passed: List<Entry<Party, AgreedTime>, PARTIES_MAX>,
+    rejoins: RejoinsImage,
 }
 
-wire_struct!(StateImage { clock, position, services, front_ends, passed });
+wire_struct!(StateImage { clock, position, services, front_ends, passed, rejoins });
 
 impl<M: StateMachine> State<M> {
     /// The whole of it; equal states give equal bytes.
@@ -445,6 +490,7 @@ impl<M: StateMachine> State<M> {
             services: list(self.services.iter().map(hosted)),
             front_ends: list(self.front_ends.iter().map(|(party, own)| Entry(*party, own.image()))),
             passed: list(self.passed.iter().map(|(party, at)| Entry(*party, *at))),
+            rejoins: self.rejoins.image(),
         }
         .encode()
     }
@@ -468,6 +514,7 @@ impl<M: StateMachine> State<M> {
         self.front_ends =
             front_ends.map(|Entry(party, own)| (party, FrontEndNumbers::restored(own))).collect();
         self.passed = map(image.passed);
+        self.rejoins = Rejoins::restored(image.rejoins);
         Some(())
     }
 }

@@ -79,6 +79,13 @@ pub struct Mark(pub u64);
 
 wire_struct!(Mark { 0 });
 
+impl Mark {
+    /// The one after it.
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 /// A certified state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Checkpoint<S: Suite> {
@@ -493,7 +500,7 @@ impl<S: Suite> Checkpoints<S> {
     fn take_over(&mut self, checkpoint: Checkpoint<S>, cx: &mut impl Context<Self>) {
         let mark = checkpoint.mark;
         let mine = self.reached.get(&mark).copied();
-        self.reached = self.reached.split_off(&Mark(mark.0.saturating_add(1)));
+        self.reached = self.reached.split_off(&mark.next());
         self.votes.retain(|_, vote| vote.mark > mark);
         (self.voting, self.vote) = (None, None);
         self.certified = Some(checkpoint.clone());

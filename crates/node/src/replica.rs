@@ -5,10 +5,11 @@ use crate::archive::{ArchiveKey, Shelf};
 use crate::host::{Arrival, ConnectionId, Desk, Host, MessageKind, Recall, Recalled};
 use bytes::Bytes;
 use maftia_activity::{
-    AgreedTime, Applied, ClientBundle, Command, FrontEndReply, Outcome, Record, Replica,
+    AgreedTime, Applied, ClientBundle, Command, FrontEndReply, Outcome, Piece, Record, Replica,
     ReplyBundle, StateMachine,
 };
 use maftia_agreement::atomic::{self, Height, Round};
+use maftia_agreement::checkpoint::Mark;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::time::{Reading, Time};
 use maftia_base::wire::Wire;
@@ -303,6 +304,11 @@ where
             Outcome::Convicted(fault) => self.on_convicted(&fault),
             Outcome::Applied(applied) => self.on_applied(applied),
             Outcome::EpochEnded { ended } => info!(?ended, "epoch ended"),
+            Outcome::Cut(_)
+            | Outcome::Certified(_)
+            | Outcome::Diverged { .. }
+            | Outcome::Fetching(_)
+            | Outcome::Installed(_) => {}
         }
     }
 
@@ -345,27 +351,48 @@ where
 
 const BATCH: u8 = 0;
 const ROUND: u8 = 1;
+const MANIFEST: u8 = 2;
+const CHUNK: u8 = 3;
 
-/// Where the archive keeps what atomic broadcast calls `key`.
-fn place(key: atomic::ArchiveKey) -> ArchiveKey {
+/// Where the archive keeps what the replica calls `key`.
+fn place(key: maftia_activity::ArchiveKey) -> ArchiveKey {
+    let shelf = |kind, epoch, series| Shelf { kind, epoch, series };
+    let key = match key {
+        maftia_activity::ArchiveKey::Order(key) => key,
+        maftia_activity::ArchiveKey::Snapshot(mark, Piece::Manifest) => {
+            return ArchiveKey { shelf: shelf(MANIFEST, 0, 0), height: mark.0 };
+        }
+        maftia_activity::ArchiveKey::Snapshot(mark, Piece::Chunk(index)) => {
+            return ArchiveKey { shelf: shelf(CHUNK, mark.0, 0), height: u64::from(index) };
+        }
+    };
     match key {
         atomic::ArchiveKey::Batch { epoch, lane, height } => {
-            let shelf = Shelf { kind: BATCH, epoch: epoch.0, series: lane.index() as u64 };
+            let shelf = shelf(BATCH, epoch.0, lane.index() as u64);
             ArchiveKey { shelf, height: height.0 }
         }
         atomic::ArchiveKey::Round { epoch, round } => {
-            let shelf = Shelf { kind: ROUND, epoch: epoch.0, series: 0 };
-            ArchiveKey { shelf, height: round.0 }
+            ArchiveKey { shelf: shelf(ROUND, epoch.0, 0), height: round.0 }
         }
     }
 }
 
 /// The inverse of [`place`].
-fn name(key: ArchiveKey) -> atomic::ArchiveKey {
-    let epoch = Epoch(key.shelf.epoch);
-    if key.shelf.kind == ROUND {
-        return atomic::ArchiveKey::Round { epoch, round: Round(key.height) };
-    }
-    let lane = Party::new(key.shelf.series as usize);
-    atomic::ArchiveKey::Batch { epoch, lane, height: Height(key.height) }
+fn name(key: ArchiveKey) -> maftia_activity::ArchiveKey {
+    let ArchiveKey { shelf: Shelf { kind, epoch, series }, height } = key;
+    let order = match kind {
+        MANIFEST => {
+            return maftia_activity::ArchiveKey::Snapshot(Mark(height), Piece::Manifest);
+        }
+        CHUNK => {
+            let index = u32::try_from(height).expect("chunks are numbered in 32 bits");
+            return maftia_activity::ArchiveKey::Snapshot(Mark(epoch), Piece::Chunk(index));
+        }
+        ROUND => atomic::ArchiveKey::Round { epoch: Epoch(epoch), round: Round(height) },
+        _ => {
+            let (epoch, lane) = (Epoch(epoch), Party::new(series as usize));
+            atomic::ArchiveKey::Batch { epoch, lane, height: Height(height) }
+        }
+    };
+    maftia_activity::ArchiveKey::Order(order)
 }

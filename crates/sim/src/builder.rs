@@ -74,6 +74,15 @@ impl<P: TimedProtocol> Builder<P> {
         self
     }
 
+    /// Which outcomes allow a log to be cut: how many of its records may be forgotten.
+    pub fn cuts_log(
+        mut self,
+        cut: impl Fn(&P::Outcome, &[P::Record]) -> Option<usize> + 'static,
+    ) -> Self {
+        self.rules.cut = Some(Box::new(cut));
+        self
+    }
+
     /// Looks at each outcome of an honest server, and fails the run by complaining.
     pub fn check(
         mut self,

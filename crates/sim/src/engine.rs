@@ -195,7 +195,7 @@ impl<P: TimedProtocol> Simulation<P> {
         for (gates, record) in effects.records.drain(..) {
             node.log.records.push(record);
             if gates {
-                node.log.gate = node.log.records.len();
+                node.log.gate = node.log.end();
             }
         }
         for effect in effects.leaving.drain(..) {
@@ -261,6 +261,11 @@ impl<P: TimedProtocol> Simulation<P> {
                 let pending = Pending::Command { node: index, incarnation, command };
                 self.queue.push(self.now + after, pending);
             }
+        }
+        if let Some(cut) = &self.rules.cut
+            && let Some(count) = cut(&outcome, &node.log.records)
+        {
+            node.log.forget(count);
         }
         self.trace.push(self.now, index, Happening::Output(node.outcomes.len()));
         node.outcomes.push(outcome);

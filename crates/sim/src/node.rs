@@ -44,9 +44,11 @@ pub(crate) enum Effect<P: TimedProtocol> {
     Output(P::Outcome),
 }
 
-/// A log on storage that loses what was not synced.
+/// A log on storage that loses what was not synced. Places count from the first record ever.
 pub(crate) struct Log<R> {
     pub(crate) records: Vec<R>,
+    /// How many were forgotten on purpose before these.
+    forgotten: usize,
     /// How many are safe.
     pub(crate) durable: usize,
     /// How many must be safe before effects of later steps leave.
@@ -57,7 +59,8 @@ pub(crate) struct Log<R> {
 
 impl<R> Log<R> {
     fn new() -> Self {
-        Self { records: Vec::new(), durable: 0, gate: 0, syncs: VecDeque::new() }
+        let (records, syncs) = (Vec::new(), VecDeque::new());
+        Self { records, forgotten: 0, durable: 0, gate: 0, syncs }
     }
 
     /// True if a sync must now be issued: one that was issued at this same instant covers these
@@ -66,7 +69,7 @@ impl<R> Log<R> {
         if self.gate <= self.durable {
             return false;
         }
-        let covered = self.records.len();
+        let covered = self.end();
         match self.syncs.back_mut() {
             Some((issued, upto)) if *issued == now => {
                 *upto = covered;
@@ -91,9 +94,27 @@ impl<R> Log<R> {
         }
     }
 
-    /// Only `kept` records are left, and they are safe.
+    /// How many there ever were.
+    pub(crate) fn end(&self) -> usize {
+        self.forgotten + self.records.len()
+    }
+
+    /// How many of those that are left are safe.
+    pub(crate) fn durable_here(&self) -> usize {
+        self.durable - self.forgotten
+    }
+
+    /// Forgets the first `count` of those that are left, which must be safe.
+    pub(crate) fn forget(&mut self, count: usize) {
+        assert!(count <= self.durable_here(), "a log is cut only where it is durable");
+        self.records.drain(..count);
+        self.forgotten += count;
+    }
+
+    /// Only the first `kept` records are left, and they are safe.
     pub(crate) fn cut(&mut self, kept: usize) {
-        self.records.truncate(kept);
+        self.forgotten = self.forgotten.min(kept);
+        self.records.truncate(kept - self.forgotten);
         self.durable = kept;
         self.gate = kept;
         self.syncs.clear();

@@ -40,6 +40,7 @@ type Application<P> = dyn FnMut(
     &<P as Vocabulary>::Outcome,
     &[<P as Vocabulary>::Record],
 ) -> Vec<<P as Vocabulary>::Command>;
+type Cut<P> = dyn Fn(&<P as Vocabulary>::Outcome, &[<P as Vocabulary>::Record]) -> Option<usize>;
 type Check<P> = dyn FnMut(Party, &<P as Vocabulary>::Outcome) -> Result<(), String>;
 type Measure<P> = dyn Fn(&<P as Vocabulary>::Message) -> usize;
 
@@ -48,6 +49,7 @@ pub(crate) struct Rules<P: TimedProtocol> {
     pub(crate) worker: Option<Box<Worker<P>>>,
     pub(crate) application: Option<Box<Application<P>>>,
     pub(crate) check: Option<Box<Check<P>>>,
+    pub(crate) cut: Option<Box<Cut<P>>>,
     pub(crate) clocks: Option<Box<dyn FnMut(Party, Time) -> Reading>>,
     pub(crate) measure: Option<Box<Measure<P>>>,
     pub(crate) crashes: Crashes,
@@ -60,6 +62,7 @@ impl<P: TimedProtocol> Default for Rules<P> {
             worker: None,
             application: None,
             check: None,
+            cut: None,
             clocks: None,
             measure: None,
             crashes: Crashes::default(),
@@ -223,7 +226,7 @@ impl<P: TimedProtocol> Simulation<P> {
     /// prefix of the rest.
     pub fn crash(&mut self, party: Party) {
         let log = &self.nodes[party.index()].log;
-        let tail = (log.records.len() - log.durable) as u64;
+        let tail = (log.end() - log.durable) as u64;
         let kept = log.durable + self.random.below(tail + 1) as usize;
         self.crash_keeping(party, kept);
     }
@@ -236,10 +239,18 @@ impl<P: TimedProtocol> Simulation<P> {
     /// Takes a server down and erases its disk. From now on it counts as corrupt, since it cannot
     /// know what it said; what it does next is up to its code.
     pub fn wipe(&mut self, party: Party) {
+        self.nodes[party.index()].log.records.clear();
         self.crash_keeping(party, 0);
         if self.corrupt.insert(party) {
             self.corruptions.push(Corruption::passive(party));
         }
+    }
+
+    /// A server that was wiped counts as honest from now on: nothing that it signed before is
+    /// forgotten by those who judge it.
+    pub fn trust_again(&mut self, party: Party) {
+        self.corrupt.remove(party);
+        self.corruptions.retain(|corruption| corruption.parties != PartySet::from_iter([party]));
     }
 
     /// Starts a server that is down: its log is replayed, and its peers are told.
@@ -272,7 +283,7 @@ impl<P: TimedProtocol> Simulation<P> {
     /// What is in a server's log, and how much of it is durable.
     pub fn log(&self, party: Party) -> (&[P::Record], usize) {
         let log = &self.nodes[party.index()].log;
-        (&log.records, log.durable)
+        (&log.records, log.durable_here())
     }
 
     /// Servers that no adversary owns.

@@ -159,7 +159,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             Effect::FrontEnd { number, position, reply, .. } if mine => {
                 self.on_front_end_answer(number, position, reply, cx);
             }
-            Effect::FrontEnd { .. } => {}
+            Effect::Rejoin { party } if mine => self.on_rejoin_ordered(party),
+            Effect::FrontEnd { .. } | Effect::Rejoin { .. } => {}
             Effect::Sign { .. } => panic!("what is to be signed is no answer"),
         }
     }

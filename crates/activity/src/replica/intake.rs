@@ -1,6 +1,6 @@
 use super::{FrontEndReply, Outcome, Replica, Tap, Ticket};
 use crate::{
-    AgreedTime, ClientBundle, FrontEndRequest, Item, Refusal, ReplyBody, ServerCommand,
+    AgreedTime, ClientBundle, FrontEndRequest, Item, Nonce, Refusal, ReplyBody, ServerCommand,
     StateMachine, TASK_BYTES_MAX, TaskId,
 };
 use maftia_agreement::atomic::{self, Height, epochs};
@@ -60,6 +60,11 @@ impl Intake {
         self.next_number = self.reserved;
     }
 
+    /// Numbers below may have been used.
+    pub(super) fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
     pub(super) fn skip_numbers(&mut self, next: u64) {
         self.next_number = next.max(self.next_number);
     }
@@ -78,6 +83,15 @@ impl Intake {
         self.ready.push_back(Item::Server(ServerCommand::Wake(at)));
     }
 
+    pub(super) fn rejoin(&mut self, party: Party, nonce: Nonce) {
+        self.ready.push_back(Item::Server(ServerCommand::Rejoin { party, nonce }));
+    }
+
+    /// The driver's names for all requests of the front end that are not answered.
+    pub(super) fn take_asked(&mut self) -> impl Iterator<Item = u64> {
+        std::mem::take(&mut self.asked).into_values()
+    }
+
     /// The driver's name for the front end's request `number`, which is answered now.
     pub(super) fn answered(&mut self, number: u64) -> Option<u64> {
         self.asked.remove(&number)
@@ -91,7 +105,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         bundle: ClientBundle,
         cx: &mut Tap<'_, C>,
     ) {
-        if self.intake.room() > 0 {
+        if self.intake.room() > 0 && !self.is_rejoining() {
             self.intake.waiting.push(bundle);
             self.check_waiting(cx);
         }
@@ -155,6 +169,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             let reply = FrontEndReply::Refused(refusal);
             cx.output(Outcome::FrontEndReply { id, reply });
         };
+        if self.is_rejoining() {
+            return refuse(Refusal::CatchingUp, cx);
+        }
         if self.state.machine(service).is_none() {
             return refuse(Refusal::UnknownService, cx);
         }

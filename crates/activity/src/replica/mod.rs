@@ -10,6 +10,8 @@
 //!   order.
 //! - *Unforgeable*: no server alone can make a client believe a reply.
 //! - *Blame*: evidence against a server reaches every correct server.
+//! - *Bounded*: the log can be cut again and again, and what is left is enough to restart, and to
+//!   bring back whoever was away, is new, or lost everything but its keys.
 //!
 //! # Model
 //! Any adversary structure with Q3; asynchronous; servers may crash and restart. Clients may be
@@ -28,6 +30,13 @@
 //! - R7. Outside work is told to the driver until this server's result is ordered; the next wake-up
 //!   time whenever it changes.
 //! - R8. Faults with evidence, found here or by the protocols below, become accusations.
+//! - R9. At a mark: write the state to the log, so that the log may begin there, and have the mark
+//!   certified. Once it is, the log may be cut at the mark before.
+//! - R10. Told a certified mark that lies two or more ahead: fetch that state, write it to the log,
+//!   go on from there. Whoever is less behind finds what is missing in the logs of the others.
+//! - R11. A server that lost its log takes part in nothing but transfer, convictions and
+//!   certificates, and asks to be admitted again (see [`Admission`](crate::Admission)). It goes on
+//!   from the first certified state in which it is admitted with the number that it drew.
 //!
 //! # Bounds
 //! [`INTAKE_MAX`] items wait for their turn, [`FRONT_END_MAX`] requests of stock clients are open,
@@ -35,26 +44,33 @@
 
 mod answer;
 mod intake;
+mod recover;
+mod slots;
 mod tap;
 mod vocabulary;
 
 pub use answer::ATTACHED_MAX;
 pub use intake::{FRONT_END_MAX, INTAKE_MAX};
-pub use vocabulary::{Applied, Command, FrontEndReply, Message, Outcome, Record, Ticket};
+pub use vocabulary::{
+    Applied, ArchiveKey, Command, FrontEndReply, Message, Outcome, Record, Standing, Ticket,
+};
 
 use crate::state::{Effect, Ordered, State};
 use crate::{
-    Accusation, AgreedTime, ConvictionTicket, Convictions, SigningCommand, SigningMessage,
-    SigningOutcome, SigningTicket, StateMachine, TaskId, ThresholdSigning,
+    Accusation, AgreedTime, Convictions, SigningCommand, SigningOutcome, StateMachine, TaskId,
+    ThresholdSigning, Transfer,
 };
 use answer::Answers;
 use intake::Intake;
 use maftia_agreement::atomic::epochs;
 use maftia_agreement::atomic::{Delivery, EpochChain};
+use maftia_agreement::checkpoint::Checkpoints;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::Bytes;
-use maftia_base::{Context, Epoch, Event, Protocol, ServiceId, Slot};
+use maftia_base::{Context, Epoch, Event, Party, Protocol, ServiceId, Target};
 use maftia_crypto::{Done, Suite, Work};
+use recover::Recovery;
+use slots::{ConvictionSlot, OrderSlot, SigningSlot};
 use std::collections::BTreeSet;
 use tap::Tap;
 
@@ -64,6 +80,9 @@ pub struct Replica<S: Suite, M: StateMachine> {
     order: EpochChain<S>,
     signing: ThresholdSigning<S>,
     convictions: Convictions<S>,
+    checkpoints: Checkpoints<S>,
+    transfer: Transfer<S>,
+    recovery: Recovery<S>,
     state: State<M>,
     /// The log has been replayed.
     live: bool,
@@ -73,63 +92,6 @@ pub struct Replica<S: Suite, M: StateMachine> {
     told_wake: Option<AgreedTime>,
     /// The last wake-up time that this server vouched for.
     vouched: Option<AgreedTime>,
-}
-
-#[derive(Clone, Copy)]
-struct OrderSlot;
-
-#[derive(Clone, Copy)]
-struct SigningSlot;
-
-#[derive(Clone, Copy)]
-struct ConvictionSlot;
-
-impl<S: Suite, M: StateMachine> Slot<Replica<S, M>> for OrderSlot {
-    type Child = EpochChain<S>;
-    fn label(self) -> u64 {
-        0
-    }
-    fn message(self, message: epochs::Message<S>) -> Message<S> {
-        Message::Order(message)
-    }
-    fn ticket(self, ticket: epochs::Ticket<S>) -> Ticket<S> {
-        Ticket::Order(ticket)
-    }
-    fn record(self, record: epochs::Record<S>) -> Record<S> {
-        Record::Order(record)
-    }
-}
-
-impl<S: Suite, M: StateMachine> Slot<Replica<S, M>> for SigningSlot {
-    type Child = ThresholdSigning<S>;
-    fn label(self) -> u64 {
-        0
-    }
-    fn message(self, message: SigningMessage<S>) -> Message<S> {
-        Message::Signing(message)
-    }
-    fn ticket(self, ticket: SigningTicket) -> Ticket<S> {
-        Ticket::Signing(ticket)
-    }
-    fn record(self, record: Never) -> Record<S> {
-        match record {}
-    }
-}
-
-impl<S: Suite, M: StateMachine> Slot<Replica<S, M>> for ConvictionSlot {
-    type Child = Convictions<S>;
-    fn label(self) -> u64 {
-        0
-    }
-    fn message(self, message: Accusation) -> Message<S> {
-        Message::Accusation(message)
-    }
-    fn ticket(self, ticket: ConvictionTicket) -> Ticket<S> {
-        Ticket::Conviction(ticket)
-    }
-    fn record(self, record: Accusation) -> Record<S> {
-        Record::Convicted(record)
-    }
 }
 
 impl<S: Suite, M: StateMachine> Vocabulary for Replica<S, M> {
@@ -148,6 +110,7 @@ impl<S: Suite, M: StateMachine> Protocol for Replica<S, M> {
     fn handle(&mut self, event: Event<Self>, cx: &mut impl Context<Self>) {
         let mut cx = Tap::new(cx);
         self.dispatch(event, &mut cx);
+        self.wish(&mut cx);
         self.submit_ready(&mut cx);
         self.sign_replies(&mut cx);
         self.accuse(&mut cx);
@@ -161,6 +124,9 @@ impl<S: Suite, M: StateMachine> Protocol for Replica<S, M> {
         self.order.footprint()
             + self.signing.footprint()
             + self.convictions.footprint()
+            + self.checkpoints.footprint()
+            + self.transfer.footprint()
+            + self.recovery.footprint()
             + self.intake.footprint()
             + self.answers.footprint()
     }
@@ -178,6 +144,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             order: EpochChain::new(),
             signing: ThresholdSigning::new(),
             convictions: Convictions::new(),
+            checkpoints: Checkpoints::new(),
+            transfer: Transfer::default(),
+            recovery: Recovery::default(),
             state: State::new(services),
             live: false,
             intake: Intake::default(),
@@ -228,27 +197,55 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     fn dispatch<C: Context<Self>>(&mut self, event: Event<Self>, cx: &mut Tap<'_, C>) {
         match event {
             Event::Command(command) => self.on_command(command, cx),
-            Event::Message { from, body } => match body {
-                Message::Order(body) => self.step_order(Event::Message { from, body }, cx),
-                Message::Signing(body) => self.step_signing(Event::Message { from, body }, cx),
-                Message::Accusation(body) => {
-                    self.step_convictions(Event::Message { from, body }, cx);
-                }
-            },
+            Event::Message { from, body } => self.on_message(from, body, cx),
             Event::Done { ticket, done } => self.on_done(ticket, done, cx),
-            Event::Restore(record) => match record {
-                Record::Order(record) => self.step_order(Event::Restore(record), cx),
-                Record::Convicted(record) => self.step_convictions(Event::Restore(record), cx),
-                Record::Reserved(below) => self.intake.restore_reserved(below),
-            },
+            Event::Restore(record) => self.on_restore(record, cx),
             Event::Resumed => self.on_resumed(cx),
-            Event::Reconnected(peer) => {
-                self.step_order(Event::Reconnected(peer), cx);
-                self.step_signing(Event::Reconnected(peer), cx);
-                self.step_convictions(Event::Reconnected(peer), cx);
-            }
+            Event::Reconnected(peer) => self.on_reconnected(peer, cx),
             Event::Timer(never) => match never {},
         }
+    }
+
+    fn on_message<C: Context<Self>>(
+        &mut self,
+        from: Party,
+        message: Message<S>,
+        cx: &mut Tap<'_, C>,
+    ) {
+        match message {
+            // R11
+            Message::Order(_) | Message::Signing(_) if self.is_rejoining() => {}
+            Message::Order(body) => self.step_order(Event::Message { from, body }, cx),
+            Message::Signing(body) => self.step_signing(Event::Message { from, body }, cx),
+            Message::Accusation(body) => self.step_convictions(Event::Message { from, body }, cx),
+            Message::Checkpoint(body) => self.step_checkpoints(Event::Message { from, body }, cx),
+            Message::Transfer(body) => self.step_transfer(Event::Message { from, body }, cx),
+            Message::Rejoin(nonce) => self.on_rejoin(from, nonce),
+        }
+    }
+
+    fn on_restore<C: Context<Self>>(&mut self, record: Record<S>, cx: &mut Tap<'_, C>) {
+        match record {
+            Record::Order(record) => self.step_order(Event::Restore(record), cx),
+            Record::Convicted(record) => self.step_convictions(Event::Restore(record), cx),
+            Record::Checkpoint(record) => self.step_checkpoints(Event::Restore(record), cx),
+            Record::Reserved(below) => self.intake.restore_reserved(below),
+            Record::Begin(manifest) => self.restore_begin(manifest, cx),
+            Record::Chunk { index, chunk, .. } => self.restore_chunk(index, chunk, cx),
+            Record::Rejoining(nonce) => self.restore_nonce(nonce),
+        }
+    }
+
+    fn on_reconnected<C: Context<Self>>(&mut self, peer: Party, cx: &mut Tap<'_, C>) {
+        if self.is_rejoining() {
+            self.ask_to_rejoin(Target::One(peer), cx);
+        } else {
+            self.step_order(Event::Reconnected(peer), cx);
+            self.step_signing(Event::Reconnected(peer), cx);
+        }
+        self.step_convictions(Event::Reconnected(peer), cx);
+        self.step_checkpoints(Event::Reconnected(peer), cx);
+        self.step_transfer(Event::Reconnected(peer), cx);
     }
 
     fn on_command<C: Context<Self>>(&mut self, command: Command<S>, cx: &mut Tap<'_, C>) {
@@ -259,17 +256,23 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             Command::FrontEnd { id, service, request } => {
                 self.on_stock_client(id, service, request, cx);
             }
+            Command::TaskResult { .. } | Command::WakeDue(_) | Command::ChangeEpoch
+                if self.is_rejoining() => {} // R11
             Command::TaskResult { service, id, result } => {
                 self.intake.task_result(service, id, result);
             }
-            Command::WakeDue(passed) => self.on_wake_due(passed),
+            Command::WakeDue(passed) => self.on_wake_due(passed, cx),
             Command::ChangeEpoch => {
                 self.step_order(Event::Command(epochs::Command::ChangeEpoch), cx);
             }
-            Command::Recalled { to, key, record } => {
+            Command::Recalled { to, key: ArchiveKey::Snapshot(mark, piece), record } => {
+                let record = record.map(|record| *record);
+                self.on_piece_recalled(to, (mark, piece), record, cx);
+            }
+            Command::Recalled { to, key: ArchiveKey::Order(key), record } => {
                 let record = record.and_then(|record| match *record {
                     Record::Order(record) => Some(Box::new(record)),
-                    Record::Convicted(_) | Record::Reserved(_) => None,
+                    _ => None,
                 });
                 let recalled = epochs::Command::Recalled { to, key, record };
                 self.step_order(Event::Command(recalled), cx);
@@ -284,6 +287,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             (Ticket::Signing(ticket), done) => self.step_signing(Event::Done { ticket, done }, cx),
             (Ticket::Conviction(ticket), done) => {
                 self.step_convictions(Event::Done { ticket, done }, cx);
+            }
+            (Ticket::Checkpoint(ticket), done) => {
+                self.step_checkpoints(Event::Done { ticket, done }, cx);
             }
             (Ticket::Inspect { lane, height, digest }, Done::Verified(verdicts)) => {
                 self.on_inspected(lane, height, digest, &verdicts, cx);
@@ -303,11 +309,18 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     fn on_resumed<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
         assert!(!self.live, "the log is replayed once");
         self.live = true;
+        self.step_convictions(Event::Resumed, cx);
+        self.step_checkpoints(Event::Resumed, cx);
+        if self.is_rejoining() {
+            self.ask_to_rejoin(Target::Others, cx);
+            return self.fetch_if_behind(cx);
+        }
         let me = cx.group().me();
         self.intake.skip_numbers(self.state.next_front_end_number(me));
         self.step_order(Event::Resumed, cx);
         self.step_signing(Event::Resumed, cx);
-        self.step_convictions(Event::Resumed, cx);
+        self.cut_if_certified(cx);
+        self.fetch_if_behind(cx);
         self.announce(cx);
     }
 
@@ -319,10 +332,12 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
                 }
                 epochs::Outcome::Delivered(delivery) => self.on_delivered(delivery, cx),
                 epochs::Outcome::EpochEnded { ended } => {
+                    self.state.on_epoch_ended(Epoch(ended.0 + 1));
                     cx.output(Outcome::EpochEnded { ended });
                 }
+                epochs::Outcome::Marked(_) => self.on_marked(cx),
                 epochs::Outcome::Recall { to, key } => {
-                    cx.output(Outcome::Recall { to, key });
+                    cx.output(Outcome::Recall { to, key: ArchiveKey::Order(key) });
                 }
             }
         }
@@ -402,7 +417,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
                 cx.output(Outcome::Task { service, task });
             }
         }
-        let wake = self.state.wake_at();
+        let wake = self.state.wake_at(cx.group().structure());
         if wake != self.told_wake {
             self.told_wake = wake;
             cx.output(Outcome::WakeAt(wake));
@@ -410,8 +425,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     }
 
     /// Vouches that the time at which a service wants to be woken has passed. (R7)
-    fn on_wake_due(&mut self, passed: AgreedTime) {
-        let due = self.state.wake_at().filter(|at| *at <= passed);
+    fn on_wake_due<C: Context<Self>>(&mut self, passed: AgreedTime, cx: &mut Tap<'_, C>) {
+        let due = self.state.wake_at(cx.group().structure()).filter(|at| *at <= passed);
         if let Some(at) = due
             && due != self.vouched
         {

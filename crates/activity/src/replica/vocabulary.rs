@@ -1,16 +1,40 @@
 //! The types in which the replica speaks with its driver and with its peers.
 
 use crate::{
-    Accusation, AgreedTime, ClientBundle, ConvictionTicket, Refusal, ReplyBundle, SigningMessage,
-    SigningTicket, TASK_BYTES_MAX, Task, TaskId,
+    Accusation, AgreedTime, Chunk, ClientBundle, ConvictionTicket, Manifest, Nonce, Piece, Refusal,
+    ReplyBundle, SigningMessage, SigningTicket, TASK_BYTES_MAX, Task, TaskId, TransferMessage,
 };
-use maftia_agreement::atomic::{ArchiveKey, EpochChain, Height};
+use maftia_agreement::atomic::{self, EpochChain, Height};
+use maftia_agreement::checkpoint::{self, Mark};
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::{Blob, Bytes, wire_enum};
 use maftia_base::{Digest, Epoch, Fault, Party, ServiceId};
 use maftia_crypto::{ClientKey, KeyId, SigningInput, Suite};
 
 type Chain<S> = EpochChain<S>;
+
+/// Under which name a record is found again in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ArchiveKey {
+    /// A record of the total order.
+    Order(atomic::ArchiveKey),
+    /// A part of the state at a mark.
+    Snapshot(Mark, Piece),
+}
+
+/// How a server stands in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It takes part.
+    Member,
+    /// It takes part, and fetches a state that is further than it is: chunks that are here, of how
+    /// many.
+    CatchingUp(usize, usize),
+    /// It lost its log, votes in nothing, and waits to be admitted again.
+    Rejoining,
+    /// It is about to be admitted again, and fetches the state: chunks, of how many.
+    Fetching(usize, usize),
+}
 
 /// What the driver asks for.
 #[derive(Clone, Debug)]
@@ -90,6 +114,21 @@ pub enum Outcome<S: Suite> {
         /// What.
         key: ArchiveKey,
     },
+    /// The log may be cut: nothing that was written before the record with this key is needed any
+    /// more. Told again after a restart.
+    Cut(ArchiveKey),
+    /// A quorum has certified the state at this mark.
+    Certified(Mark),
+    /// This server's state is not the group's: it must not serve any more. A fault of its software
+    /// or its memory, or services that are set up otherwise than those of the others.
+    Diverged {
+        /// Where it was noticed.
+        mark: Mark,
+    },
+    /// This server is so far behind that it fetches the state at this mark.
+    Fetching(Mark),
+    /// It has the state of this mark, and goes on from there.
+    Installed(Mark),
     /// There is evidence against a server, verified; told once a culprit and kind of fault, and
     /// again after a restart.
     Convicted(Fault),
@@ -149,9 +188,22 @@ pub enum Message<S: Suite> {
     Signing(SigningMessage<S>),
     /// Evidence against somebody.
     Accusation(Accusation),
+    /// About certified states.
+    Checkpoint(checkpoint::Message<S>),
+    /// About the transfer of such a state.
+    Transfer(TransferMessage<S>),
+    /// The sender has lost its log, and asks to be admitted again.
+    Rejoin(Nonce),
 }
 
-wire_enum!(<S: Suite> Message<S> { 0 => Order(body), 1 => Signing(body), 2 => Accusation(body) });
+wire_enum!(<S: Suite> Message<S> {
+    0 => Order(body),
+    1 => Signing(body),
+    2 => Accusation(body),
+    3 => Checkpoint(body),
+    4 => Transfer(body),
+    5 => Rejoin(nonce),
+});
 
 /// What must survive a crash.
 #[allow(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
@@ -163,20 +215,45 @@ pub enum Record<S: Suite> {
     Convicted(Accusation),
     /// This front end may have used the numbers below.
     Reserved(u64),
+    /// A certified state.
+    Checkpoint(checkpoint::Record<S>),
+    /// What this server has at a mark; the chunks follow. A log can begin here.
+    Begin(Manifest<S>),
+    /// A part of the state at a mark.
+    Chunk {
+        /// Which mark.
+        mark: Mark,
+        /// Its number.
+        index: u32,
+        /// What it is.
+        chunk: Chunk,
+    },
+    /// The log before was lost: this server asks to be admitted again with this number.
+    Rejoining(Nonce),
 }
 
 wire_enum!(<S: Suite> Record<S> {
     0 => Order(record),
     1 => Convicted(record),
     2 => Reserved(below),
+    3 => Checkpoint(record),
+    4 => Begin(manifest),
+    5 => Chunk { mark, index, chunk },
+    6 => Rejoining(nonce),
 });
 
 impl<S: Suite> Record<S> {
     /// Under which name [`Outcome::Recall`] may ask for it.
     pub fn archive_key(&self) -> Option<ArchiveKey> {
         match self {
-            Self::Order(record) => record.archive_key(),
-            Self::Convicted(_) | Self::Reserved(_) => None,
+            Self::Order(record) => record.archive_key().map(ArchiveKey::Order),
+            Self::Begin(manifest) => Some(ArchiveKey::Snapshot(manifest.mark(), Piece::Manifest)),
+            Self::Chunk { mark, index, .. } => {
+                Some(ArchiveKey::Snapshot(*mark, Piece::Chunk(*index)))
+            }
+            Self::Convicted(_) | Self::Reserved(_) | Self::Checkpoint(_) | Self::Rejoining(_) => {
+                None
+            }
         }
     }
 }
@@ -190,6 +267,8 @@ pub enum Ticket<S: Suite> {
     Signing(SigningTicket),
     /// Of an accusation.
     Conviction(ConvictionTicket),
+    /// Of a checkpoint.
+    Checkpoint(checkpoint::Ticket),
     /// Verifying the clients' signatures in another server's batch.
     Inspect {
         /// In whose lane.

@@ -113,6 +113,11 @@ impl<S: Suite> ThresholdSigning<S> {
         }
     }
 
+    /// Positions from here on were not told yet.
+    pub fn next_position(&self) -> u64 {
+        self.next
+    }
+
     /// The signature at `position`, if this server has it.
     pub fn signature(&self, position: u64) -> Option<&maftia_base::wire::Bytes> {
         self.signatures.get(&position)

@@ -7,6 +7,7 @@ mod ledger;
 mod links;
 mod once;
 mod outside;
+mod recovery;
 mod restarts;
 mod signing;
 mod time;

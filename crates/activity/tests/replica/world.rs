@@ -57,6 +57,10 @@ pub(crate) fn builder(n: usize, seed: u64) -> Builder<Sut> {
             }
             _ => Vec::new(),
         })
+        .cuts_log(|outcome, log: &[Record<IdealSuite>]| match outcome {
+            Outcome::Cut(key) => log.iter().position(|record| record.archive_key() == Some(*key)),
+            _ => None,
+        })
 }
 
 /// As [`builder`], but server `liar` believes every client's signature.

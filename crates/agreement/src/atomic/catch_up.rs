@@ -22,6 +22,8 @@ pub(super) struct Peers {
     later: bool,
     /// The round in which this server was when it last asked the peer.
     asked: Option<Round>,
+    /// The round in which this server was when it last told the peer so.
+    told: Option<Round>,
     /// It gave a round that is not decided: it is not listened to any more.
     lied: bool,
 }
@@ -54,14 +56,23 @@ impl<S: Suite> AtomicBroadcast<S> {
             return;
         }
         let round = self.round;
+        let mut to_ask = Vec::new();
         for (party, peer) in &mut self.peers {
             peer.ahead.take_if(|ahead| *ahead < round);
             let behind = peer.later || peer.ahead.is_some();
             if behind && !peer.lied && peer.asked != Some(round) {
                 peer.asked = Some(round);
-                cx.send(Target::One(*party), Message::Status { round });
+                to_ask.push(*party);
             }
         }
+        to_ask.into_iter().for_each(|party| self.tell(party, cx));
+    }
+
+    /// Tells a peer where this server is: it gives what is missing here.
+    pub(super) fn tell(&mut self, peer: Party, cx: &mut impl Context<Self>) {
+        let round = self.round;
+        self.peers.entry(peer).or_default().told = Some(round);
+        cx.send(Target::One(peer), Message::Status { round });
     }
 
     /// Handles a peer's word of where it is: give it what it lacks. (C3)
@@ -75,7 +86,12 @@ impl<S: Suite> AtomicBroadcast<S> {
         if theirs < self.round {
             self.send_rounds(from, theirs, cx);
             // When it has used them it asks for the rest: for what is current, in the end.
-            cx.send(Target::One(from), Message::Status { round: self.round });
+            self.tell(from, cx);
+        }
+        let told = self.peers.get(&from).and_then(|peer| peer.told);
+        if theirs == self.round && told.is_some_and(|told| told < theirs) {
+            // It gave what was missing in the round that it was told of, and not what is current.
+            self.tell(from, cx);
         }
         if theirs.next() >= self.round {
             self.resend_lanes(from, cx);

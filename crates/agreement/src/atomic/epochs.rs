@@ -9,7 +9,10 @@
 //!   submitted again in the next. Delivery across epochs is therefore at least once for the items
 //!   of a server that restarts in between, and the layer above removes duplicates as it has to
 //!   anyway when clients retry.
-//! - *catch-up*: a server that was away through any number of epochs comes to deliver all of them.
+//! - *catch-up*: a server that was away through any number of epochs comes to deliver all of them,
+//!   as long as its peers' logs have them; or the layer above installs a later mark.
+//! - *marks*: all honest servers are told the same marks, each after the same delivery; and a
+//!   server that is given the [`Frontier`] of a mark delivers from there on what the others do.
 //!
 //! # Model
 //! As [`AtomicBroadcast`]. The members and their keys stay the same; everything signed in an epoch
@@ -26,6 +29,12 @@
 //!   Nothing of that epoch is kept; it is asked for again when this server gets there.
 //! - **E5** To a message of an earlier epoch answer with this server's epoch, and to questions in
 //!   it with decided rounds and batches from the log.
+//! - **M1** When enough has been delivered since the last mark and a round is complete, and when an
+//!   epoch has ended, there is a mark: tell it, and deliver nothing more for now.
+//! - **M2** On `Continue`, write down again whatever of this server's log is not settled by the
+//!   mark, and deliver on. A log may thus be cut at the place where the layer above wrote what it
+//!   keeps of the mark, right before.
+//! - **M3** On `Install` of a later mark than reached, take all that came before as delivered.
 //!
 //! # Bounds
 //! One running instance, and for each peer the epoch it showed and a queue of recalls.
@@ -34,10 +43,11 @@
 //! Ours. That an epoch ends at a position of its own total order, and what it leaves undone moves
 //! on, is how Cachin, Kursawe, Petzold and Shoup (2001) treat a closing channel.
 
-use super::AtomicBroadcast;
 use super::batch::{ArchiveKey, Delivery, Height, Item, Items, Round};
 use super::fetch::Librarian;
 use super::message;
+use super::{AtomicBroadcast, Frontier};
+use crate::checkpoint::Mark;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::wire_struct;
 use maftia_base::{Context, Digest, Epoch, Event, Party, PartySet, Protocol, Slot, Target};
@@ -70,6 +80,16 @@ pub enum Command<S: Suite> {
     },
     /// This server wants the present epoch to end.
     ChangeEpoch,
+    /// The layer above has kept what it needs of the mark of [`Outcome::Marked`]. Also during
+    /// replay.
+    Continue {
+        /// How much is delivered until the next mark; the same at all servers. The unit is that of
+        /// [`MARK_INTERVAL`](super::MARK_INTERVAL).
+        interval: u64,
+    },
+    /// The layer above has the state of this mark, which is certified or this server's own: take
+    /// up the order from there. To be followed by [`Command::Continue`]. Also during replay.
+    Install(Box<Frontier<S>>),
     /// The answer to [`Outcome::Recall`].
     Recalled {
         /// Who needs it.
@@ -104,6 +124,9 @@ pub enum Outcome {
         /// Which one.
         ended: Epoch,
     },
+    /// A mark: everything before has been delivered, and nothing more is until
+    /// [`Command::Continue`]. See [`EpochChain::frontier`].
+    Marked(Mark),
     /// A peer needs what is no longer in memory: read the log, answer [`Command::Recalled`].
     Recall {
         /// Who needs it.
@@ -156,6 +179,8 @@ pub struct Ticket<S: Suite> {
 pub struct EpochChain<S: Suite> {
     current: AtomicBroadcast<S>,
     live: bool,
+    /// The last mark.
+    mark: Mark,
     /// Lanes that delivered the wish to end this epoch. (E2)
     turned: PartySet,
     /// Peers seen in a later epoch. (E4)
@@ -250,6 +275,7 @@ impl<S: Suite> EpochChain<S> {
         Self {
             current: AtomicBroadcast::new(Epoch(0)),
             live: false,
+            mark: Mark(0),
             turned: PartySet::EMPTY,
             ahead: BTreeMap::new(),
             told: PartySet::EMPTY,
@@ -262,13 +288,34 @@ impl<S: Suite> EpochChain<S> {
         self.current.epoch()
     }
 
+    /// The last mark.
+    pub fn mark(&self) -> Mark {
+        self.mark
+    }
+
     /// The first round of the present epoch that is not decided here.
     pub fn round(&self) -> Round {
         self.current.round()
     }
 
+    /// Where the order stands after what has been delivered here: at a mark, what is certified.
+    pub fn frontier(&self) -> Frontier<S> {
+        let (round, heads) = self.current.delivered();
+        let (mark, epoch, turned) = (self.mark, self.epoch(), self.turned);
+        Frontier { mark, epoch, round, heads, turned }
+    }
+
+    /// The first mark comes after this much, and no later one after less than is said then.
+    #[must_use]
+    pub fn with_interval(mut self, interval: u64) -> Self {
+        self.current.set_interval(interval);
+        self
+    }
+
     fn on_command(&mut self, command: Command<S>, cx: &mut impl Context<Self>) {
         let command = match command {
+            Command::Continue { interval } => message::Command::Continue { interval },
+            Command::Install(frontier) => return self.on_install(*frontier, cx),
             Command::Submit(item) => message::Command::Submit(item),
             Command::Admit { lane, height, digest } => {
                 message::Command::Admit { lane, height, digest }
@@ -373,6 +420,10 @@ impl<S: Suite> EpochChain<S> {
                     }
                     cx.output(Outcome::Delivered(delivery));
                 }
+                message::Outcome::Paused => {
+                    self.mark = self.mark.next();
+                    cx.output(Outcome::Marked(self.mark));
+                }
                 message::Outcome::RoundCompleted(_) => {
                     if cx.group().structure().has_honest(self.turned) {
                         return self.turn(outcomes, cx);
@@ -398,12 +449,24 @@ impl<S: Suite> EpochChain<S> {
             }
         }
         unordered.extend(self.current.unordered(me));
+        self.begin(Epoch(ended.0 + 1), unordered);
+        self.mark = self.mark.next();
+        cx.output(Outcome::EpochEnded { ended });
+        cx.output(Outcome::Marked(self.mark));
+        self.resume(cx);
+    }
+
+    /// Has the present instance make way for that of a later epoch.
+    fn begin(&mut self, epoch: Epoch, unordered: Vec<Item>) {
         self.librarian.take_over(std::mem::take(&mut self.current.librarian));
-        self.current = AtomicBroadcast::new(Epoch(ended.0 + 1));
+        self.current = AtomicBroadcast::paused(epoch);
         self.current.preload(unordered);
         self.turned = PartySet::EMPTY;
         self.told = PartySet::EMPTY;
-        cx.output(Outcome::EpochEnded { ended });
+    }
+
+    /// Starts a new instance, and asks those that are ahead of it.
+    fn resume(&mut self, cx: &mut impl Context<Self>) {
         if !self.live {
             return;
         }
@@ -417,6 +480,23 @@ impl<S: Suite> EpochChain<S> {
             if seen > epoch {
                 self.step(Event::Command(message::Command::Ahead(peer)), cx);
             }
+        }
+    }
+
+    /// Takes up the order at a later mark than reached. (M3)
+    fn on_install(&mut self, frontier: Frontier<S>, cx: &mut impl Context<Self>) {
+        if frontier.mark <= self.mark {
+            return;
+        }
+        let begins = frontier.epoch > self.epoch();
+        if begins {
+            let unordered = self.current.unordered(cx.group().me());
+            self.begin(frontier.epoch, unordered);
+        }
+        (self.mark, self.turned) = (frontier.mark, frontier.turned);
+        self.current.install(cx.group().me(), frontier.round, &frontier.heads);
+        if begins {
+            self.resume(cx);
         }
     }
 }

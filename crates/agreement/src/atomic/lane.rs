@@ -18,6 +18,8 @@ pub(super) struct Lane<S: Suite> {
     pub(super) decided: Option<Head<S>>,
     /// Up to where this server has delivered.
     pub(super) delivered: Height,
+    /// The decided head up to which every batch has been delivered.
+    pub(super) ordered: Option<Head<S>>,
     /// Batches from a little below `delivered` up to the ceiling.
     pub(super) stored: BTreeMap<Height, Stored<S>>,
     /// This server's votes for what it has not delivered, and at the decided height.
@@ -64,11 +66,20 @@ struct Candidate {
     signing: bool,
 }
 
+impl<S: Suite> Voted<S> {
+    /// The vote without its batch, for a log that begins anew.
+    pub(super) fn record(&self, lane: Party, height: Height) -> Record<S> {
+        let (digest, owner, vote) = (self.digest, self.owner.clone(), self.vote.clone());
+        Record::Cast { lane, height, digest, owner, vote }
+    }
+}
+
 impl<S: Suite> Default for Lane<S> {
     fn default() -> Self {
         Self {
             decided: None,
             delivered: Height(0),
+            ordered: None,
             stored: BTreeMap::new(),
             voted: BTreeMap::new(),
             heads: BTreeMap::new(),
@@ -113,6 +124,25 @@ impl<S: Suite> Lane<S> {
     /// Keeps a batch. What is in the log stays, unless what comes instead is certified.
     pub(super) fn store(&mut self, sealed: Sealed<S>, recorded: bool) {
         self.stored.insert(sealed.batch.height, Stored { sealed, recorded });
+    }
+
+    /// Forgets what was delivered but the last `kept` batches.
+    pub(super) fn forget_old(&mut self, kept: u64) {
+        let last = Height(self.delivered.0.saturating_sub(kept));
+        self.stored = self.stored.split_off(&last.next());
+    }
+
+    /// Replays a vote whose batch stands elsewhere.
+    pub(super) fn restore_vote(
+        &mut self,
+        height: Height,
+        digest: Digest,
+        owner: BatchVote<S>,
+        vote: BatchVote<S>,
+    ) {
+        if height > self.delivered {
+            self.voted.insert(height, Voted { digest, owner, vote });
+        }
     }
 
     /// What the batch after `height` refers to, if that is certified.
@@ -559,11 +589,11 @@ impl<S: Suite> AtomicBroadcast<S> {
 
     /// Asks the owners of lanes whose batches were beyond the ceiling, now that it rose. (L7)
     pub(super) fn ask_for_skipped(&mut self, cx: &mut impl Context<Self>) {
-        for (owner, lane) in &mut self.lanes {
-            if std::mem::take(&mut lane.skipped) {
-                cx.send(Target::One(*owner), Message::Status { round: self.round });
-            }
-        }
+        let skipped = |(owner, lane): (&Party, &mut Lane<S>)| {
+            std::mem::take(&mut lane.skipped).then_some(*owner)
+        };
+        let owners: Vec<Party> = self.lanes.iter_mut().filter_map(skipped).collect();
+        owners.into_iter().for_each(|owner| self.tell(owner, cx));
     }
 
     pub(super) fn restore_voted(
@@ -575,6 +605,9 @@ impl<S: Suite> AtomicBroadcast<S> {
     ) {
         let sealed = Sealed::new(batch);
         let lane = self.lane(from);
+        if sealed.batch.height <= lane.delivered {
+            return;
+        }
         if let Some(Predecessor { digest, certificate }) = sealed.batch.previous.clone() {
             let height = sealed.batch.height.before();
             lane.learn(Head { lane: from, height, digest, certificate });

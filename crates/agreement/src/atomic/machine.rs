@@ -4,11 +4,12 @@ use super::batch::{ArchiveKey, Head, Height, Item, Round, Sealed};
 use super::catch_up::Peers;
 use super::fetch::{Librarian, Want};
 use super::lane::Lane;
+use super::marks::Meter;
 use super::message::{Command, DecidedRound, Message, Outcome, Record, RoundAgreement, Ticket};
 use super::order::Ordered;
 use super::own::OwnLane;
 use super::round::{Checking, Proposed};
-use super::{ITEM_BYTES_MAX, PENDING_BYTES_MAX, WINDOW};
+use super::{ITEM_BYTES_MAX, MARK_INTERVAL, PENDING_BYTES_MAX, WINDOW};
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::{Context, Digest, Epoch, Event, Party, Protocol, Target};
 use maftia_crypto::{Done, Suite, Work};
@@ -31,6 +32,8 @@ pub struct AtomicBroadcast<S: Suite> {
     pub(super) round: Round,
     /// The agreements of that round and of the next.
     pub(super) agreements: BTreeMap<Round, RoundAgreement<S>>,
+    /// What they have in the log.
+    pub(super) agreed: BTreeMap<Round, Vec<<RoundAgreement<S> as Vocabulary>::Record>>,
     pub(super) proposed: bool,
     /// Values that peers proposed in these rounds and that are not accepted yet.
     pub(super) values: BTreeMap<(Round, Digest), Proposed<S>>,
@@ -39,6 +42,9 @@ pub struct AtomicBroadcast<S: Suite> {
 
     /// Decided rounds that wait for their batches.
     pub(super) queue: VecDeque<Ordered<S>>,
+    /// The first round that is not delivered.
+    pub(super) completed: Round,
+    pub(super) meter: Meter,
     pub(super) wants: BTreeMap<(Party, Height), Want>,
     pub(super) librarian: Librarian,
 
@@ -125,10 +131,13 @@ impl<S: Suite> AtomicBroadcast<S> {
             heads: BTreeMap::new(),
             round: Round(1),
             agreements: BTreeMap::new(),
+            agreed: BTreeMap::new(),
             proposed: false,
             values: BTreeMap::new(),
             ready: BTreeMap::new(),
             queue: VecDeque::new(),
+            completed: Round(1),
+            meter: Meter::new(MARK_INTERVAL),
             wants: BTreeMap::new(),
             librarian: Librarian::default(),
             recent: BTreeMap::new(),
@@ -176,6 +185,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             Command::Refuse { lane, height, digest } => self.on_refuse(lane, height, digest, cx),
             Command::Recalled { to, key, record } => self.on_recalled(to, key, record, cx),
             Command::Ahead(peer) => self.on_ahead(peer),
+            Command::Continue { interval } => self.on_continue(interval, cx),
         }
     }
 
@@ -254,13 +264,22 @@ impl<S: Suite> AtomicBroadcast<S> {
             }
             Record::Certified(head) => {
                 self.own.outgoing.take_if(|outgoing| outgoing.sealed.digest == head.digest);
+                self.own.last = self.own.last.max(head.height);
                 self.lane(head.lane).learn(head);
             }
+            Record::Cast { lane, height, digest, owner, vote } => {
+                self.lane(lane).restore_vote(height, digest, owner, vote);
+            }
             Record::Learned { decided, seed } => {
-                self.ready.insert(decided.round, (decided, seed));
+                if decided.round >= self.round {
+                    self.ready.insert(decided.round, (decided, seed));
+                }
             }
             Record::Kept { lane, batch } => {
-                self.lane(lane).store(Sealed::new(batch), true);
+                let lane = self.lane(lane);
+                if batch.height > lane.delivered {
+                    lane.store(Sealed::new(batch), true);
+                }
             }
             Record::Agree { round, record } => self.restore_agree(round, record, cx),
         }
@@ -282,7 +301,8 @@ impl<S: Suite> AtomicBroadcast<S> {
             for peer in cx.group().others().iter() {
                 self.resend_lanes(peer, cx);
             }
-            cx.send(Target::Others, Message::Status { round: self.round });
+            let others = cx.group().others();
+            others.iter().for_each(|peer| self.tell(peer, cx));
         }
     }
 
@@ -294,7 +314,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         self.resend_lanes(peer, cx);
         self.resend_wants(peer, cx);
         self.resend_agreements(peer, cx);
-        cx.send(Target::One(peer), Message::Status { round: self.round });
+        self.tell(peer, cx);
     }
 
     fn on_recalled(

@@ -51,6 +51,11 @@ pub enum Command<S: Suite> {
     },
     /// This peer is known to be in a later epoch: whatever is missing here, it has.
     Ahead(Party),
+    /// The layer above has kept what it needs of the mark at which this instance pauses.
+    Continue {
+        /// How much is delivered until the next mark.
+        interval: u64,
+    },
 }
 
 /// What the layer above is told.
@@ -73,6 +78,8 @@ pub enum Outcome {
     Delivered(Delivery),
     /// All batches of this round have been delivered.
     RoundCompleted(Round),
+    /// Enough was delivered for a mark: nothing more is until [`Command::Continue`].
+    Paused,
     /// A peer needs what is no longer in memory: read the log, answer [`Command::Recalled`].
     Recall {
         /// Who needs it.
@@ -186,6 +193,19 @@ pub enum Record<S: Suite> {
         /// This server's vote.
         vote: BatchVote<S>,
     },
+    /// A vote of which the batch, if it is still needed, is in another record.
+    Cast {
+        /// In whose lane.
+        lane: Party,
+        /// At which height.
+        height: Height,
+        /// The batch's digest.
+        digest: Digest,
+        /// Its owner's vote, which makes a second batch at that place evidence.
+        owner: BatchVote<S>,
+        /// This server's vote.
+        vote: BatchVote<S>,
+    },
     /// A note: this server's own batch was certified.
     Certified(Head<S>),
     /// A note: a round that this server learned by its certificate. One that it decided itself is
@@ -219,6 +239,7 @@ wire_enum!(<S: Suite> Record<S> {
     3 => Learned { decided, seed },
     4 => Kept { lane, batch },
     5 => Agree { round, record },
+    6 => Cast { lane, height, digest, owner, vote },
 });
 
 impl<S: Suite> Record<S> {
@@ -236,7 +257,7 @@ impl<S: Suite> Record<S> {
             Self::Agree { round, record: multivalued::Record::Decided { .. } } => {
                 Some(ArchiveKey::Round { epoch, round: *round })
             }
-            Self::Certified(_) | Self::Agree { .. } => None,
+            Self::Certified(_) | Self::Cast { .. } | Self::Agree { .. } => None,
         }
     }
 
@@ -251,7 +272,7 @@ impl<S: Suite> Record<S> {
             Self::Agree { round, record: multivalued::Record::Decided { value, decision, .. } } => {
                 List::new(vec![DecidedRound { round, heads: value, decision }]).map(Message::Rounds)
             }
-            Self::Certified(_) | Self::Agree { .. } => None,
+            Self::Certified(_) | Self::Cast { .. } | Self::Agree { .. } => None,
         }
     }
 }

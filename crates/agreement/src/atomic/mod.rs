@@ -61,7 +61,9 @@
 //! - **F3** Take a batch only if its digest is the one that was ordered.
 //! - **C1, C2** Whoever shows to be in a later round is asked, once in each round, by `Status`.
 //! - **C3** Upon `Status`: give the decided rounds that the sender lacks, and say where this server
-//!   is, so that it asks on; if it is in this round say again all that is current.
+//!   is, so that it asks on; if it is in this round say again all that is current. If it is, and
+//!   was told last that this server is in an earlier round, tell it the present one: its answer to
+//!   the earlier word lacked what is current.
 //! - **C4** A decided round is taken on its certificate alone. Who gives a false one is ignored.
 //!
 //! # Why it holds
@@ -118,6 +120,7 @@ pub mod epochs;
 mod fetch;
 mod lane;
 mod machine;
+mod marks;
 mod message;
 mod order;
 mod own;
@@ -131,6 +134,7 @@ pub use batch::{
 };
 pub use epochs::EpochChain;
 pub use machine::AtomicBroadcast;
+pub use marks::{BATCH_WEIGHT, Frontier, MARK_INTERVAL};
 pub use message::{
     Command, DecidedRound, Message, Outcome, ROUNDS_PER_MESSAGE_MAX, Record, RoundAgreement, Ticket,
 };

@@ -10,9 +10,9 @@ use maftia_crypto::{Certificate, Suite};
 /// A decided round whose batches are not all delivered.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Ordered<S: Suite> {
-    round: Round,
+    pub(super) round: Round,
     heads: Vec<Head<S>>,
-    seed: Digest,
+    pub(super) seed: Digest,
 }
 
 /// A batch that is ordered next, with the certificate that all servers use for it.
@@ -45,6 +45,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         }
         self.queue.push_back(Ordered { round: *round, heads: heads.to_vec(), seed });
         self.agreements.remove(round);
+        self.agreed.remove(round);
         self.values.retain(|(other, _), _| other > round);
         self.learned.remove(round);
         self.checking.take_if(|checking| checking.is_of(*round));
@@ -64,7 +65,7 @@ impl<S: Suite> AtomicBroadcast<S> {
     /// Delivers the oldest decided round once all of its batches are here, and asks for those that
     /// are not. (D1)
     pub(super) fn try_deliver(&mut self, cx: &mut impl Context<Self>) -> bool {
-        let Some(front) = self.queue.front() else { return false };
+        let Some(front) = self.queue.front().filter(|_| !self.meter.paused) else { return false };
         let (mut due, mut missing) = (Vec::new(), Vec::new());
         for head in &front.heads {
             match self.walk(head) {
@@ -80,12 +81,21 @@ impl<S: Suite> AtomicBroadcast<S> {
             }
             return false;
         }
-        let Ordered { round, seed, .. } = self.queue.pop_front().expect("its front was looked at");
+        let Ordered { round, heads, seed } =
+            self.queue.pop_front().expect("its front was looked at");
         for due in due {
             self.deliver(round, seed, due, cx);
         }
+        for head in heads {
+            let lane = self.lane(head.lane);
+            lane.ordered = Some(head);
+        }
         self.wants.clear();
+        self.completed = round.next();
         cx.output(Outcome::RoundCompleted(round));
+        if self.meter.pause_if_due() {
+            cx.output(Outcome::Paused);
+        }
         if self.live {
             self.ask_for_skipped(cx);
         }
@@ -125,10 +135,9 @@ impl<S: Suite> AtomicBroadcast<S> {
             cx.note(Record::Kept { lane, batch: batch.clone() });
         }
         known.delivered = height;
-        let kept = Height(height.0.saturating_sub(KEPT_BATCHES));
-        known.stored = known.stored.split_off(&kept.next());
+        known.forget_old(KEPT_BATCHES);
         let place = (seed, (lane, height));
-        cx.output(Outcome::Delivered(Delivery {
+        let delivery = Delivery {
             epoch,
             round,
             lane,
@@ -137,6 +146,8 @@ impl<S: Suite> AtomicBroadcast<S> {
             turn: batch.turn,
             readings: readings(&certificate),
             seed: Digest::of_encoded("maftia atomic batch seed", &place),
-        }));
+        };
+        self.meter.count(&delivery);
+        cx.output(Outcome::Delivered(delivery));
     }
 }

@@ -74,6 +74,11 @@ impl<S: Suite> Outgoing<S> {
         Some(Message::Batch { batch: self.sealed.batch.clone(), vote })
     }
 
+    /// The batch and this server's vote, if they are in the log.
+    pub(super) fn recorded(&self) -> Option<(Batch<S>, BatchVote<S>)> {
+        Some((self.sealed.batch.clone(), self.vote.clone()?))
+    }
+
     pub(super) fn has_vote_of(&self, party: Party) -> bool {
         self.votes.contains_key(&party)
     }
@@ -236,6 +241,10 @@ impl<S: Suite> AtomicBroadcast<S> {
     }
 
     pub(super) fn restore_own(&mut self, me: Party, batch: Batch<S>, vote: BatchVote<S>) {
+        // At a mark it was written again.
+        if batch.height <= self.own.last {
+            return;
+        }
         if let Some(Predecessor { digest, certificate }) = batch.previous.clone() {
             let height = batch.height.before();
             self.lane(me).learn(Head { lane: me, height, digest, certificate });

@@ -124,16 +124,20 @@ impl<S: Suite> AtomicBroadcast<S> {
         event: Event<RoundAgreement<S>>,
         cx: &mut impl Context<Self>,
     ) {
-        let slot = RoundSlot(round);
         let mut outcomes = Vec::new();
-        let agreement = self.agreements.entry(round).or_insert_with(|| {
-            let mut agreement = RoundAgreement::new();
-            if self.live {
-                outcomes.extend(cx.step(slot, &mut agreement, Event::Resumed));
+        let mut agreement = match self.agreements.remove(&round) {
+            Some(agreement) => agreement,
+            None => {
+                let mut agreement = RoundAgreement::new();
+                if self.live {
+                    let resumed = Event::Resumed;
+                    outcomes.extend(self.step_recorded(round, &mut agreement, resumed, cx));
+                }
+                agreement
             }
-            agreement
-        });
-        outcomes.extend(cx.step(slot, agreement, event));
+        };
+        outcomes.extend(self.step_recorded(round, &mut agreement, event, cx));
+        self.agreements.insert(round, agreement);
         for outcome in outcomes {
             match outcome {
                 multivalued::Outcome::Validate { from, value } => {
@@ -245,6 +249,11 @@ impl<S: Suite> AtomicBroadcast<S> {
             self.ready.insert(round, (decided, seed));
             return;
         }
+        let known = self.agreed.entry(round).or_default();
+        if known.contains(&record) {
+            return; // At a mark it was written again.
+        }
+        known.push(record.clone());
         self.step_agreement(round, Event::Restore(record), cx);
         if round == self.round {
             // It may have proposed another's locked value only, and still owes its own.

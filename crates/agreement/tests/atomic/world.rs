@@ -1,7 +1,7 @@
 //! A simulated group, the application above it, and what must hold of what it is told.
 
 use maftia_agreement::atomic::epochs::{Command, EpochChain, Message, Outcome};
-use maftia_agreement::atomic::{ArchiveKey, Delivery, Item};
+use maftia_agreement::atomic::{ArchiveKey, Delivery, Item, MARK_INTERVAL};
 use maftia_base::wire::EncodeSize;
 use maftia_base::{AdversaryStructure, Epoch, Formula, Group, GroupId, Party, PartySet};
 use maftia_crypto::ideal::{self, IdealSuite};
@@ -94,6 +94,7 @@ fn answer<S: Suite>(party: Party, outcome: &Outcome, recalls: &Recalls) -> Vec<C
             recalls.borrow_mut().push((party, *to, *key));
             vec![]
         }
+        Outcome::Marked(_) => vec![Command::Continue { interval: MARK_INTERVAL }],
         Outcome::Delivered(_) | Outcome::EpochEnded { .. } => vec![],
     }
 }

@@ -1,0 +1,355 @@
+//! Marks, certified states, cuts, transfers, rejoining: R9 to R11.
+
+use super::slots::{CheckpointSlot, TransferSlot};
+use super::{ArchiveKey, FrontEndReply, Message, Outcome, Record, Replica, Standing, Tap};
+use crate::snapshot::Assembly;
+use crate::{
+    Chunk, Found, Manifest, Nonce, Piece, Refusal, SIGNATURES_MAX, SigningCommand, StateMachine,
+    Transfer, TransferCommand, TransferOutcome,
+};
+use maftia_agreement::atomic::{MARK_INTERVAL, epochs};
+use maftia_agreement::checkpoint::{self, Checkpoint, Checkpoints, Mark};
+use maftia_base::wire::Bytes;
+use maftia_base::{Context, Digest, Epoch, Event, Party, Target};
+use maftia_crypto::Suite;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a replica knows of its own recovery.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Recovery<S: Suite> {
+    /// Least weight of what is delivered between two marks.
+    interval: u64,
+    /// Set while this server, having lost its log, takes part in nothing.
+    nonce: Option<Nonce>,
+    /// The number is in the log.
+    is_nonce_recorded: bool,
+    /// A state in the log of which not all chunks were replayed.
+    restoring: Option<Assembly<S>>,
+    /// Marks at which the log can begin.
+    begun: BTreeSet<Mark>,
+    /// The log was cut here.
+    cut: Option<Mark>,
+    /// In which epoch this server last wished for its end.
+    wished: Option<Epoch>,
+    /// Whose questions stand in this server's lane and are not ordered yet; with the next one.
+    asked: BTreeMap<Party, Option<Nonce>>,
+}
+
+impl<S: Suite> Default for Recovery<S> {
+    fn default() -> Self {
+        Self {
+            interval: MARK_INTERVAL,
+            nonce: None,
+            is_nonce_recorded: false,
+            restoring: None,
+            begun: BTreeSet::new(),
+            cut: None,
+            wished: None,
+            asked: BTreeMap::new(),
+        }
+    }
+}
+
+impl<S: Suite> Recovery<S> {
+    pub(super) fn footprint(&self) -> usize {
+        self.begun.len() + self.asked.len()
+    }
+}
+
+impl<S: Suite, M: StateMachine> Replica<S, M> {
+    /// Marks come after so much, in the unit of [`MARK_INTERVAL`]; the same at all servers.
+    #[must_use]
+    pub fn with_mark_interval(mut self, interval: u64) -> Self {
+        self.recovery.interval = interval;
+        self.order = self.order.with_interval(interval);
+        self
+    }
+
+    /// For a server that has lost its log: it asks to be admitted again with `nonce`, which must
+    /// be drawn at random now. If its (new) log has a number already, that one stays. (R11)
+    #[must_use]
+    pub fn rejoining(mut self, nonce: Nonce) -> Self {
+        self.recovery.nonce = Some(nonce);
+        self
+    }
+
+    /// How this server stands in its group.
+    pub fn standing(&self) -> Standing {
+        match (self.is_rejoining(), self.transfer.progress()) {
+            (true, None) => Standing::Rejoining,
+            (true, Some((here, all))) => Standing::Fetching(here, all),
+            (false, None) => Standing::Member,
+            (false, Some((here, all))) => Standing::CatchingUp(here, all),
+        }
+    }
+
+    /// The last mark that was reached here, and the last that is certified.
+    pub fn marks(&self) -> (Mark, Option<Mark>) {
+        (self.order.mark(), self.checkpoints.certified().map(|certified| certified.mark))
+    }
+
+    pub(super) fn is_rejoining(&self) -> bool {
+        self.recovery.nonce.is_some()
+    }
+
+    /// Says again that this server lost its log. (R11)
+    pub(super) fn ask_to_rejoin<C: Context<Self>>(&mut self, to: Target, cx: &mut Tap<'_, C>) {
+        let Some(nonce) = self.recovery.nonce else { return };
+        if !std::mem::replace(&mut self.recovery.is_nonce_recorded, true) {
+            cx.persist(Record::Rejoining(nonce));
+        }
+        cx.send(to, Message::Rejoin(nonce));
+    }
+
+    pub(super) fn restore_nonce(&mut self, nonce: Nonce) {
+        self.recovery.nonce = Some(nonce);
+        self.recovery.is_nonce_recorded = true;
+    }
+
+    /// A server says that it lost its log: says so in the lane. (J1)
+    pub(super) fn on_rejoin(&mut self, from: Party, nonce: Nonce) {
+        if self.is_rejoining() || !self.live || self.state.knows_rejoin(from, nonce) {
+            return;
+        }
+        if let Some(next) = self.recovery.asked.get_mut(&from) {
+            *next = Some(nonce);
+            return;
+        }
+        self.recovery.asked.insert(from, None);
+        self.intake.rejoin(from, nonce);
+    }
+
+    pub(super) fn on_rejoin_ordered(&mut self, party: Party) {
+        if let Some(Some(nonce)) = self.recovery.asked.remove(&party) {
+            self.on_rejoin(party, nonce);
+        }
+    }
+
+    /// Wishes for the end of the epoch if there is a reason to. Asked when all that the order has
+    /// delivered is applied: the reason may have ended with its epoch. (J3)
+    pub(super) fn wish<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        let epoch = self.order.epoch();
+        if self.live && self.state.wants_epoch_change() && self.recovery.wished != Some(epoch) {
+            self.recovery.wished = Some(epoch);
+            self.step_order(Event::Command(epochs::Command::ChangeEpoch), cx);
+        }
+    }
+
+    /// A mark: everything before has been applied, nothing after. (R9)
+    pub(super) fn on_marked<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        let state = self.state.snapshot();
+        let admitted = self.state.admitted();
+        let (manifest, chunks) = Manifest::of(self.order.frontier(), admitted, &state);
+        self.begin(&manifest, chunks, state.len(), cx);
+    }
+
+    /// Makes a mark a place where the log can begin, and goes on from it. (R9)
+    fn begin<C: Context<Self>>(
+        &mut self,
+        manifest: &Manifest<S>,
+        chunks: Vec<Chunk>,
+        bytes: usize,
+        cx: &mut Tap<'_, C>,
+    ) {
+        let (mark, digest) = (manifest.mark(), manifest.digest());
+        if self.live {
+            self.recovery.begun.insert(mark);
+            cx.persist(Record::Begin(manifest.clone()));
+            for (index, chunk) in (0..).zip(chunks) {
+                cx.persist(Record::Chunk { mark, index, chunk });
+            }
+            self.note_what_lives(cx);
+        }
+        // A state as large as all that came since is written as often as the rest at most.
+        let interval = self.recovery.interval.max(bytes as u64);
+        self.step_transfer(Event::Command(TransferCommand::Reached(mark)), cx);
+        let reached = checkpoint::Command::Reached { mark, digest };
+        self.step_checkpoints(Event::Command(reached), cx);
+        self.step_order(Event::Command(epochs::Command::Continue { interval }), cx);
+        self.cut_if_certified(cx);
+    }
+
+    /// Writes down again what of this server's own log is still needed. (R9)
+    fn note_what_lives<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        if let Some(certified) = self.checkpoints.certified() {
+            cx.note(Record::Checkpoint(checkpoint::Record(certified.clone())));
+        }
+        for accusation in self.convictions.iter() {
+            cx.note(Record::Convicted(accusation.clone()));
+        }
+        cx.note(Record::Reserved(self.intake.reserved()));
+    }
+
+    pub(super) fn step_checkpoints<C: Context<Self>>(
+        &mut self,
+        event: Event<Checkpoints<S>>,
+        cx: &mut Tap<'_, C>,
+    ) {
+        for outcome in cx.step(CheckpointSlot, &mut self.checkpoints, event) {
+            match outcome {
+                checkpoint::Outcome::Certified(checkpoint) => self.on_certified(checkpoint, cx),
+                checkpoint::Outcome::Diverged { mark, .. } => {
+                    cx.output(Outcome::Diverged { mark });
+                }
+            }
+        }
+    }
+
+    fn on_certified<C: Context<Self>>(&mut self, checkpoint: Checkpoint<S>, cx: &mut Tap<'_, C>) {
+        cx.output(Outcome::Certified(checkpoint.mark));
+        if self.live {
+            self.cut_if_certified(cx);
+            self.fetch_if_behind(cx);
+        }
+    }
+
+    /// Lets the log be cut at the last mark before the certified one. (R9)
+    pub(super) fn cut_if_certified<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        let Some(certified) = self.checkpoints.certified().map(|certified| certified.mark) else {
+            return;
+        };
+        let recovery = &mut self.recovery;
+        if !self.live || !recovery.begun.contains(&certified) {
+            return;
+        }
+        let before = recovery.begun.range(..certified).next_back().copied();
+        if let Some(mark) = before.filter(|mark| recovery.cut != Some(*mark)) {
+            recovery.begun = recovery.begun.split_off(&mark);
+            recovery.cut = Some(mark);
+            cx.output(Outcome::Cut(ArchiveKey::Snapshot(mark, Piece::Manifest)));
+        }
+    }
+
+    /// Fetches the certified state if the others' logs need not have what lies before it. (R10,
+    /// R11)
+    pub(super) fn fetch_if_behind<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        let Some(checkpoint) = self.checkpoints.certified().cloned() else { return };
+        let admission = self.recovery.nonce;
+        let behind = checkpoint.mark > self.order.mark().next();
+        if behind || admission.is_some() {
+            if self.transfer.progress().is_none() {
+                cx.output(Outcome::Fetching(checkpoint.mark));
+            }
+            let fetch = TransferCommand::Fetch { checkpoint, admission };
+            self.step_transfer(Event::Command(fetch), cx);
+        }
+    }
+
+    pub(super) fn step_transfer<C: Context<Self>>(
+        &mut self,
+        event: Event<Transfer<S>>,
+        cx: &mut Tap<'_, C>,
+    ) {
+        for outcome in cx.step(TransferSlot, &mut self.transfer, event) {
+            match outcome {
+                TransferOutcome::Recall { to, mark, piece } => {
+                    cx.output(Outcome::Recall { to, key: ArchiveKey::Snapshot(mark, piece) });
+                }
+                TransferOutcome::Fetched { manifest, state } => {
+                    self.install(manifest, state, cx);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_piece_recalled<C: Context<Self>>(
+        &mut self,
+        to: Party,
+        (mark, piece): (Mark, Piece),
+        record: Option<Record<S>>,
+        cx: &mut Tap<'_, C>,
+    ) {
+        let found = record.and_then(|record| match record {
+            Record::Begin(manifest) => Some(Found::Manifest(manifest)),
+            Record::Chunk { chunk, .. } => Some(Found::Chunk(chunk)),
+            _ => None,
+        });
+        let recalled = TransferCommand::Recalled { to, mark, piece, found };
+        self.step_transfer(Event::Command(recalled), cx);
+    }
+
+    /// A state in the log begins. (R9)
+    pub(super) fn restore_begin<C: Context<Self>>(
+        &mut self,
+        manifest: Manifest<S>,
+        cx: &mut Tap<'_, C>,
+    ) {
+        self.recovery.restoring = Some(Assembly::new(manifest));
+        self.restore_if_complete(cx);
+    }
+
+    pub(super) fn restore_chunk<C: Context<Self>>(
+        &mut self,
+        index: u32,
+        chunk: Chunk,
+        cx: &mut Tap<'_, C>,
+    ) {
+        let Some(assembly) = &mut self.recovery.restoring else { return };
+        assert!(assembly.put(index, chunk.into_bytes()), "the log has what was written to it");
+        self.restore_if_complete(cx);
+    }
+
+    /// The log can begin at a mark whose whole state is in it; if it does, this is the state.
+    fn restore_if_complete<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        let Some(assembly) = self.recovery.restoring.take_if(|it| it.is_complete()) else { return };
+        self.recovery.begun.insert(assembly.manifest.mark());
+        let (manifest, state) = assembly.finish().expect("it is complete");
+        self.install(manifest, state, cx);
+    }
+
+    /// Goes on from a state that is certified, or was this server's own. (R10, R11)
+    fn install<C: Context<Self>>(
+        &mut self,
+        manifest: Manifest<S>,
+        state: Bytes,
+        cx: &mut Tap<'_, C>,
+    ) {
+        let mark = manifest.mark();
+        if mark <= self.order.mark() {
+            return;
+        }
+        if self.state.restore(state.clone()).is_none() {
+            // The quorum that certified it runs other services than this server.
+            return cx.output(Outcome::Diverged { mark });
+        }
+        let was_away = self.recovery.nonce.take().is_some();
+        if was_away && self.live {
+            self.step_order(Event::Resumed, cx);
+            self.step_signing(Event::Resumed, cx);
+        }
+        let frontier = Box::new(manifest.frontier.clone());
+        self.step_order(Event::Command(epochs::Command::Install(frontier)), cx);
+        self.remember_signatures(cx);
+        self.intake.skip_numbers(self.state.next_front_end_number(cx.group().me()));
+        for id in self.intake.take_asked() {
+            let reply = FrontEndReply::Refused(Refusal::CatchingUp);
+            cx.output(Outcome::FrontEndReply { id, reply });
+        }
+        let (_, chunks) =
+            Manifest::of(manifest.frontier.clone(), manifest.admitted.clone(), &state);
+        self.begin(&manifest, chunks, state.len(), cx);
+        cx.output(Outcome::Installed(mark));
+        if self.live {
+            self.announce(cx);
+        }
+    }
+
+    /// Clients may yet ask for what the group was to sign before this server came back.
+    fn remember_signatures<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        let mut to_be_signed = self.state.to_be_signed();
+        let mut wanted = to_be_signed.split_off(&self.signing.next_position());
+        while wanted.len() > SIGNATURES_MAX {
+            wanted.pop_first();
+        }
+        for (position, (key, input)) in wanted {
+            let remember = SigningCommand::Remember { position, key, input };
+            self.step_signing(Event::Command(remember), cx);
+        }
+    }
+
+    /// The digest of this server's state, as a checkpoint at this point would certify it.
+    pub fn digest(&self) -> Digest {
+        let (frontier, admitted) = (self.order.frontier(), self.state.admitted());
+        Manifest::of(frontier, admitted, &self.state.snapshot()).0.digest()
+    }
+}

@@ -1,0 +1,244 @@
+//! Marks: places of the total order at which it can be taken up without what came before.
+
+use super::KEPT_BATCHES;
+use super::batch::{Delivery, Heads, Round};
+use super::machine::AtomicBroadcast;
+use super::message::{Message, Outcome, Record, RoundAgreement};
+use super::round::RoundSlot;
+use crate::checkpoint::Mark;
+use maftia_base::protocol::Vocabulary;
+use maftia_base::wire::{List, wire_struct};
+use maftia_base::{Context, Epoch, Event, Fault, Group, Party, PartySet, Scope, Target};
+use maftia_crypto::{Suite, Work};
+
+/// How much is delivered between two marks, unless [`Continue`](super::epochs::Command::Continue)
+/// says otherwise: bytes of items, and [`BATCH_WEIGHT`] for each batch.
+pub const MARK_INTERVAL: u64 = 16 << 20;
+
+/// What a batch weighs besides its items: about what the votes and certificates around it take in
+/// a log.
+pub const BATCH_WEIGHT: u64 = 8 << 10;
+
+/// Where the total order stands at a mark: all that a server must know of what came before to
+/// deliver what follows. The same at every honest server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Frontier<S: Suite> {
+    /// Number of the mark.
+    pub mark: Mark,
+    /// The epoch in which it lies.
+    pub epoch: Epoch,
+    /// The first round that is not delivered.
+    pub round: Round,
+    /// Up to where each lane is delivered in this epoch.
+    pub heads: Heads<S>,
+    /// Lanes that delivered the wish to end this epoch.
+    pub turned: PartySet,
+}
+
+wire_struct!(<S: Suite> Frontier<S> { mark, epoch, round, heads, turned });
+
+/// How far it is to the next mark.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(super) struct Meter {
+    weight: u64,
+    interval: u64,
+    /// A mark is reached: nothing is delivered until the layer above says so.
+    pub(super) paused: bool,
+    /// What came before was not delivered here but installed: peers are to be asked for the rest.
+    jumped: bool,
+}
+
+impl Meter {
+    pub(super) fn new(interval: u64) -> Self {
+        Self { weight: 0, interval, paused: false, jumped: false }
+    }
+
+    pub(super) fn count(&mut self, delivery: &Delivery) {
+        let bytes: usize = delivery.items.iter().map(|item| item.len()).sum();
+        self.weight = self.weight.saturating_add(BATCH_WEIGHT + bytes as u64);
+    }
+
+    /// At the end of a round: is it time for a mark? (M1)
+    pub(super) fn pause_if_due(&mut self) -> bool {
+        self.paused = self.weight >= self.interval;
+        self.paused
+    }
+}
+
+impl<S: Suite> AtomicBroadcast<S> {
+    /// The instance for an epoch that begins with a mark. (M1)
+    pub(super) fn paused(epoch: Epoch) -> Self {
+        let mut instance = Self::new(epoch);
+        instance.meter.paused = true;
+        instance
+    }
+
+    /// The first mark comes after this much.
+    pub(super) fn set_interval(&mut self, interval: u64) {
+        self.meter = Meter::new(interval);
+    }
+
+    /// The first round that is not delivered, and up to where each lane is.
+    pub(super) fn delivered(&self) -> (Round, Heads<S>) {
+        let heads = self.lanes.values().filter_map(|lane| lane.ordered.clone()).collect();
+        (self.completed, Heads(List::new(heads).expect("at most one head a lane")))
+    }
+
+    /// The layer above has kept what it needs of the mark: goes on. (M2)
+    pub(super) fn on_continue(&mut self, interval: u64, cx: &mut impl Context<Self>) {
+        if !self.meter.paused {
+            return;
+        }
+        let jumped = self.meter.jumped;
+        self.meter = Meter::new(interval);
+        if self.live {
+            self.note_what_lives(cx);
+            if jumped {
+                let others = cx.group().others();
+                others.iter().for_each(|peer| self.tell(peer, cx));
+            }
+        }
+    }
+
+    /// Writes down again all that is durable and not settled by this mark, so that the log may
+    /// begin here. (M2)
+    fn note_what_lives(&self, cx: &mut impl Context<Self>) {
+        for ordered in &self.queue {
+            let Some(decided) = self.recent.get(&ordered.round).cloned() else { continue };
+            cx.note(Record::Learned { decided, seed: ordered.seed });
+        }
+        for (decided, seed) in self.ready.values() {
+            cx.note(Record::Learned { decided: decided.clone(), seed: *seed });
+        }
+        for (lane, known) in &self.lanes {
+            let above = known.delivered.next()..;
+            for (_, stored) in known.stored.range(above.clone()).filter(|(_, it)| it.recorded) {
+                cx.note(Record::Kept { lane: *lane, batch: stored.sealed.batch.clone() });
+            }
+            for (height, voted) in known.voted.range(above) {
+                cx.note(voted.record(*lane, *height));
+            }
+        }
+        let own = self.lanes.get(&cx.group().me()).and_then(|lane| lane.newest_head());
+        if let Some(head) = own {
+            cx.note(Record::Certified(head.clone()));
+        }
+        if let Some((batch, vote)) = self.own.outgoing.as_ref().and_then(|own| own.recorded()) {
+            cx.note(Record::Own { lane: cx.group().me(), batch, vote });
+        }
+        for (round, records) in &self.agreed {
+            for record in records {
+                cx.note(Record::Agree { round: *round, record: record.clone() });
+            }
+        }
+    }
+
+    /// Takes everything up to `heads`, and all rounds before `round`, as delivered. (M3)
+    pub(super) fn install(&mut self, me: Party, round: Round, heads: &Heads<S>) {
+        for head in heads.iter() {
+            if head.lane == me {
+                self.own.last = self.own.last.max(head.height);
+                self.own.outgoing.take_if(|own| own.sealed.batch.height <= head.height);
+            }
+            let lane = self.lane(head.lane);
+            if head.height > lane.delivered {
+                lane.delivered = head.height;
+                lane.ordered = Some(head.clone());
+            }
+            if head.height > lane.decided_height() {
+                lane.decide(head.clone());
+            }
+            lane.forget_old(KEPT_BATCHES);
+        }
+        self.queue.retain(|ordered| ordered.round >= round);
+        if self.round < round {
+            self.queue.clear();
+            self.recent.clear();
+            self.ready = self.ready.split_off(&round);
+            self.learned = self.learned.split_off(&round);
+            self.agreements = self.agreements.split_off(&round);
+            self.agreed = self.agreed.split_off(&round);
+            self.values.retain(|(of, _), _| *of >= round);
+            self.checking.take_if(|checking| !checking.is_of(round));
+            self.proposed = self.agreements.get(&round).is_some_and(RoundAgreement::has_input);
+            self.round = round;
+        }
+        self.completed = self.completed.max(round);
+        self.wants.clear();
+        (self.meter.paused, self.meter.jumped) = (true, true);
+    }
+
+    /// Steps the agreement of `round`, and keeps a copy of what it records until the round is
+    /// decided: a log that begins at a mark must have it. (M2)
+    pub(super) fn step_recorded(
+        &mut self,
+        round: Round,
+        agreement: &mut RoundAgreement<S>,
+        event: Event<RoundAgreement<S>>,
+        cx: &mut impl Context<Self>,
+    ) -> Vec<<RoundAgreement<S> as Vocabulary>::Outcome> {
+        let mut copying = Copying { inner: cx, copies: Vec::new() };
+        let outcomes = copying.step(RoundSlot(round), agreement, event);
+        let copies = copying.copies;
+        if !copies.is_empty() {
+            self.agreed.entry(round).or_default().extend(copies);
+        }
+        outcomes
+    }
+}
+
+/// A context that passes everything on, and copies the records of agreements.
+struct Copying<'a, S: Suite, C> {
+    inner: &'a mut C,
+    copies: Vec<AgreeRecord<S>>,
+}
+
+type AgreeRecord<S> = <RoundAgreement<S> as Vocabulary>::Record;
+
+impl<S: Suite, C> Copying<'_, S, C> {
+    fn copy(&mut self, record: &Record<S>) {
+        if let Record::Agree { record, .. } = record {
+            self.copies.push(record.clone());
+        }
+    }
+}
+
+impl<S, C> Context<AtomicBroadcast<S>> for Copying<'_, S, C>
+where
+    S: Suite,
+    C: Context<AtomicBroadcast<S>>,
+{
+    fn group(&self) -> &Group {
+        self.inner.group()
+    }
+
+    fn scope(&self) -> Scope {
+        self.inner.scope()
+    }
+
+    fn send(&mut self, to: Target, body: Message<S>) {
+        self.inner.send(to, body);
+    }
+
+    fn offload(&mut self, ticket: super::Ticket<S>, work: Work<S>) {
+        self.inner.offload(ticket, work);
+    }
+
+    fn persist(&mut self, record: Record<S>) {
+        self.copy(&record);
+        self.inner.persist(record);
+    }
+
+    fn note(&mut self, record: Record<S>) {
+        self.copy(&record);
+        self.inner.note(record);
+    }
+
+    fn blame(&mut self, fault: Fault) {
+        self.inner.blame(fault);
+    }
+
+    fn output(&mut self, outcome: Outcome) {
+        self.inner.output(outcome);
+    }
+}
