@@ -32,8 +32,8 @@ pub use machine::{
 };
 pub use rejoin::{Admission, Nonce, REJOIN_EVERY};
 pub use replica::{
-    ATTACHED_MAX, Applied, ArchiveKey, Command, FRONT_END_MAX, FrontEndReply, INTAKE_MAX, Message,
-    Outcome, Record, Replica, Standing, Ticket,
+    ATTACHED_MAX, Applied, ArchiveKey, Command, FRONT_END_MAX, FrontEndReply, Halt, INTAKE_MAX,
+    Message, Outcome, Record, Replica, Standing, Ticket,
 };
 pub use reply::{
     REPLIES_MAX, REPLY_BYTES_MAX, Refusal, ReplyBody, ReplyBundle, SequencedReply, ThresholdReply,

@@ -21,10 +21,10 @@
 //! - J4. At the end of an epoch, all approved questions are granted as of the next.
 //!
 //! # Why it holds
-//! *Fresh.* By J2 an honest server heard the number before it stood in its lane in an epoch `e`, and
-//! it was delivered there. So the last round of `e` was not decided before the number was drawn,
-//! for that round is not before the one that delivered it; so no epoch after `e` had begun
-//! anywhere. The admission is to an epoch after `e` (J4).
+//! *Fresh.* By J2 an honest server heard the number before it put it into its lane in an epoch `e`,
+//! where it was delivered. So a round of `e` was decided after the number was drawn; when it was
+//! drawn, the last round of `e` was open, and no epoch after `e` had begun anywhere. The admission
+//! is to an epoch after `e` (J4).
 //!
 //! # Bounds
 //! One number for each pair of servers, one question and one admission for each server.

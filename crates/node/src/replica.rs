@@ -306,7 +306,7 @@ where
             Outcome::EpochEnded { ended } => info!(?ended, "epoch ended"),
             Outcome::Cut(_)
             | Outcome::Certified(_)
-            | Outcome::Diverged { .. }
+            | Outcome::Halted(_)
             | Outcome::Fetching(_)
             | Outcome::Installed(_) => {}
         }

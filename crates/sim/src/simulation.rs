@@ -236,6 +236,18 @@ impl<P: TimedProtocol> Simulation<P> {
         self.crash_keeping(party, self.nodes[party.index()].log.durable);
     }
 
+    /// Takes a server down, and leaves it `kept` records of its log: less than was durable is a
+    /// disk that did not keep its promise. From then on the server counts as corrupt.
+    pub fn crash_to(&mut self, party: Party, kept: usize) {
+        let log = &self.nodes[party.index()].log;
+        let place = log.end() - log.records.len() + kept;
+        let broke = place < log.durable;
+        self.crash_keeping(party, place);
+        if broke && self.corrupt.insert(party) {
+            self.corruptions.push(Corruption::passive(party));
+        }
+    }
+
     /// Takes a server down and erases its disk. From now on it counts as corrupt, since it cannot
     /// know what it said; what it does next is up to its code.
     pub fn wipe(&mut self, party: Party) {

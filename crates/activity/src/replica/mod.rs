@@ -34,6 +34,8 @@
 //!   certified. Once it is, the log may be cut at the mark before.
 //! - R10. Told a certified mark that lies two or more ahead: fetch that state, write it to the log,
 //!   go on from there. Whoever is less behind finds what is missing in the logs of the others.
+//! - R12. A server that finds that its state is not the certified one, or that it has signed what is
+//!   not in its log, says so and does nothing more.
 //! - R11. A server that lost its log takes part in nothing but transfer, convictions and
 //!   certificates, and asks to be admitted again (see [`Admission`](crate::Admission)). It goes on
 //!   from the first certified state in which it is admitted with the number that it drew.
@@ -52,7 +54,7 @@ mod vocabulary;
 pub use answer::ATTACHED_MAX;
 pub use intake::{FRONT_END_MAX, INTAKE_MAX};
 pub use vocabulary::{
-    Applied, ArchiveKey, Command, FrontEndReply, Message, Outcome, Record, Standing, Ticket,
+    Applied, ArchiveKey, Command, FrontEndReply, Halt, Message, Outcome, Record, Standing, Ticket,
 };
 
 use crate::state::{Effect, Ordered, State};
@@ -108,6 +110,9 @@ impl<S: Suite, M: StateMachine> Vocabulary for Replica<S, M> {
 
 impl<S: Suite, M: StateMachine> Protocol for Replica<S, M> {
     fn handle(&mut self, event: Event<Self>, cx: &mut impl Context<Self>) {
+        if self.is_halted() {
+            return;
+        }
         let mut cx = Tap::new(cx);
         self.dispatch(event, &mut cx);
         self.wish(&mut cx);
@@ -336,6 +341,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
                     cx.output(Outcome::EpochEnded { ended });
                 }
                 epochs::Outcome::Marked(_) => self.on_marked(cx),
+                epochs::Outcome::Forgot => self.halt(Halt::Forgot, cx),
                 epochs::Outcome::Recall { to, key } => {
                     cx.output(Outcome::Recall { to, key: ArchiveKey::Order(key) });
                 }

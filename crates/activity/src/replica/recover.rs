@@ -1,7 +1,7 @@
 //! Marks, certified states, cuts, transfers, rejoining: R9 to R11.
 
 use super::slots::{CheckpointSlot, TransferSlot};
-use super::{ArchiveKey, FrontEndReply, Message, Outcome, Record, Replica, Standing, Tap};
+use super::{ArchiveKey, FrontEndReply, Halt, Message, Outcome, Record, Replica, Standing, Tap};
 use crate::snapshot::Assembly;
 use crate::{
     Chunk, Found, Manifest, Nonce, Piece, Refusal, SIGNATURES_MAX, SigningCommand, StateMachine,
@@ -33,6 +33,7 @@ pub(super) struct Recovery<S: Suite> {
     wished: Option<Epoch>,
     /// Whose questions stand in this server's lane and are not ordered yet; with the next one.
     asked: BTreeMap<Party, Option<Nonce>>,
+    halted: bool,
 }
 
 impl<S: Suite> Default for Recovery<S> {
@@ -46,6 +47,7 @@ impl<S: Suite> Default for Recovery<S> {
             cut: None,
             wished: None,
             asked: BTreeMap::new(),
+            halted: false,
         }
     }
 }
@@ -86,6 +88,17 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     /// The last mark that was reached here, and the last that is certified.
     pub fn marks(&self) -> (Mark, Option<Mark>) {
         (self.order.mark(), self.checkpoints.certified().map(|certified| certified.mark))
+    }
+
+    pub(super) fn is_halted(&self) -> bool {
+        self.recovery.halted
+    }
+
+    /// This server does nothing more. (R12)
+    pub(super) fn halt<C: Context<Self>>(&mut self, why: Halt, cx: &mut Tap<'_, C>) {
+        if !std::mem::replace(&mut self.recovery.halted, true) {
+            cx.output(Outcome::Halted(why));
+        }
     }
 
     pub(super) fn is_rejoining(&self) -> bool {
@@ -188,9 +201,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         for outcome in cx.step(CheckpointSlot, &mut self.checkpoints, event) {
             match outcome {
                 checkpoint::Outcome::Certified(checkpoint) => self.on_certified(checkpoint, cx),
-                checkpoint::Outcome::Diverged { mark, .. } => {
-                    cx.output(Outcome::Diverged { mark });
-                }
+                checkpoint::Outcome::Diverged { mark, .. } => self.halt(Halt::Diverged(mark), cx),
             }
         }
     }
@@ -310,7 +321,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         }
         if self.state.restore(state.clone()).is_none() {
             // The quorum that certified it runs other services than this server.
-            return cx.output(Outcome::Diverged { mark });
+            return self.halt(Halt::Diverged(mark), cx);
         }
         let was_away = self.recovery.nonce.take().is_some();
         if was_away && self.live {

@@ -22,6 +22,17 @@ pub enum ArchiveKey {
     Snapshot(Mark, Piece),
 }
 
+/// Why a server must not take part any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// Its state at this mark is not the one that a quorum certified. A fault of its software or
+    /// of its memory, or services that are set up otherwise than those of the others.
+    Diverged(Mark),
+    /// It has signed something that is not in its log: the log was lost in part, or an older copy
+    /// was put in its place.
+    Forgot,
+}
+
 /// How a server stands in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -119,12 +130,8 @@ pub enum Outcome<S: Suite> {
     Cut(ArchiveKey),
     /// A quorum has certified the state at this mark.
     Certified(Mark),
-    /// This server's state is not the group's: it must not serve any more. A fault of its software
-    /// or its memory, or services that are set up otherwise than those of the others.
-    Diverged {
-        /// Where it was noticed.
-        mark: Mark,
-    },
+    /// This server must not take part any more, and does not.
+    Halted(Halt),
     /// This server is so far behind that it fetches the state at this mark.
     Fetching(Mark),
     /// It has the state of this mark, and goes on from there.

@@ -4,7 +4,7 @@ use crate::world::{
     Attached, EVENTS_MAX, Sim, Sut, builder, common_ledger, front_end, ledger, p, replica, serve,
 };
 use maftia_activity::{
-    Command, Message, Nonce, Outcome, Piece, REJOIN_EVERY, Record, Standing, TransferMessage,
+    Command, Halt, Message, Nonce, Outcome, Piece, REJOIN_EVERY, Record, Standing, TransferMessage,
 };
 use maftia_agreement::atomic::BATCH_WEIGHT;
 use maftia_base::wire::Blob;
@@ -89,8 +89,8 @@ fn check_same(sim: &mut Sim) -> Result<(), Failure> {
     assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "states or frontiers differ");
     for party in honest.iter() {
         assert_eq!(standing(sim, party), Standing::Member);
-        let diverged = |outcome: &Outcome<_>| matches!(outcome, Outcome::Diverged { .. });
-        assert!(!sim.history(party).any(|(_, outcome)| diverged(outcome)));
+        let halted = |outcome: &Outcome<_>| matches!(outcome, Outcome::Halted(_));
+        assert!(!sim.history(party).any(|(_, outcome)| halted(outcome)));
     }
     Ok(())
 }
@@ -417,4 +417,24 @@ fn a_piece_that_is_no_longer_kept_is_said_to_be_gone() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn a_server_with_an_older_copy_of_its_log_says_so_and_votes_no_more() {
+    let mut halted = 0;
+    seeds(0..20, |seed| {
+        let mut sim = builder(4, seed).build(|_| replica());
+        order(&mut sim, &[0, 1, 2, 3], "before", 2)?;
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        let copy = log_len(&sim, p(3));
+        order(&mut sim, &[0, 1, 2, 3], "after the copy", 2)?;
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        sim.crash_to(p(3), copy);
+        sim.restart(p(3));
+        order(&mut sim, &[0, 1, 2], "meanwhile", 3)?;
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        halted += usize::from(sim.outcomes(p(3)).contains(&Outcome::Halted(Halt::Forgot)));
+        Ok(())
+    });
+    assert_eq!(halted, 20, "it signed batches of all, and finds that out from certificates");
 }

@@ -124,6 +124,9 @@ pub enum Outcome {
         /// Which one.
         ended: Epoch,
     },
+    /// This server has signed something that is not in its log: the log was lost in part, and the
+    /// server must sign nothing more.
+    Forgot,
     /// A mark: everything before has been delivered, and nothing more is until
     /// [`Command::Continue`]. See [`EpochChain::frontier`].
     Marked(Mark),
@@ -420,6 +423,7 @@ impl<S: Suite> EpochChain<S> {
                     }
                     cx.output(Outcome::Delivered(delivery));
                 }
+                message::Outcome::Forgot => cx.output(Outcome::Forgot),
                 message::Outcome::Paused => {
                     self.mark = self.mark.next();
                     cx.output(Outcome::Marked(self.mark));
@@ -494,7 +498,8 @@ impl<S: Suite> EpochChain<S> {
             self.begin(frontier.epoch, unordered);
         }
         (self.mark, self.turned) = (frontier.mark, frontier.turned);
-        self.current.install(cx.group().me(), frontier.round, &frontier.heads);
+        let install = message::Command::Install(frontier.round, frontier.heads);
+        self.step(Event::Command(install), cx);
         if begins {
             self.resume(cx);
         }

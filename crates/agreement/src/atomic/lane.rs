@@ -51,9 +51,9 @@ pub(super) struct Stored<S: Suite> {
 /// A vote of this server, with the owner's own.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Voted<S: Suite> {
-    digest: Digest,
-    owner: BatchVote<S>,
-    vote: BatchVote<S>,
+    pub(super) digest: Digest,
+    pub(super) owner: BatchVote<S>,
+    pub(super) vote: BatchVote<S>,
 }
 
 /// Where a batch stands before it is voted for.
@@ -130,19 +130,6 @@ impl<S: Suite> Lane<S> {
     pub(super) fn forget_old(&mut self, kept: u64) {
         let last = Height(self.delivered.0.saturating_sub(kept));
         self.stored = self.stored.split_off(&last.next());
-    }
-
-    /// Replays a vote whose batch stands elsewhere.
-    pub(super) fn restore_vote(
-        &mut self,
-        height: Height,
-        digest: Digest,
-        owner: BatchVote<S>,
-        vote: BatchVote<S>,
-    ) {
-        if height > self.delivered {
-            self.voted.insert(height, Voted { digest, owner, vote });
-        }
     }
 
     /// What the batch after `height` refers to, if that is certified.
@@ -363,7 +350,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         }
         let previous = batch.and_then(|batch| batch.previous);
         if let Some(Predecessor { digest, certificate }) = previous {
-            lane.learn(Head { lane: from, height: height.before(), digest, certificate });
+            self.learn_head(Head { lane: from, height: height.before(), digest, certificate }, cx);
         }
         self.try_vote(from, cx);
     }
@@ -552,8 +539,27 @@ impl<S: Suite> AtomicBroadcast<S> {
         }
     }
 
+    /// Has this server signed what is certified here, and does not know it? (L9)
+    pub(super) fn notice_lost_memory(&mut self, head: &Head<S>, cx: &mut impl Context<Self>) {
+        let me = cx.group().me();
+        let Some(lane) = self.lanes.get(&head.lane) else { return };
+        let signed = head.certificate.voters().is_some_and(|voters| voters.contains(me));
+        if !signed || !self.live || self.forgot || head.height <= lane.decided_height() {
+            return;
+        }
+        let knows = match head.lane == me {
+            true => head.height <= self.own.last,
+            false => lane.voted.get(&head.height).is_some_and(|own| own.digest == head.digest),
+        };
+        if !knows {
+            self.forgot = true;
+            cx.output(Outcome::Forgot);
+        }
+    }
+
     /// Takes in a verified head of any lane, this server's own included. (L5)
     pub(super) fn learn_head(&mut self, head: Head<S>, cx: &mut impl Context<Self>) {
+        self.notice_lost_memory(&head, cx);
         if head.lane == cx.group().me() {
             let own = self
                 .own
@@ -594,26 +600,5 @@ impl<S: Suite> AtomicBroadcast<S> {
         };
         let owners: Vec<Party> = self.lanes.iter_mut().filter_map(skipped).collect();
         owners.into_iter().for_each(|owner| self.tell(owner, cx));
-    }
-
-    pub(super) fn restore_voted(
-        &mut self,
-        from: Party,
-        batch: Batch<S>,
-        owner: BatchVote<S>,
-        vote: BatchVote<S>,
-    ) {
-        let sealed = Sealed::new(batch);
-        let lane = self.lane(from);
-        if sealed.batch.height <= lane.delivered {
-            return;
-        }
-        if let Some(Predecessor { digest, certificate }) = sealed.batch.previous.clone() {
-            let height = sealed.batch.height.before();
-            lane.learn(Head { lane: from, height, digest, certificate });
-        }
-        let voted = Voted { digest: sealed.digest, owner, vote };
-        lane.voted.insert(sealed.batch.height, voted);
-        lane.store(sealed, true);
     }
 }

@@ -1,6 +1,6 @@
 //! The state of one epoch, and where its events go.
 
-use super::batch::{ArchiveKey, Head, Height, Item, Round, Sealed};
+use super::batch::{ArchiveKey, Head, Height, Item, Round};
 use super::catch_up::Peers;
 use super::fetch::{Librarian, Want};
 use super::lane::Lane;
@@ -23,6 +23,8 @@ pub struct AtomicBroadcast<S: Suite> {
     pub(super) live: bool,
     /// True if the log was not empty.
     pub(super) returned: bool,
+    /// Something was certified with this server's signature that is not in its log.
+    pub(super) forgot: bool,
     pub(super) own: OwnLane<S>,
     pub(super) lanes: BTreeMap<Party, Lane<S>>,
     /// Heads under verification, by who sent them and whose lane they are of.
@@ -126,6 +128,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             epoch,
             live: false,
             returned: false,
+            forgot: false,
             own: OwnLane::default(),
             lanes: BTreeMap::new(),
             heads: BTreeMap::new(),
@@ -185,6 +188,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             Command::Refuse { lane, height, digest } => self.on_refuse(lane, height, digest, cx),
             Command::Recalled { to, key, record } => self.on_recalled(to, key, record, cx),
             Command::Ahead(peer) => self.on_ahead(peer),
+            Command::Install(round, heads) => self.install(round, &heads, cx),
             Command::Continue { interval } => self.on_continue(interval, cx),
         }
     }
@@ -252,36 +256,6 @@ impl<S: Suite> AtomicBroadcast<S> {
         }
         if self.live {
             self.try_ask(cx);
-        }
-    }
-
-    fn on_restore(&mut self, record: Record<S>, cx: &mut impl Context<Self>) {
-        self.returned = true;
-        match record {
-            Record::Own { lane, batch, vote } => self.restore_own(lane, batch, vote),
-            Record::Voted { lane, batch, owner, vote } => {
-                self.restore_voted(lane, batch, owner, vote);
-            }
-            Record::Certified(head) => {
-                self.own.outgoing.take_if(|outgoing| outgoing.sealed.digest == head.digest);
-                self.own.last = self.own.last.max(head.height);
-                self.lane(head.lane).learn(head);
-            }
-            Record::Cast { lane, height, digest, owner, vote } => {
-                self.lane(lane).restore_vote(height, digest, owner, vote);
-            }
-            Record::Learned { decided, seed } => {
-                if decided.round >= self.round {
-                    self.ready.insert(decided.round, (decided, seed));
-                }
-            }
-            Record::Kept { lane, batch } => {
-                let lane = self.lane(lane);
-                if batch.height > lane.delivered {
-                    lane.store(Sealed::new(batch), true);
-                }
-            }
-            Record::Agree { round, record } => self.restore_agree(round, record, cx),
         }
     }
 

@@ -8,7 +8,7 @@ use super::round::RoundSlot;
 use crate::checkpoint::Mark;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::{List, wire_struct};
-use maftia_base::{Context, Epoch, Event, Fault, Group, Party, PartySet, Scope, Target};
+use maftia_base::{Context, Epoch, Event, Fault, Group, PartySet, Scope, Target};
 use maftia_crypto::{Suite, Work};
 
 /// How much is delivered between two marks, unless [`Continue`](super::epochs::Command::Continue)
@@ -134,8 +134,10 @@ impl<S: Suite> AtomicBroadcast<S> {
     }
 
     /// Takes everything up to `heads`, and all rounds before `round`, as delivered. (M3)
-    pub(super) fn install(&mut self, me: Party, round: Round, heads: &Heads<S>) {
+    pub(super) fn install(&mut self, round: Round, heads: &Heads<S>, cx: &mut impl Context<Self>) {
+        let me = cx.group().me();
         for head in heads.iter() {
+            self.notice_lost_memory(head, cx);
             if head.lane == me {
                 self.own.last = self.own.last.max(head.height);
                 self.own.outgoing.take_if(|own| own.sealed.batch.height <= head.height);

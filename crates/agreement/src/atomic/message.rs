@@ -51,6 +51,8 @@ pub enum Command<S: Suite> {
     },
     /// This peer is known to be in a later epoch: whatever is missing here, it has.
     Ahead(Party),
+    /// Everything up to these heads, and all rounds before this one, count as delivered.
+    Install(Round, Heads<S>),
     /// The layer above has kept what it needs of the mark at which this instance pauses.
     Continue {
         /// How much is delivered until the next mark.
@@ -78,6 +80,9 @@ pub enum Outcome {
     Delivered(Delivery),
     /// All batches of this round have been delivered.
     RoundCompleted(Round),
+    /// This server has signed something that is not in its log: the log was lost in part, and the
+    /// server must sign nothing more. Told once.
+    Forgot,
     /// Enough was delivered for a mark: nothing more is until [`Command::Continue`].
     Paused,
     /// A peer needs what is no longer in memory: read the log, answer [`Command::Recalled`].

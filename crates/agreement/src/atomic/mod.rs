@@ -18,6 +18,8 @@
 //!   that no lane can be kept out for more than two rounds in expectation.
 //! - *silence*: when everything certified is ordered, no message is sent; also with servers down.
 //! - *durability*: what was delivered anywhere is delivered by all, though all crash at once.
+//! - *lost memory is noticed*: a server whose log lacks a vote that the others hold is told so
+//!   before it votes in that lane again, if they send it the certificate first; see below.
 //! - *evidence*: an owner that shows two batches of one height to one honest server is convicted;
 //!   one that shows them to two is, too, if one batch is ordered and the server that voted for the
 //!   other fetches it from an honest one.
@@ -42,6 +44,8 @@
 //!   what it has now.
 //! - **L8** What is fetched comes with the owner's vote for it. If this server voted for another
 //!   batch at that place: verify the owner's signatures on both; blame.
+//! - **L9** When a certificate has this server's vote, and its log does not: say so. Somebody put an
+//!   old log in place of the newer one, or a disk lost what it had promised to keep.
 //! - **R1** When the round before is decided and some lane has a new head: propose the newest
 //!   heads.
 //! - **R2** Take part in the agreements of this round and the next; what belongs to later ones is
@@ -124,6 +128,7 @@ mod marks;
 mod message;
 mod order;
 mod own;
+mod restore;
 mod round;
 #[cfg(test)]
 mod tests;

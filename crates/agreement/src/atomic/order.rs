@@ -36,6 +36,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         let Some((decided, seed)) = self.ready.remove(&self.round) else { return false };
         let DecidedRound { round, heads, .. } = &decided;
         for head in heads.iter() {
+            self.notice_lost_memory(head, cx);
             self.lane(head.lane).decide(head.clone());
             if head.lane == cx.group().me() {
                 let certified =

@@ -1,7 +1,7 @@
 //! This server's own lane: items become batches, votes become certificates.
 
 use super::batch::{
-    BATCH_BYTES_MAX, Batch, BatchVote, Head, Height, ITEMS_MAX, Item, Items, Predecessor, Sealed,
+    BATCH_BYTES_MAX, Batch, BatchVote, Head, Height, ITEMS_MAX, Item, Items, Sealed,
     batch_statement,
 };
 use super::machine::AtomicBroadcast;
@@ -52,7 +52,7 @@ pub(super) struct Outgoing<S: Suite> {
 }
 
 impl<S: Suite> Outgoing<S> {
-    fn new(sealed: Sealed<S>) -> Self {
+    pub(super) fn new(sealed: Sealed<S>) -> Self {
         Self {
             sealed,
             vote: None,
@@ -63,7 +63,7 @@ impl<S: Suite> Outgoing<S> {
         }
     }
 
-    fn vote_as_owner(&mut self, me: Party, vote: BatchVote<S>) {
+    pub(super) fn vote_as_owner(&mut self, me: Party, vote: BatchVote<S>) {
         self.vote = Some(vote.clone());
         self.votes.insert(me, vote);
         self.verified.insert(me);
@@ -238,29 +238,5 @@ impl<S: Suite> AtomicBroadcast<S> {
         self.lane(me).learn(head.clone());
         cx.note(Record::Certified(head.clone()));
         cx.send(Target::Others, Message::Head(head));
-    }
-
-    pub(super) fn restore_own(&mut self, me: Party, batch: Batch<S>, vote: BatchVote<S>) {
-        // At a mark it was written again.
-        if batch.height <= self.own.last {
-            return;
-        }
-        if let Some(Predecessor { digest, certificate }) = batch.previous.clone() {
-            let height = batch.height.before();
-            self.lane(me).learn(Head { lane: me, height, digest, certificate });
-        }
-        // What an ended epoch left over was submitted before anything else.
-        for item in batch.items.iter() {
-            if self.own.pending.front() == Some(item) {
-                self.own.pending.pop_front();
-                self.own.pending_bytes -= item.len();
-            }
-        }
-        let sealed = Sealed::new(batch);
-        self.own.last = sealed.batch.height;
-        self.lane(me).store(sealed.clone(), true);
-        let mut outgoing = Outgoing::new(sealed);
-        outgoing.vote_as_owner(me, vote);
-        self.own.outgoing = Some(outgoing);
     }
 }

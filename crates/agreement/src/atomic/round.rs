@@ -234,30 +234,4 @@ impl<S: Suite> AtomicBroadcast<S> {
         let accept = multivalued::Command::Accept(digest);
         self.step_agreement(round, Event::Command(accept), cx);
     }
-
-    pub(super) fn restore_agree(
-        &mut self,
-        round: Round,
-        record: <RoundAgreement<S> as Vocabulary>::Record,
-        cx: &mut impl Context<Self>,
-    ) {
-        if round < self.round {
-            return;
-        }
-        if let multivalued::Record::Decided { value, decision, seed } = record {
-            let decided = DecidedRound { round, heads: value, decision };
-            self.ready.insert(round, (decided, seed));
-            return;
-        }
-        let known = self.agreed.entry(round).or_default();
-        if known.contains(&record) {
-            return; // At a mark it was written again.
-        }
-        known.push(record.clone());
-        self.step_agreement(round, Event::Restore(record), cx);
-        if round == self.round {
-            // It may have proposed another's locked value only, and still owes its own.
-            self.proposed = self.agreements.get(&round).is_some_and(RoundAgreement::has_input);
-        }
-    }
 }

@@ -95,7 +95,7 @@ fn answer<S: Suite>(party: Party, outcome: &Outcome, recalls: &Recalls) -> Vec<C
             vec![]
         }
         Outcome::Marked(_) => vec![Command::Continue { interval: MARK_INTERVAL }],
-        Outcome::Delivered(_) | Outcome::EpochEnded { .. } => vec![],
+        Outcome::Delivered(_) | Outcome::EpochEnded { .. } | Outcome::Forgot => vec![],
     }
 }
 
