@@ -9,8 +9,8 @@
 //! A start raises the run in the journal, durably, and then writes the same number here; records
 //! follow. So the number here is at most the journal's, whatever the crash: nothing is here while
 //! the journal's first run is not durable, and a crash between the two writes leaves the journal
-//! ahead, which the next start accepts, and raises further. A copy of the journal, in turn, was made
-//! before the current run began, and so has a number below the one that was then written here.
+//! ahead, which the next start accepts, and raises further. A copy of the journal, in turn, was
+//! made before the current run began, and so has a number below the one that was then written here.
 //! The file is replaced as a whole: written beside, synced, renamed, and the folder synced.
 
 use std::ffi::{OsStr, OsString};

@@ -2,8 +2,8 @@
 //!
 //! - [`core`]: which effect may leave when, without any I/O.
 //! - [`engine`]: the loop that owns the protocol.
-//! - [`journal`], [`archive`], [`begun`]: the write-ahead log, where in it old records are, and what
-//!   remembers it outside; [`storage`]: its commits, in one call to the operating system each.
+//! - [`journal`], [`archive`], [`begun`]: the write-ahead log, where in it old records are, and
+//!   what remembers it outside; [`storage`]: its commits, in one call to the operating system each.
 //! - [`outbox`], [`network`]: frames to and from the other servers.
 //! - [`workers`]: threads for heavy work.
 //! - [`host`]: what a server does around its protocol.

@@ -105,8 +105,8 @@ impl LogConfig {
 /// How a log lies on the disk. The first two must not change while there is a log.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
-    /// Records in one file. A cut leaves at most so many before the beginning, and each file costs
-    /// two descriptors and some synchronous calls to begin.
+    /// Records in one file. A cut leaves at most so many before the beginning. A file is two
+    /// descriptors, and to begin one takes as long as some thirty commits.
     pub records_per_file: NonZeroU64,
     /// Bytes in one page, next to its checksum.
     pub page_bytes: NonZeroU16,
@@ -117,7 +117,7 @@ pub struct Layout {
 impl Default for Layout {
     fn default() -> Self {
         Self {
-            records_per_file: NZU64!(4 << 10),
+            records_per_file: NZU64!(8 << 10),
             page_bytes: NZU16!(4084),
             checkpoint_bytes: 64 << 20,
         }

@@ -4,7 +4,7 @@
 //! # Rules
 //! - R1. A blob is read from the inner storage until it is changed for the first time; then it is
 //!   copied into memory, and lives there.
-//! - R2. What does not exist in the inner storage is never opened there, since that would create it.
+//! - R2. What does not exist in the inner storage is not opened there, since that would create it.
 
 use crate::storage::wrap_context;
 use bytes::BufMut;
