@@ -3,7 +3,6 @@
 //!
 //! `cargo run --release -p maftia-node --example pulse [rounds] [frames a second]`
 
-use bytes::Bytes;
 use commonware_codec::Encode;
 use commonware_cryptography::Signer;
 use commonware_cryptography::ed25519::PrivateKey;
@@ -16,7 +15,7 @@ use maftia_node::clock::SystemClock;
 use maftia_node::engine::{Engine, Parts};
 use maftia_node::host::{Arrival, Desk, Host};
 use maftia_node::inbox::Inbox;
-use maftia_node::journal::Journal;
+use maftia_node::journal::{Journal, LogConfig};
 use maftia_node::metrics::Metrics;
 use maftia_node::network::{FRAMES_PER_SECOND, NetworkConfig, Peer, join};
 use maftia_node::tamper::Honest;
@@ -119,7 +118,7 @@ fn start(context: &Context, addresses: &[SocketAddr], me: usize, rate: NonZeroU3
         let joined = join(&context, &config, &secret, inbox.clone(), Arc::clone(&metrics));
         let (post, receive) = joined.expect("the network starts");
         let log = context.child("log");
-        let journal = Journal::open(log, &format!("log-{me}"), Bytes::from_static(b"pulse")).await;
+        let journal = Journal::open(log, LogConfig::new(format!("log-{me}"), "pulse")).await;
         let structure = AdversaryStructure::optimal(n).expect("well-formed");
         let parts = Parts {
             group: Group::new(GroupId::default(), Epoch(0), Party::new(me), structure),

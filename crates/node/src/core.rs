@@ -46,7 +46,7 @@ pub struct Core<P: TimedProtocol> {
     work: Vec<(P::Ticket, P::Work)>,
 }
 
-/// The tail of the log as the protocol sees it. Positions count records from the log's beginning.
+/// The tail of the log as the protocol sees it. Positions count all records that there ever were.
 #[derive(Debug)]
 struct Log<P: TimedProtocol> {
     unwritten: Vec<P::Record>,
@@ -73,6 +73,12 @@ impl<P: TimedProtocol> Core<P> {
     /// The group.
     pub fn group(&self) -> &Group {
         &self.group
+    }
+
+    /// The log begins at `start`: what was before is cut off.
+    pub fn begin_at(&mut self, start: u64) {
+        assert!(self.log.end == 0, "a log begins before anything is replayed or written");
+        self.log = Log { unwritten: Vec::new(), end: start, gate: start, durable: start };
     }
 
     /// Replays one record of the log; returns what the protocol tells the layer above.
@@ -143,7 +149,7 @@ impl<P: TimedProtocol> Core<P> {
         std::mem::take(&mut self.work)
     }
 
-    /// The first `end` records of the log are durable. (R3)
+    /// All records before position `end` are durable. (R3)
     pub fn on_durable(&mut self, end: u64) {
         assert!(end <= self.log.end, "only what was appended can become durable");
         self.log.durable = self.log.durable.max(end);

@@ -114,12 +114,14 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
     /// run beside it.
     pub async fn restore<E: StorageContext>(
         protocol: P,
-        journal: Journal<E>,
+        mut journal: Journal<E>,
         parts: Parts<P, H, X, T>,
     ) -> Result<(Self, impl Future<Output = ()> + Send), EngineError> {
         let Parts { group, mut host, arrivals, inbox, post, clock, tamper, run, .. } = parts;
         let mut core = Core::new(protocol, group);
         let mut index = ArchiveIndex::default();
+        let positions = journal.positions();
+        core.begin_at(positions.start);
         journal
             .replay(|position, record: P::Record| {
                 if let Some(key) = H::archive_key(&record) {
@@ -130,7 +132,8 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
                 }
             })
             .await?;
-        info!(protocol = P::NAME, records = journal.len(), "log replayed");
+        let (start, records) = (positions.start, positions.end - positions.start);
+        info!(protocol = P::NAME, run = journal.run(), start, records, "log replayed");
         let workers = Workers::start(parts.worker_threads, run, inbox.clone())?;
         let (log, task) = LogWriter::new(journal, index, inbox.clone(), Arc::clone(&parts.metrics));
         let engine = Self {
@@ -347,6 +350,9 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
         self.wake_at = desk.wake_at;
         for recall in desk.recalls {
             self.log.recall(recall);
+        }
+        for key in desk.cuts {
+            self.log.cut(key);
         }
         for command in desk.commands {
             self.step(Event::Command(command));

@@ -88,7 +88,7 @@ pub struct Recalled<P: TimedProtocol> {
     pub to: Party,
     /// Which.
     pub key: ArchiveKey,
-    /// The last record with that key that is durable here.
+    /// The last record with that key that is durable here and was not cut off.
     pub record: Option<P::Record>,
 }
 
@@ -98,12 +98,14 @@ pub struct Desk<P: TimedProtocol> {
     pub(crate) reading: Reading,
     pub(crate) commands: Vec<P::Command>,
     pub(crate) recalls: Vec<Recall>,
+    pub(crate) cuts: Vec<ArchiveKey>,
     pub(crate) wake_at: Option<Reading>,
 }
 
 impl<P: TimedProtocol> Desk<P> {
     pub(crate) fn new(reading: Reading, wake_at: Option<Reading>) -> Self {
-        Self { reading, commands: Vec::new(), recalls: Vec::new(), wake_at }
+        let (commands, recalls, cuts) = (Vec::new(), Vec::new(), Vec::new());
+        Self { reading, commands, recalls, cuts, wake_at }
     }
 
     /// This server's clock.
@@ -119,6 +121,13 @@ impl<P: TimedProtocol> Desk<P> {
     /// Asks for an old record of the log.
     pub fn recall(&mut self, recall: Recall) {
         self.recalls.push(recall);
+    }
+
+    /// Says that everything in the log before the record called `key` may be forgotten: a replay
+    /// from that record on is enough. Once that record is durable, what lies before it can no
+    /// longer be recalled, and leaves the disk. If no record is called so, nothing happens.
+    pub fn cut(&mut self, key: ArchiveKey) {
+        self.cuts.push(key);
     }
 
     /// Asks for [`Host::on_wake`] once this server's clock has reached `at`; replaces what was

@@ -111,7 +111,7 @@ impl<P: Driven> Inbox<P> {
         self.wake(queues);
     }
 
-    /// The first `end` records of the log are durable.
+    /// All records of the log before position `end` are durable.
     pub fn durable(&self, end: u64) {
         let mut queues = self.lock();
         queues.mail.durable = Some(end);

@@ -2,8 +2,8 @@
 //!
 //! - [`core`]: which effect may leave when, without any I/O.
 //! - [`engine`]: the loop that owns the protocol.
-//! - [`journal`], [`archive`]: the write-ahead log, and where in it old records are; [`storage`]:
-//!   its commits, in one call to the operating system each.
+//! - [`journal`], [`archive`], [`begun`]: the write-ahead log, where in it old records are, and
+//!   what remembers it outside; [`storage`]: its commits, in one call to the operating system each.
 //! - [`outbox`], [`network`]: frames to and from the other servers.
 //! - [`workers`]: threads for heavy work.
 //! - [`host`]: what a server does around its protocol.
@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod begun;
 pub mod caller;
 pub mod client;
 pub mod clock;

@@ -1,20 +1,21 @@
 //! A whole server: everything of this package, wired together around a replica.
 
 use crate::Driven;
+use crate::begun::Begun;
 use crate::client::{self, Reception};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Engine, EngineError, Parts};
 use crate::http::{self, Face, FrontEnd, OPEN_MAX};
 use crate::inbox::Inbox;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, LogConfig};
 use crate::metrics::Metrics;
 use crate::network::{self, NetworkConfig, NetworkError};
 use crate::replica::{ReplicaHost, Served, StatusBoard};
-use crate::storage::Fused;
 use crate::tamper::{Honest, Tamper};
 use bytes::Bytes;
 use commonware_runtime::tokio::{Config as RuntimeConfig, Context, Runner};
 use commonware_runtime::{Metrics as _, Runner as _, Spawner as _, Supervisor as _};
+use commonware_storage::Context as StorageContext;
 use maftia_activity::{Replica, StateMachine};
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::Encode;
@@ -22,7 +23,6 @@ use maftia_base::{Group, ServiceId, WIRE_VERSION};
 use maftia_crypto::{ClientClaim, Done, RealKeyring, RealSuite, Suite, Work};
 use maftia_links::Linked;
 use rand_core::Rng;
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -42,8 +42,9 @@ const ARRIVALS_WAITING: usize = 1024;
 pub struct ServerConfig {
     /// Where its log is.
     pub data: PathBuf,
-    /// A file, not in `data`, that says that there once was a log: without it, a server that lost
-    /// its log would begin another, and contradict what it signed before.
+    /// A file, not in `data`, that says how often this server ran with a log: without it, a server
+    /// that lost its log would begin another, or go on with an older copy, and contradict what it
+    /// signed before.
     pub begun: PathBuf,
     /// How it meets the other servers.
     pub network: NetworkConfig,
@@ -100,18 +101,7 @@ pub enum ServerError {
     /// The log cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The log is gone.
-    #[error(
-        "this server had a journal, says {}, and it is gone: the server has forgotten what it \
-         signed, and might contradict itself. Do not start it without the journal; if that is \
-         lost, count the server as taken over, and deal a new group when you can",
-        begun.display()
-    )]
-    Forgotten {
-        /// The file that says so.
-        begun: PathBuf,
-    },
-    /// It cannot be noted that there is a log.
+    /// It cannot be noted, or read, that there is a log.
     #[error("{}: {source}", begun.display())]
     Begun {
         /// The file.
@@ -216,9 +206,8 @@ where
         pages: TcpListener,
     ) -> Result<(), ServerError> {
         let Self { config, group, keyring, replica, tamper, front_end } = self;
-        let journal = Fused(context.child("journal"));
-        let journal = Journal::open(journal, "log", identity::<P>(&group)).await?;
-        note_begun(&config.begun, journal.is_fresh())?;
+        let journal = context.child("journal");
+        let journal = open_log(journal, identity::<P>(&group), &config.begun).await?;
         let inbox = Inbox::new(group.n());
         let metrics = Arc::new(Metrics::register(&context.child("engine")));
         let (post, receive) = network::join(
@@ -284,19 +273,19 @@ where
     }
 }
 
-/// Refuses a log that is fresh and should not be; notes durably that there is one.
-fn note_begun(begun: &Path, fresh: bool) -> Result<(), ServerError> {
+/// Opens the log, unless it is gone or an older copy; notes durably that a run with it begins.
+pub(crate) async fn open_log<E: StorageContext>(
+    context: E,
+    identity: Bytes,
+    begun: &Path,
+) -> Result<Journal<E>, ServerError> {
     let failed = |source| ServerError::Begun { begun: begun.to_owned(), source };
-    if begun.try_exists().map_err(failed)? {
-        return match fresh {
-            true => Err(ServerError::Forgotten { begun: begun.to_owned() }),
-            false => Ok(()),
-        };
-    }
-    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
-    std::fs::write(begun, "this server has a journal\n").map_err(failed)?;
-    sync(begun).map_err(failed)?;
-    begun.parent().map_or(Ok(()), sync).map_err(failed)
+    let begun = Begun::at(begun);
+    let last = begun.run().map_err(failed)?;
+    let config = LogConfig { begun: last, ..LogConfig::new("log", identity) };
+    let journal = Journal::open(context, config).await?;
+    begun.note(journal.run()).map_err(failed)?;
+    Ok(journal)
 }
 
 fn bind(address: SocketAddr, purpose: &'static str) -> Result<std::net::TcpListener, ServerError> {
@@ -305,7 +294,7 @@ fn bind(address: SocketAddr, purpose: &'static str) -> Result<std::net::TcpListe
     bound.map_err(|source| ServerError::Listen { address, purpose, source })
 }
 
-/// The first item of a server's log: no other server, group or version may use it.
+/// Whose log it is: no other server, group or version may use it.
 fn identity<P: Vocabulary>(group: &Group) -> Bytes {
     let mut identity = format!("maftia log {WIRE_VERSION} {} ", P::NAME).into_bytes();
     identity.extend_from_slice(&group.id().encode());

@@ -18,16 +18,12 @@
 //! - R4. A blob that is dropped may lose the write that it holds back, as it may lose any that was
 //!   not synced.
 
-use commonware_runtime::telemetry::metrics::{Metric, Registered};
 use commonware_runtime::{
-    Blob, BlobVersion, Clock, Error, Handle, IoBufs, IoBufsMut, Metrics, Name, ReadOptions,
-    Storage, Supervisor, WriteOptions,
+    Blob, BlobVersion, Error, Handle, IoBufs, IoBufsMut, ReadOptions, Storage, WriteOptions,
 };
 use commonware_storage::Context;
 use futures::{Stream, TryStreamExt, stream};
-use governor::clock::{Clock as GovernorClock, ReasonablyRealtime};
 use std::ops::RangeInclusive;
-use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// A context whose storage is another's, with writes and syncs fused.
@@ -208,62 +204,81 @@ impl<B: Blob> Blob for FusedBlob<B> {
     }
 }
 
-impl<E: Context> Supervisor for Fused<E> {
-    fn name(&self) -> Name {
-        self.0.name()
-    }
+/// Has a context that wraps another do as that one does in everything but storage:
+/// `wrap_context!(Name, field of the inner context, [other fields])`.
+macro_rules! wrap_context {
+    ($wrapper:ident, $inner:tt, [$($other:ident),*]) => {
+        impl<E: commonware_storage::Context> commonware_runtime::Supervisor for $wrapper<E> {
+            fn name(&self) -> commonware_runtime::Name {
+                self.$inner.name()
+            }
 
-    fn child(&self, label: &'static str) -> Self {
-        Self(self.0.child(label))
-    }
+            fn child(&self, label: &'static str) -> Self {
+                Self { $inner: self.$inner.child(label), $($other: self.$other.clone()),* }
+            }
 
-    fn with_attribute(self, key: &'static str, value: impl std::fmt::Display) -> Self {
-        Self(self.0.with_attribute(key, value))
-    }
+            fn with_attribute(self, key: &'static str, value: impl std::fmt::Display) -> Self {
+                let inner = self.$inner.with_attribute(key, value);
+                Self { $inner: inner, $($other: self.$other),* }
+            }
+        }
+
+        impl<E: commonware_storage::Context> commonware_runtime::Metrics for $wrapper<E> {
+            fn register<N, H, M>(
+                &self,
+                name: N,
+                help: H,
+                metric: M,
+            ) -> commonware_runtime::telemetry::metrics::Registered<M>
+            where
+                N: Into<String>,
+                H: Into<String>,
+                M: commonware_runtime::telemetry::metrics::Metric,
+            {
+                self.$inner.register(name, help, metric)
+            }
+
+            fn encode(&self) -> String {
+                self.$inner.encode()
+            }
+        }
+
+        impl<E: commonware_storage::Context> governor::clock::Clock for $wrapper<E> {
+            type Instant = std::time::SystemTime;
+
+            fn now(&self) -> std::time::SystemTime {
+                self.$inner.now()
+            }
+        }
+
+        impl<E: commonware_storage::Context> governor::clock::ReasonablyRealtime for $wrapper<E> {
+            fn reference_point(&self) -> std::time::SystemTime {
+                self.$inner.reference_point()
+            }
+        }
+
+        impl<E: commonware_storage::Context> commonware_runtime::Clock for $wrapper<E> {
+            fn current(&self) -> std::time::SystemTime {
+                self.$inner.current()
+            }
+
+            fn sleep(
+                &self,
+                duration: std::time::Duration,
+            ) -> impl Future<Output = ()> + Send + 'static + use<E> {
+                self.$inner.sleep(duration)
+            }
+
+            fn sleep_until(
+                &self,
+                deadline: std::time::SystemTime,
+            ) -> impl Future<Output = ()> + Send + 'static + use<E> {
+                self.$inner.sleep_until(deadline)
+            }
+        }
+    };
 }
 
-impl<E: Context> Metrics for Fused<E> {
-    fn register<N: Into<String>, H: Into<String>, M: Metric>(
-        &self,
-        name: N,
-        help: H,
-        metric: M,
-    ) -> Registered<M> {
-        self.0.register(name, help, metric)
-    }
+pub(crate) use wrap_context;
 
-    fn encode(&self) -> String {
-        self.0.encode()
-    }
-}
-
-impl<E: Context> GovernorClock for Fused<E> {
-    type Instant = SystemTime;
-
-    fn now(&self) -> SystemTime {
-        self.0.now()
-    }
-}
-
-impl<E: Context> ReasonablyRealtime for Fused<E> {
-    fn reference_point(&self) -> SystemTime {
-        self.0.reference_point()
-    }
-}
-
-impl<E: Context> Clock for Fused<E> {
-    fn current(&self) -> SystemTime {
-        self.0.current()
-    }
-
-    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static + use<E> {
-        self.0.sleep(duration)
-    }
-
-    fn sleep_until(
-        &self,
-        deadline: SystemTime,
-    ) -> impl Future<Output = ()> + Send + 'static + use<E> {
-        self.0.sleep_until(deadline)
-    }
-}
+wrap_context!(Fused, 0, []);

@@ -1,20 +1,22 @@
 //! The whole engine with its log, in simulated time, on storage that loses what was not synced.
 
+use super::hooked::{Hook, Hooked, Trouble};
+use super::log::config;
 use super::toy::{Ask, Command, Outcome, Record, Seen, Talker, Watcher, ask, group, key};
 use crate::clock::SimulatedClock;
 use crate::engine::{Engine, EngineError, Parts};
 use crate::host::{Arrival, ConnectionId};
 use crate::inbox::Inbox;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, LogConfig};
 use crate::metrics::Metrics;
 use crate::outbox::{Post, Posted, read_frame};
-use crate::storage::Fused;
 use crate::tamper::{Honest, Tamper};
 use bytes::Bytes;
 use commonware_runtime::deterministic::{Checkpoint, Context, Runner};
 use commonware_runtime::{
     Clock as _, Handle, Metrics as _, Runner as _, Spawner as _, Supervisor as _,
 };
+use commonware_storage::Context as StorageContext;
 use maftia_base::Party;
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
@@ -57,9 +59,20 @@ async fn start(context: &Context) -> Running {
 }
 
 async fn start_with(context: &Context, tamper: impl Tamper<Talker>, threads: usize) -> Running {
+    let log = LogConfig::new("log", "me");
+    start_on(context, context.child("log"), log, tamper, threads).await
+}
+
+async fn start_on(
+    context: &Context,
+    disk: impl StorageContext,
+    log: LogConfig,
+    tamper: impl Tamper<Talker>,
+    threads: usize,
+) -> Running {
     let (sender, arrivals) = mpsc::channel(16);
     let (seen, posted, inbox) = (Seen::default(), Mailbag::default(), Inbox::new(4));
-    let journal = Journal::open(Fused(context.child("log")), "log", Bytes::from_static(b"me"));
+    let journal = Journal::open(disk, log);
     let parts = Parts {
         group: group(4, 0),
         host: Watcher(seen.clone()),
@@ -83,6 +96,11 @@ async fn start_with(context: &Context, tamper: impl Tamper<Talker>, threads: usi
 impl Running {
     async fn ask(&self, command: Command) {
         self.arrivals.send(ask(command)).await.expect("the engine listens");
+    }
+
+    async fn request(&self, request: Ask) {
+        let arrival = Arrival::Request(ConnectionId(1), request);
+        self.arrivals.send(arrival).await.expect("the engine listens");
     }
 
     /// Waits in simulated time until `done`.
@@ -213,8 +231,7 @@ fn old_records_are_read_from_the_log_also_after_a_restart() {
             running.until(&context, |running| running.posted.to(1).len() == 10).await;
         }
         for number in [4, 99] {
-            let arrival = Arrival::Request(ConnectionId(1), Ask::Recall(number));
-            running.arrivals.send(arrival).await.expect("the engine listens");
+            running.request(Ask::Recall(number)).await;
         }
         running.until(&context, |r| r.seen.look(|seen| seen.recalled.len() == 2)).await;
         let recalled = running.seen.look(|seen| seen.recalled.clone());
@@ -223,6 +240,88 @@ fn old_records_are_read_from_the_log_also_after_a_restart() {
     };
     let ((), checkpoint) = Runner::seeded(4).start_and_recover(recall);
     Runner::from(checkpoint).start(recall);
+}
+
+#[test]
+fn what_is_cut_off_can_no_longer_be_recalled_and_is_not_replayed() {
+    let recall = async |running: &Running, context: &Context| {
+        for number in [15, 29, 4, 30, 39, 99] {
+            running.request(Ask::Recall(number)).await;
+        }
+        running.until(context, |r| r.seen.look(|seen| seen.recalled.len() == 6)).await;
+        let recalled = running.seen.look(|seen| seen.recalled.clone());
+        let said = |number| (key(number), Some(Record::Said(number)));
+        let gone = |number| (key(number), None);
+        assert_eq!(recalled, [gone(15), gone(29), gone(4), said(30), said(39), gone(99)]);
+    };
+    let ((), checkpoint) = Runner::seeded(10).start_and_recover(|context| async move {
+        let running = start(&context).await;
+        for number in 0..40 {
+            running.ask(Command::Say(number)).await;
+        }
+        running.until(&context, |running| running.posted.to(1).len() == 40).await;
+        // The further one counts, and what is not there cuts nothing.
+        for number in [30, 16, 99] {
+            running.request(Ask::Cut(number)).await;
+        }
+        recall(&running, &context).await;
+        running.stop().await;
+    });
+    let ((), checkpoint) = Runner::from(checkpoint).start_and_recover(|context| async move {
+        let running = start(&context).await;
+        let restored = running.seen.look(|seen| seen.restored.clone());
+        assert_eq!(restored, (30..40).map(Outcome::Said).collect::<Vec<_>>());
+        recall(&running, &context).await;
+        // Positions go on where they were: what follows waits for the log as before.
+        running.ask(Command::Say(40)).await;
+        running.until(&context, |r| r.posted.to(1).last() == Some(&40)).await;
+        running.request(Ask::Recall(40)).await;
+        running.until(&context, |r| r.seen.look(|seen| seen.recalled.len() == 7)).await;
+        running.seen.look(|seen| assert_eq!(seen.recalled[6].1, Some(Record::Said(40))));
+    });
+    assert_eq!(restart_and_list(checkpoint), (30..=40).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_record_that_rots_ends_the_engine_when_a_peer_asks_for_it() {
+    let ((), checkpoint) = Runner::seeded(11).start_and_recover(|context| async move {
+        let disk = context.child("log");
+        let running = start_on(&context, disk, config("log", None), Honest, 0).await;
+        for number in 0..40 {
+            running.ask(Command::Say(number)).await;
+        }
+        running.until(&context, |running| running.posted.to(1).len() == 40).await;
+        running.stop().await;
+    });
+    Runner::from(checkpoint).start(|context| async move {
+        let hook = Hook::default();
+        let disk = Hooked { inner: context.child("log"), hook: hook.clone() };
+        let running = start_on(&context, disk, config("log", Some(1)), Honest, 0).await;
+        hook.set(Trouble::Rot);
+        running.request(Ask::Recall(3)).await;
+        let error = running.engine.await.expect("not cancelled").unwrap_err().to_string();
+        assert!(error.contains("record 3 ") && error.contains("maftia repair"), "{error}");
+    });
+}
+
+#[test]
+fn a_full_disk_ends_the_engine_and_what_it_said_before_is_said_again() {
+    let (posted, checkpoint) = Runner::seeded(12).start_and_recover(|context| async move {
+        let hook = Hook::default();
+        let disk = Hooked { inner: context.child("log"), hook: hook.clone() };
+        let running = start_on(&context, disk, LogConfig::new("log", "me"), Honest, 0).await;
+        hook.set(Trouble::FullAfter(20));
+        let mut number = 0;
+        while running.arrivals.send(ask(Command::Say(number))).await.is_ok() {
+            number += 1;
+        }
+        let error = running.engine.await.expect("not cancelled").unwrap_err().to_string();
+        assert!(error.contains("nothing is lost: make room"), "{error}");
+        running.posted.to(1)
+    });
+    assert!(!posted.is_empty());
+    let said = restart_and_list(checkpoint);
+    assert_eq!(said[..posted.len()], posted);
 }
 
 #[test]
@@ -245,10 +344,10 @@ fn messages_of_peers_are_heard_in_order_and_a_flood_is_bounded() {
 #[test]
 fn the_log_of_another_server_is_refused() {
     Runner::seeded(6).start(|context| async move {
-        let ours = Journal::open(context.child("first"), "log", Bytes::from_static(b"me")).await;
+        let ours = Journal::open(context.child("first"), LogConfig::new("log", "me")).await;
         drop(ours.expect("opens"));
-        let other = Bytes::from_static(b"you");
-        let error = Journal::open(context.child("second"), "log", other).await.unwrap_err();
+        let other = LogConfig { identity: "you".into(), ..LogConfig::new("log", "me") };
+        let error = Journal::open(context.child("second"), other).await.unwrap_err();
         assert!(matches!(error, JournalError::Foreign { .. }), "{error}");
     });
 }
@@ -288,7 +387,7 @@ fn the_seam_for_intruders_reaches_each_message_of_each_peer() {
 }
 
 #[test]
-fn a_commit_is_one_durable_write() {
+fn a_commit_is_one_durable_write_and_a_watermark_that_nobody_waits_for() {
     Runner::seeded(9).start(|context| async move {
         let running = start(&context).await;
         let say = async |number: u64| {
@@ -305,7 +404,7 @@ fn a_commit_is_one_durable_write() {
         }
         let after = counts();
         // The runtime counts a durable write as a write and as a sync.
-        assert_eq!([0, 1, 2].map(|index| after[index] - before[index]), [20, 20, 20]);
+        assert_eq!([0, 1, 2].map(|index| after[index] - before[index]), [20, 40, 20]);
     });
 }
 

@@ -5,11 +5,10 @@ use crate::clock::SystemClock;
 use crate::engine::{Engine, Parts};
 use crate::host::Arrival;
 use crate::inbox::Inbox;
-use crate::journal::Journal;
+use crate::journal::{Journal, LogConfig};
 use crate::metrics::Metrics;
 use crate::network::{FRAMES_PER_SECOND, NetworkConfig, Peer, join};
 use crate::tamper::Honest;
-use bytes::Bytes;
 use commonware_codec::Encode;
 use commonware_cryptography::Signer;
 use commonware_cryptography::ed25519::PrivateKey;
@@ -104,7 +103,7 @@ impl Town {
 async fn open(context: &Context, partition: &str) -> Journal<Context> {
     for attempt in 0..1_000 {
         let log = context.child("journal").with_attribute("attempt", attempt);
-        match Journal::open(log, partition, Bytes::from(partition.to_owned())).await {
+        match Journal::open(log, LogConfig::new(partition, partition.to_owned())).await {
             Ok(journal) => return journal,
             Err(_) => context.sleep(Duration::from_millis(10)).await,
         }

@@ -1,6 +1,11 @@
 mod core;
+mod crashes;
+mod damage;
 mod doors;
 mod engine;
+mod hooked;
+mod log;
 mod loopback;
+mod speed;
 mod storage;
 mod toy;

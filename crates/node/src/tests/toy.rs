@@ -129,6 +129,7 @@ impl Seen {
 pub(crate) enum Ask {
     Command(Command),
     Recall(u64),
+    Cut(u64),
 }
 
 /// Turns what connections ask into commands, and shows what comes out.
@@ -144,6 +145,7 @@ impl Host<Talker> for Watcher {
             Arrival::Request(_, Ask::Recall(number)) => {
                 desk.recall(Recall { to: Party::new(0), key: key(number) });
             }
+            Arrival::Request(_, Ask::Cut(number)) => desk.cut(key(number)),
             Arrival::Closed(_) => {}
         }
     }
