@@ -37,6 +37,14 @@ pub enum Command {
     Deal(Deal),
     /// Run one server of a group until it is told to stop (SIGTERM or ctrl-C).
     Server(Server),
+    /// Check a server's journal; if it is damaged or gone, bring the server back from its peers.
+    ///
+    /// For a server that does not run. A sound journal is left alone. Otherwise the journal is set
+    /// aside, never deleted, and the server rejoins its group: the group begins a new epoch, in
+    /// which this server has signed nothing, and the server fetches the group's state. Until that
+    /// is done it counts as one of the servers that may be faulty. Ends when it is a member again.
+    #[command(verbatim_doc_comment)]
+    Repair(Repair),
     /// Ask every server of a group how it is.
     Status(Status),
     /// Start four servers here, attack them, and have OpenSSL judge every time stamp.
@@ -112,6 +120,27 @@ pub struct Server {
     /// Log as JSON, one object a line.
     #[arg(long)]
     pub log_json: bool,
+}
+
+/// `maftia repair`.
+#[derive(Debug, Args)]
+pub struct Repair {
+    /// The server's home folder.
+    #[arg(long)]
+    pub home: PathBuf,
+    /// Passphrase of the share file, if it has one (first line of this file).
+    #[arg(long)]
+    pub passphrase_file: Option<PathBuf>,
+    /// Rejoin though the journal is sound or was never there: for a server that said so when it
+    /// stopped, or whose home folder comes from a backup.
+    #[arg(long)]
+    pub rejoin: bool,
+    /// Only check, and say what would be done.
+    #[arg(long)]
+    pub check: bool,
+    /// Print what was found as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `maftia status`.

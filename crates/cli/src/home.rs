@@ -21,6 +21,9 @@ pub const JOURNAL: &str = "journal";
 /// Says that there is a journal: a server whose journal is gone does not begin another.
 pub const BEGUN: &str = "journal.begun";
 
+/// Says that the journal was declared lost: see `maftia repair`.
+pub const LOST: &str = "journal.lost";
+
 /// The notary's key among the group's threshold keys.
 pub const NOTARY_KEY: KeyId = KeyId(1);
 

@@ -12,6 +12,7 @@ pub mod init;
 pub mod judge;
 pub mod local;
 pub mod process;
+pub mod repair;
 pub mod server;
 pub mod status;
 
@@ -26,6 +27,7 @@ pub fn run(typed: &Maftia) -> Result<(), Failure> {
         Command::Check(args) => init::check(args),
         Command::Deal(args) => deal::run(args),
         Command::Server(args) => server::run(args),
+        Command::Repair(args) => repair::run(args),
         Command::Status(args) => status::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Bench(args) => bench::run(args),

@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::args::Server as ServerArgs;
 use crate::deal;
-use crate::home::{self, BEGUN, Home, JOURNAL, NOTARY_KEY};
+use crate::home::{self, BEGUN, Home, JOURNAL, LOST, NOTARY_KEY};
 use maftia_crypto::GroupKeys;
 use maftia_node::network::{FRAMES_PER_SECOND, NetworkConfig, Peer};
 use maftia_node::notary::NotaryFrontEnd;
@@ -81,6 +81,7 @@ fn server_config(home: &Home) -> ServerConfig {
     ServerConfig {
         data: home.folder.join(JOURNAL),
         begun: home.folder.join(BEGUN),
+        lost: home.folder.join(LOST),
         network: NetworkConfig {
             peers: peers.collect(),
             listen: me.peers,
@@ -91,6 +92,7 @@ fn server_config(home: &Home) -> ServerConfig {
         clients: me.clients,
         http: me.http,
         tuning: Tuning::for_cores(std::thread::available_parallelism().map_or(1, usize::from)),
+        until_member: false,
     }
 }
 

@@ -45,14 +45,23 @@ fn line(answer: &Result<Value, String>) -> String {
         Err(why) => return format!("does not answer: {why}"),
     };
     let number = |key: &str| status[key].as_u64().unwrap_or(0);
+    let standing = status["standing"].as_str().unwrap_or("?");
+    let chunks = match status["chunks"].as_array().map(Vec::as_slice) {
+        Some([here, all]) => format!(" ({here} of {all} chunks)"),
+        _ => String::new(),
+    };
     let mut line = format!(
-        "position {}, epoch {}, round {}, {} clients, {} waiting",
+        "{standing}{chunks}, position {}, epoch {}, round {}, checkpoint {}, {} clients, {} waiting",
         status["progress"]["position"].as_u64().unwrap_or(0),
         status["progress"]["epoch"].as_u64().unwrap_or(0),
         number("round"),
+        status["progress"]["certified"].as_u64().unwrap_or(0),
         number("clients"),
         number("waiting"),
     );
+    for trouble in status["troubles"].as_array().into_iter().flatten() {
+        line += &format!("; {}", trouble.as_str().unwrap_or_default());
+    }
     for entry in status["convicted"].as_array().into_iter().flatten() {
         line += &format!("; holds evidence against server {}: {}", entry[0], entry[1]);
     }

@@ -130,6 +130,7 @@ fn start(context: &Context, addresses: &[SocketAddr], me: usize, rate: NonZeroU3
             tamper: Arc::new(Honest),
             run: Arc::new(|work| work),
             worker_threads: 0,
+            room: Default::default(),
             metrics,
         };
         let journal = journal.expect("the log opens");

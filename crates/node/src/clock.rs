@@ -12,6 +12,11 @@ pub trait Clock: Send + Sync + 'static {
 
     /// This server's wall clock; never goes back within one run.
     fn reading(&self) -> Reading;
+
+    /// The wall clock as it is, which somebody may have set back.
+    fn wall(&self) -> Reading {
+        self.reading()
+    }
 }
 
 /// The clocks of the operating system.
@@ -40,6 +45,10 @@ impl Clock for SystemClock {
     fn reading(&self) -> Reading {
         let now = since_epoch(SystemTime::now());
         Reading(self.latest.fetch_max(now, Ordering::Relaxed).max(now))
+    }
+
+    fn wall(&self) -> Reading {
+        Reading(since_epoch(SystemTime::now()))
     }
 }
 

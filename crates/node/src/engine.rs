@@ -7,6 +7,7 @@
 //! - R2. At the end of a turn its records go to the log as one group, then what may leave leaves,
 //!   then work starts.
 //! - R3. While more than [`UNSYNCED_BYTES_MAX`] wait for the disk, nothing but the log is heard.
+//!   The same while the disk has too little room.
 //! - R4. Requests are taken only as far as the protocol has capacity; the rest waits at its source.
 //! - R5. To stop is to take nothing more, and to wait until all records are durable and what waits
 //!   for them has been handed over.
@@ -21,6 +22,7 @@ use crate::journal::{Journal, JournalError, LogWriter};
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, Post};
 use crate::tamper::Tamper;
+use crate::watch::{Room, Watch};
 use crate::workers::{Run, Workers};
 use commonware_runtime::Clock as RuntimeClock;
 use commonware_storage::Context as StorageContext;
@@ -53,6 +55,9 @@ pub enum EngineError {
     /// A part of the server broke.
     #[error("{0}")]
     Broken(String),
+    /// The server must not go on.
+    #[error("{0}")]
+    Halted(String),
 }
 
 /// What an engine is made of, next to its protocol and its log.
@@ -77,6 +82,8 @@ pub struct Parts<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> {
     pub worker_threads: usize,
     /// Where to count.
     pub metrics: Arc<Metrics>,
+    /// The room on the log's disk.
+    pub room: Arc<Room>,
 }
 
 /// A protocol whose log has been replayed, ready to run.
@@ -99,6 +106,9 @@ pub struct Engine<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> {
     metrics: Arc<Metrics>,
     next_peer: usize,
     observed_at: Option<Time>,
+    watch: Watch,
+    room: Arc<Room>,
+    halted: Option<String>,
     reported: BTreeMap<(Party, FaultKind), u64>,
     open: bool,
 }
@@ -154,6 +164,9 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
             metrics: parts.metrics,
             next_peer: 0,
             observed_at: None,
+            watch: Watch::default(),
+            room: parts.room,
+            halted: None,
             reported: BTreeMap::new(),
             open: true,
         };
@@ -195,6 +208,9 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
         if let Some(why) = self.mail.failure.take() {
             return Err(EngineError::Broken(why));
         }
+        if let Some(why) = self.halted.take() {
+            return Err(EngineError::Halted(why));
+        }
         if let Some(end) = self.mail.durable.take() {
             self.core.on_durable(end);
             self.unsynced.retain(|(upto, _)| *upto > end);
@@ -224,7 +240,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
     /// Is anything but the log heard now? (R3, R5)
     fn listens(&self) -> bool {
         let unsynced: usize = self.unsynced.iter().map(|(_, bytes)| bytes).sum();
-        unsynced <= UNSYNCED_BYTES_MAX && !self.mail.stop
+        unsynced <= UNSYNCED_BYTES_MAX && !self.mail.stop && !self.room.is_low()
     }
 
     /// Lets the protocol handle what is there. (R1, R4)
@@ -348,6 +364,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
     /// Does what the host left on its desk.
     fn clear(&mut self, desk: Desk<P>) {
         self.wake_at = desk.wake_at;
+        self.halted = self.halted.take().or(desk.halt);
         for recall in desk.recalls {
             self.log.recall(recall);
         }
@@ -364,6 +381,10 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
         let now = self.now();
         if self.observed_at.is_none_or(|at| now.0.saturating_sub(at.0) >= OBSERVE_EVERY) {
             self.observed_at = Some(now);
+            for trouble in self.watch.look(&*self.clock, &self.room) {
+                warn!("{trouble}");
+                self.host.on_trouble(trouble);
+            }
             let protocol = self.core.protocol();
             Metrics::level(&self.metrics.footprint, protocol.footprint());
             self.host.observe(protocol, now);

@@ -1,6 +1,7 @@
 //! What a server does around its protocol: turn requests into commands and outcomes into answers.
 
 use crate::archive::ArchiveKey;
+use crate::watch::Trouble;
 use maftia_base::protocol::TimedProtocol;
 use maftia_base::time::{Reading, Time};
 use maftia_base::{Fault, Party};
@@ -58,6 +59,9 @@ pub trait Host<P: TimedProtocol>: Send + 'static {
     /// The answer to one [`Desk::recall`].
     fn on_recalled(&mut self, _recalled: Recalled<P>, _desk: &mut Desk<P>) {}
 
+    /// Something happened to this server's host; it goes on.
+    fn on_trouble(&mut self, _trouble: Trouble) {}
+
     /// A look at the protocol from time to time, for whoever asks how it is.
     fn observe(&mut self, _protocol: &P, _now: Time) {}
 
@@ -100,12 +104,13 @@ pub struct Desk<P: TimedProtocol> {
     pub(crate) recalls: Vec<Recall>,
     pub(crate) cuts: Vec<ArchiveKey>,
     pub(crate) wake_at: Option<Reading>,
+    pub(crate) halt: Option<String>,
 }
 
 impl<P: TimedProtocol> Desk<P> {
     pub(crate) fn new(reading: Reading, wake_at: Option<Reading>) -> Self {
         let (commands, recalls, cuts) = (Vec::new(), Vec::new(), Vec::new());
-        Self { reading, commands, recalls, cuts, wake_at }
+        Self { reading, commands, recalls, cuts, wake_at, halt: None }
     }
 
     /// This server's clock.
@@ -128,6 +133,11 @@ impl<P: TimedProtocol> Desk<P> {
     /// longer be recalled, and leaves the disk. If no record is called so, nothing happens.
     pub fn cut(&mut self, key: ArchiveKey) {
         self.cuts.push(key);
+    }
+
+    /// Has the engine end, because the server must not go on; `why` is for the operator.
+    pub fn halt(&mut self, why: String) {
+        self.halt = Some(why);
     }
 
     /// Asks for [`Host::on_wake`] once this server's clock has reached `at`; replaces what was

@@ -26,6 +26,7 @@ pub mod host;
 pub mod http;
 pub mod inbox;
 pub mod journal;
+pub mod lost;
 pub mod metrics;
 pub mod network;
 pub mod notary;
@@ -38,6 +39,7 @@ pub mod storage;
 pub mod tamper;
 #[cfg(test)]
 mod tests;
+pub mod watch;
 pub mod workers;
 
 use maftia_base::protocol::TimedProtocol;

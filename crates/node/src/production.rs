@@ -1,5 +1,6 @@
 //! The server of production: every service, served honestly. It is compiled once, here.
 
+use crate::journal::Report;
 use crate::notary::NotaryFrontEnd;
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::tamper::Honest;
@@ -24,4 +25,9 @@ pub fn serve(
     let services = maftia_services::all(notary);
     let server: Production = Server::honest(config, group, keyring, services, front_end);
     server.run()
+}
+
+/// Checks the log of a server that does not run; changes nothing.
+pub fn inspect(config: &ServerConfig, group: &Group) -> Result<Report, ServerError> {
+    crate::server::inspect::<Replica<RealSuite, Service>>(config, group)
 }

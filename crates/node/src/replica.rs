@@ -3,10 +3,11 @@
 use crate::Driven;
 use crate::archive::{ArchiveKey, Shelf};
 use crate::host::{Arrival, ConnectionId, Desk, Host, MessageKind, Recall, Recalled};
+use crate::watch::Trouble;
 use bytes::Bytes;
 use maftia_activity::{
-    AgreedTime, Applied, ClientBundle, Command, FrontEndReply, Outcome, Piece, Record, Replica,
-    ReplyBundle, StateMachine,
+    AgreedTime, Applied, ClientBundle, Command, FrontEndReply, Halt, Outcome, Piece, Record,
+    Replica, ReplyBundle, Standing, StateMachine,
 };
 use maftia_agreement::atomic::{self, Height, Round};
 use maftia_agreement::checkpoint::Mark;
@@ -21,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// A protocol that speaks to its driver as a replica does: a replica, or a hostile one.
 pub trait Served<S: Suite>:
@@ -38,6 +39,9 @@ pub trait Served<S: Suite>:
 {
     /// How far it is.
     fn progress(&self) -> Progress;
+
+    /// How it stands in its group.
+    fn standing(&self) -> Standing;
 }
 
 /// How far a replica is.
@@ -49,6 +53,10 @@ pub struct Progress {
     pub position: u64,
     /// The agreed time, in microseconds since 1970.
     pub agreed_time: u64,
+    /// The last mark that it reached: a place where its log may begin.
+    pub mark: u64,
+    /// The last mark that a quorum certified; 0 for none.
+    pub certified: u64,
 }
 
 impl<S: Suite, M: StateMachine> Served<S> for Replica<S, M>
@@ -64,11 +72,18 @@ where
         > + Send,
 {
     fn progress(&self) -> Progress {
+        let (mark, certified) = self.marks();
         Progress {
             epoch: self.epoch().0,
             position: self.position(),
             agreed_time: self.agreed_time().0,
+            mark: mark.0,
+            certified: certified.unwrap_or_default().0,
         }
+    }
+
+    fn standing(&self) -> Standing {
+        Replica::standing(self)
     }
 }
 
@@ -95,6 +110,13 @@ pub enum Request<S: Suite> {
 pub struct Status {
     /// Its number in the group.
     pub party: usize,
+    /// How it stands in its group: `starting`, `member`, `catching up`, `rejoining` or `fetching`.
+    pub standing: String,
+    /// Of a state that is being fetched: chunks that are here, and all of them.
+    pub chunks: Option<(usize, usize)>,
+    /// What happened to its host since the start, the latest last: a full disk, a clock that was
+    /// set, a process that was stopped.
+    pub troubles: Vec<String>,
     /// How far its replica is.
     pub progress: Progress,
     /// Round of the last batch that was applied since the start.
@@ -159,7 +181,7 @@ impl<S: Suite, P: Served<S>> ReplicaHost<S, P> {
             waiting: BTreeMap::new(),
             next: 0,
             wake: None,
-            status: Status { party: me.index(), ..Status::default() },
+            status: Status { party: me.index(), standing: "starting".into(), ..Status::default() },
             board,
             suspected: BTreeMap::new(),
             convicted: BTreeSet::new(),
@@ -230,6 +252,13 @@ impl<S: Suite, P: Served<S>> ReplicaHost<S, P> {
     fn status(&self, protocol: &Linked<P>, now: Time) -> Status {
         let mut status = self.status.clone();
         status.progress = protocol.inner().progress();
+        let (standing, chunks) = match protocol.inner().standing() {
+            Standing::Member => ("member", None),
+            Standing::CatchingUp(here, all) => ("catching up", Some((here, all))),
+            Standing::Rejoining => ("rejoining", None),
+            Standing::Fetching(here, all) => ("fetching", Some((here, all))),
+        };
+        (status.standing, status.chunks) = (standing.into(), chunks);
         let heard = |party| {
             let heard_at = protocol.status(party)?.heard_at;
             let recently = heard_at.is_some_and(|at| now.0.saturating_sub(at.0) < RECENTLY);
@@ -304,11 +333,15 @@ where
             Outcome::Convicted(fault) => self.on_convicted(&fault),
             Outcome::Applied(applied) => self.on_applied(applied),
             Outcome::EpochEnded { ended } => info!(?ended, "epoch ended"),
-            Outcome::Cut(_)
-            | Outcome::Certified(_)
-            | Outcome::Halted(_)
-            | Outcome::Fetching(_)
-            | Outcome::Installed(_) => {}
+            Outcome::Cut(key) => desk.cut(place(key)),
+            Outcome::Certified(mark) => debug!(mark = mark.0, "checkpoint certified"),
+            Outcome::Halted(why) => desk.halt(explain(why)),
+            Outcome::Fetching(mark) => {
+                info!(mark = mark.0, "far behind: fetching a certified state from the others");
+            }
+            Outcome::Installed(mark) => {
+                info!(mark = mark.0, "the state is here and verified: going on from there");
+            }
         }
     }
 
@@ -316,6 +349,13 @@ where
         if let Outcome::Convicted(fault) = outcome {
             self.on_convicted(&fault);
         }
+    }
+
+    fn on_trouble(&mut self, trouble: Trouble) {
+        if self.status.troubles.len() == TROUBLES_MAX {
+            self.status.troubles.remove(0);
+        }
+        self.status.troubles.push(trouble.to_string());
     }
 
     fn on_fault(&mut self, fault: Fault, _: &mut Desk<Linked<P>>) {
@@ -347,6 +387,29 @@ where
             Packet::Frame(_) | Packet::Local(_) => MessageKind::Protocol,
         }
     }
+}
+
+/// Troubles that the status page remembers.
+const TROUBLES_MAX: usize = 8;
+
+/// For the operator.
+fn explain(why: Halt) -> String {
+    let what = match why {
+        Halt::Diverged(mark) => format!(
+            "this server's state at mark {} is not the one that a quorum of the group certified. \
+             Its memory or its disk is faulty, or it runs another version or other services than \
+             the others",
+            mark.0
+        ),
+        Halt::Forgot => "the group has certificates with this server's signature on what is not \
+                         in its journal: the journal is an older copy, or the disk lost what it \
+                         had promised to keep"
+            .into(),
+    };
+    format!(
+        "{what}. It stopped before it could contradict itself. Mend the cause, then run `maftia \
+         repair --rejoin`: it sets the journal aside, and has this server rejoin from its peers"
+    )
 }
 
 const BATCH: u8 = 0;

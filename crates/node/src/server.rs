@@ -7,16 +7,18 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine::{Engine, EngineError, Parts};
 use crate::http::{self, Face, FrontEnd, OPEN_MAX};
 use crate::inbox::Inbox;
-use crate::journal::{Journal, JournalError, LogConfig};
+use crate::journal::{self, Journal, JournalError, LogConfig, Report};
+use crate::lost::Lost;
 use crate::metrics::Metrics;
 use crate::network::{self, NetworkConfig, NetworkError};
 use crate::replica::{ReplicaHost, Served, StatusBoard};
 use crate::tamper::{Honest, Tamper};
+use crate::watch::{LOOK_EVERY, Room};
 use bytes::Bytes;
 use commonware_runtime::tokio::{Config as RuntimeConfig, Context, Runner};
-use commonware_runtime::{Metrics as _, Runner as _, Spawner as _, Supervisor as _};
+use commonware_runtime::{Clock as _, Metrics as _, Runner as _, Spawner as _, Supervisor as _};
 use commonware_storage::Context as StorageContext;
-use maftia_activity::{Replica, StateMachine};
+use maftia_activity::{Record, Replica, StateMachine};
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::Encode;
 use maftia_base::{Group, ServiceId, WIRE_VERSION};
@@ -25,6 +27,7 @@ use maftia_links::Linked;
 use rand_core::Rng;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,7 +35,10 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
-use tracing::info;
+use tracing::{info, warn};
+
+/// The log's name on the disk.
+const LOG: &str = "log";
 
 /// Requests of all connections that wait for the engine.
 const ARRIVALS_WAITING: usize = 1024;
@@ -46,6 +52,8 @@ pub struct ServerConfig {
     /// that lost its log would begin another, or go on with an older copy, and contradict what it
     /// signed before.
     pub begun: PathBuf,
+    /// A file by which an operator says that the log is lost, see [`Lost`].
+    pub lost: PathBuf,
     /// How it meets the other servers.
     pub network: NetworkConfig,
     /// Where it listens for clients that sign their requests.
@@ -54,6 +62,8 @@ pub struct ServerConfig {
     pub http: SocketAddr,
     /// How it uses its host.
     pub tuning: Tuning,
+    /// Stop by itself once this server takes part in its group.
+    pub until_member: bool,
 }
 
 /// How a server uses the cores of its host.
@@ -207,7 +217,10 @@ where
     ) -> Result<(), ServerError> {
         let Self { config, group, keyring, replica, tamper, front_end } = self;
         let journal = context.child("journal");
-        let journal = open_log(journal, identity::<P>(&group), &config.begun).await?;
+        let lost = Lost::at(&config.lost);
+        let journal = open_log(journal, identity::<P>(&group), &config.begun, &lost).await?;
+        let room = Arc::new(Room::default());
+        context.child("room").spawn(look_at(Arc::clone(&room), config.data.clone()));
         let inbox = Inbox::new(group.n());
         let metrics = Arc::new(Metrics::register(&context.child("engine")));
         let (post, receive) = network::join(
@@ -233,6 +246,7 @@ where
             run: Arc::new(run),
             worker_threads: config.tuning.worker_threads,
             metrics,
+            room,
         };
         let linked = Linked::new(replica, &group, clock.reading().0);
         let (engine, log) = Engine::restore(linked, journal, parts).await?;
@@ -249,7 +263,7 @@ where
             front_end,
             arrivals,
             metrics: Arc::new(move || encoder.encode()),
-            board,
+            board: board.clone(),
             open: Arc::new(Semaphore::new(OPEN_MAX)),
         };
         context.child("http").spawn(|_| http::serve::<RealSuite>(pages, face));
@@ -261,6 +275,10 @@ where
             stopped = asked_to_stop() => {
                 stopped?;
                 info!("stopping");
+                inbox.stop();
+                running.await
+            }
+            () = membership(&context, &board), if config.until_member => {
                 inbox.stop();
                 running.await
             }
@@ -278,14 +296,64 @@ pub(crate) async fn open_log<E: StorageContext>(
     context: E,
     identity: Bytes,
     begun: &Path,
+    lost: &Lost,
 ) -> Result<Journal<E>, ServerError> {
     let failed = |source| ServerError::Begun { begun: begun.to_owned(), source };
     let begun = Begun::at(begun);
     let last = begun.run().map_err(failed)?;
-    let config = LogConfig { begun: last, ..LogConfig::new("log", identity) };
-    let journal = Journal::open(context, config).await?;
+    let failed_lost = |source| ServerError::Begun { begun: lost.path().to_owned(), source };
+    let nonce = lost.nonce().map_err(failed_lost)?;
+    let anew = nonce.is_some();
+    let config = LogConfig { begun: last, anew, ..LogConfig::new(LOG, identity) };
+    let mut journal = Journal::open(context, config).await?;
     begun.note(journal.run()).map_err(failed)?;
+    if let Some(nonce) = nonce {
+        let rejoining = Record::<RealSuite>::Rejoining(nonce);
+        let began;
+        (journal, began) = journal.begin_with(&rejoining).await?;
+        lost.remove().map_err(failed_lost)?;
+        if began {
+            warn!("the journal was lost: this server asks its group to admit it again");
+        }
+    }
     Ok(journal)
+}
+
+/// Checks the log of a server that does not run; changes nothing. Blocks the calling thread; must
+/// not be called on a runtime.
+pub fn inspect<P: Vocabulary>(config: &ServerConfig, group: &Group) -> Result<Report, ServerError> {
+    let begun = Begun::at(&config.begun);
+    let failed = |source| ServerError::Begun { begun: config.begun.clone(), source };
+    let log = LogConfig {
+        begun: begun.run().map_err(failed)?,
+        ..LogConfig::new(LOG, identity::<P>(group))
+    };
+    let runtime = RuntimeConfig::new().with_storage_directory(config.data.clone());
+    let inspected = Runner::new(runtime)
+        .start(|context| async move { journal::inspect(context.child("journal"), log).await });
+    Ok(inspected?)
+}
+
+/// Looks at the room on the disk for ever.
+fn look_at(
+    room: Arc<Room>,
+    folder: PathBuf,
+) -> impl FnOnce(Context) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    move |context| {
+        Box::pin(async move {
+            loop {
+                room.look_at(&folder);
+                context.sleep(LOOK_EVERY).await;
+            }
+        })
+    }
+}
+
+/// Ends when this server takes part in its group.
+async fn membership(context: &Context, board: &StatusBoard) {
+    while board.read().standing != "member" {
+        context.sleep(LOOK_EVERY).await;
+    }
 }
 
 fn bind(address: SocketAddr, purpose: &'static str) -> Result<std::net::TcpListener, ServerError> {

@@ -6,6 +6,7 @@ mod crashes;
 mod front_end;
 mod idle;
 mod operator;
+mod recovery;
 mod sizes;
 mod support;
 

@@ -142,6 +142,7 @@ impl<B: commonware_runtime::Blob> Guard<B> {
         &mut self,
         stored: Range<u64>,
         begun: Option<u64>,
+        anew: bool,
     ) -> Result<(), JournalError> {
         let (label, start) = (&self.label, self.head.start);
         if self.fresh {
@@ -149,10 +150,10 @@ impl<B: commonware_runtime::Blob> Guard<B> {
                 let kind = if self.unreadable { DamageKind::Rotten } else { DamageKind::Lost };
                 return Err(label.damaged(kind, None, "there are records and no head"));
             }
-            if let Some(begun) = begun {
+            if let Some(begun) = begun.filter(|_| !anew) {
                 return Err(JournalError::Gone { partition: label.0.clone(), begun });
             }
-            self.head.run = 1;
+            self.head.run = begun.unwrap_or(0) + 1;
             self.save_mark(true).await?;
             return self.save_head().await;
         }

@@ -78,6 +78,8 @@ pub struct LogConfig {
     pub identity: Bytes,
     /// The last run of this server that there was, as somebody other than the log remembers it.
     pub begun: Option<u64>,
+    /// The log before was given up: a new one may be begun though there was one.
+    pub anew: bool,
     /// How it lies on the disk.
     pub layout: Layout,
 }
@@ -86,7 +88,7 @@ impl LogConfig {
     /// The log called `partition` of the server that `identity` names; nobody remembers a run.
     pub fn new(partition: impl Into<String>, identity: impl Into<Bytes>) -> Self {
         let (partition, identity) = (partition.into(), identity.into());
-        Self { partition, identity, begun: None, layout: Layout::default() }
+        Self { partition, identity, begun: None, anew: false, layout: Layout::default() }
     }
 
     fn library(&self) -> variable::Config<RangeCfg<usize>> {
@@ -155,7 +157,7 @@ impl<E: Context> Journal<E> {
         let fused = Fused(context.child("records"));
         let records = variable::Journal::init(fused, config.library()).await;
         let records = records.map_err(|source| storage(source, &guard))?;
-        guard.compare(records.bounds(), config.begun).await?;
+        guard.compare(records.bounds(), config.begun, config.anew).await?;
         let (start, tip) = guard.start();
         let (records, _) = records.prune(start).await.map_err(|source| storage(source, &guard))?;
         let rest = Rest { guard, tip, checked: false, layout: config.layout };
@@ -252,6 +254,15 @@ impl<E: Context> Journal<E> {
 
     fn label(&self) -> &error::Label {
         self.rest.guard.label()
+    }
+
+    /// Makes `record` the first of a log that has none; answers whether it did.
+    pub async fn begin_with<R: Wire>(mut self, record: &R) -> Result<(Self, bool), JournalError> {
+        if self.records.size() > 0 {
+            return Ok((self, false));
+        }
+        self.check(&mut |_, _| Ok(())).await?;
+        Ok((self.commit(&[record.to_wire()], true).await?, true))
     }
 
     /// Appends `records` and makes them durable. (R2, R3, R6)

@@ -83,6 +83,7 @@ async fn start_on(
         tamper: Arc::new(tamper),
         run: Arc::new(|work| work.into_iter().map(|number| number * number).collect()),
         worker_threads: threads,
+        room: Default::default(),
         metrics: Arc::new(Metrics::register(context)),
     };
     let journal = journal.await.expect("opens");

@@ -86,6 +86,7 @@ impl Town {
                 tamper: Arc::new(Honest),
                 run: Arc::new(|work| work),
                 worker_threads: 0,
+                room: Default::default(),
                 metrics,
             };
             let restored = Engine::restore(Talker::default(), journal, parts).await;

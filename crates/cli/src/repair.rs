@@ -1,0 +1,140 @@
+//! `maftia repair`: what is wrong with a server's journal, and how the server comes back.
+
+use crate::Failure;
+use crate::args::Repair;
+use crate::home::{Home, JOURNAL};
+use crate::server::{self, Setting};
+use maftia_activity::Nonce;
+use maftia_base::Digest;
+use maftia_node::journal::Report;
+use maftia_node::lost::Lost;
+use maftia_node::production;
+use maftia_node::server::ServerConfig;
+use serde_json::json;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+/// What the journal is like.
+enum Finding {
+    /// There never was one.
+    Never,
+    /// It is sound.
+    Sound(Report),
+    /// It cannot be used, and why.
+    Broken(String),
+    /// The server was told before that it is lost, and has not rejoined yet.
+    Declared,
+}
+
+/// Checks the journal; has the server rejoin if that is needed.
+pub fn run(args: &Repair) -> Result<(), Failure> {
+    server::start_logging(false);
+    let setting = Setting::load(&args.home, args.passphrase_file.as_deref())?;
+    let Setting { home, mut config, notary } = setting;
+    refuse_running(&config)?;
+    let finding = look(&config, &home)?;
+    let rejoins = match &finding {
+        Finding::Never | Finding::Sound(_) => args.rejoin,
+        Finding::Broken(_) | Finding::Declared => true,
+    };
+    tell(args.json, &finding, rejoins);
+    if !rejoins || args.check {
+        return Ok(());
+    }
+    if !matches!(finding, Finding::Declared) {
+        let aside = set_aside(&home.folder)?;
+        if let Some(aside) = aside {
+            eprintln!("repair: the journal is now {}", aside.display());
+        }
+        let lost = Lost::at(&config.lost);
+        let declared = lost.declare(Nonce(Digest(rand::random())));
+        declared.map_err(|error| Failure::file(&config.lost, "cannot be written", &error))?;
+    }
+    eprintln!(
+        "repair: rejoining. The other servers must run and be enough to go on; until this one is \
+         back, it counts among those that may be faulty"
+    );
+    config.until_member = true;
+    production::serve(config, home.group.clone(), home.keyring, notary)
+        .map_err(|error| Failure::because(error.to_string()))?;
+    eprintln!("repair: done. Start it: maftia server --home {}", home.folder.display());
+    Ok(())
+}
+
+/// A running server has its journal open.
+fn refuse_running(config: &ServerConfig) -> Result<(), Failure> {
+    match TcpListener::bind(config.http) {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(Failure::because(
+            format!("somebody listens on {}: this server seems to run. Stop it first", config.http),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn look(config: &ServerConfig, home: &Home) -> Result<Finding, Failure> {
+    let lost = Lost::at(&config.lost).nonce();
+    if let Ok(Some(_)) = lost
+        && !config.data.exists()
+    {
+        return Ok(Finding::Declared);
+    }
+    if !config.data.exists() {
+        return Ok(match config.begun.exists() {
+            true => Finding::Broken("there was a journal, and it is gone".into()),
+            false => Finding::Never,
+        });
+    }
+    let report = production::inspect(config, &home.group);
+    let mut report = report.map_err(|error| Failure::because(error.to_string()))?;
+    Ok(match report.trouble.take() {
+        Some(trouble) => Finding::Broken(trouble.to_string()),
+        None => Finding::Sound(report),
+    })
+}
+
+fn tell(as_json: bool, finding: &Finding, rejoins: bool) {
+    if as_json {
+        let found = match finding {
+            Finding::Never => json!({ "journal": "never there" }),
+            Finding::Sound(report) => json!({
+                "journal": "sound",
+                "first": report.records.start,
+                "end": report.records.end,
+                "bytes": report.bytes,
+                "runs": report.run,
+            }),
+            Finding::Broken(why) => json!({ "journal": "broken", "why": why }),
+            Finding::Declared => json!({ "journal": "declared lost" }),
+        };
+        return println!("{}", json!({ "found": found, "rejoins": rejoins }));
+    }
+    match finding {
+        Finding::Never => println!("there never was a journal: this server has not run yet"),
+        Finding::Sound(report) => println!(
+            "the journal is sound: records {} to {}, {} MiB, {} runs",
+            report.records.start,
+            report.records.end,
+            report.bytes >> 20,
+            report.run
+        ),
+        Finding::Broken(why) => println!("{why}"),
+        Finding::Declared => println!("the journal was set aside before; rejoining is under way"),
+    }
+    if !rejoins {
+        println!("nothing to repair (--rejoin has it rejoin all the same)");
+    }
+}
+
+/// Moves the journal out of the way, for whoever wants to know what happened to it.
+fn set_aside(home: &Path) -> Result<Option<PathBuf>, Failure> {
+    let journal = home.join(JOURNAL);
+    if !journal.exists() {
+        return Ok(None);
+    }
+    let name = |number: u32| home.join(format!("{JOURNAL}.aside-{number}"));
+    let aside = (1..).map(name).find(|aside| !aside.exists()).expect("numbers do not end");
+    let moved = fs::rename(&journal, &aside).and_then(|()| File::open(home)?.sync_all());
+    moved.map_err(|error| Failure::file(&journal, "cannot be set aside", &error))?;
+    Ok(Some(aside))
+}
