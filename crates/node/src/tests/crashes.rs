@@ -4,11 +4,15 @@ use super::hooked::{Hook, Hooked, Trouble};
 use super::log::{ALL, Found, Image, append, config, content, open, retain};
 use crate::begun::Begun;
 use crate::journal::JournalError;
+use crate::lost::Lost;
 use crate::server::{ServerError, open_log};
 use commonware_runtime::deterministic::{Checkpoint, Context, Runner};
 use commonware_runtime::tokio::{self, Config};
 use commonware_runtime::{Runner as _, Supervisor as _};
 use commonware_utils::{Probability, probability};
+use maftia_activity::{Nonce, Record};
+use maftia_base::Digest;
+use maftia_crypto::RealSuite;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -237,8 +241,8 @@ fn a_server_does_not_begin_another_log_nor_go_on_with_an_older_copy() {
     let start = || {
         let config = Config::new().with_storage_directory(data.clone());
         tokio::Runner::new(config).start(|context| {
-            let begun = begun.clone();
-            async move { open_log(context, "me".into(), &begun).await.map(|log| log.run()) }
+            let (begun, lost) = (begun.clone(), Lost::at(begun.with_extension("lost")));
+            async move { open_log(context, "me".into(), &begun, &lost).await.map(|log| log.run()) }
         })
     };
     assert_eq!(start().expect("the first start"), 1);
@@ -353,4 +357,44 @@ fn the_disk_is_bounded_for_ever() {
         assert!(bytes > 5 * largest, "{bytes} bytes were written, {largest} were kept");
         assert!(largest < 20_000, "{largest}");
     });
+}
+
+#[test]
+fn a_log_that_is_declared_lost_is_begun_anew_with_the_number_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (begun, data) = (folder.path().join("begun"), folder.path().join("data"));
+    let lost = Lost::at(folder.path().join("lost"));
+    let start = || {
+        let config = Config::new().with_storage_directory(data.clone());
+        tokio::Runner::new(config).start(|context| {
+            let (begun, lost) = (begun.clone(), lost.clone());
+            async move {
+                let mut log = open_log(context, "me".into(), &begun, &lost).await?;
+                let mut numbers = Vec::new();
+                let number = |_, record: Record<RealSuite>| match record {
+                    Record::Rejoining(nonce) => numbers.push(nonce),
+                    other => panic!("nobody wrote {other:?}"),
+                };
+                log.replay(number).await?;
+                Ok::<_, ServerError>((log.run(), numbers))
+            }
+        })
+    };
+    assert_eq!(start().expect("the first start"), (1, vec![]));
+    let nonce = Nonce(Digest::of("test", b"a loss"));
+    for crash in 0..3 {
+        if data.exists() {
+            fs::remove_dir_all(&data).expect("the log is lost");
+        }
+        let error = start().expect_err("nobody declared it lost");
+        assert!(error.to_string().contains("maftia repair"), "{error}");
+        lost.declare(nonce).expect("declared");
+        let run = 2 + 2 * crash;
+        assert_eq!(start().expect("begun anew"), (run, vec![nonce]));
+        assert_eq!(lost.nonce().expect("readable"), None, "gone before the server runs");
+        // As if it had crashed before the file was removed: the number is not written twice.
+        lost.declare(nonce).expect("declared");
+        assert_eq!(start().expect("goes on"), (run + 1, vec![nonce]));
+        assert_eq!(lost.nonce().expect("readable"), None);
+    }
 }
