@@ -206,3 +206,15 @@ pub fn post_query(
 fn agent(patience: Duration) -> ureq::Agent {
     ureq::Agent::config_builder().timeout_global(Some(patience)).build().into()
 }
+
+/// What the files in a folder take on the disk; what goes meanwhile counts as nothing.
+pub fn disk_bytes(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let taken = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => disk_bytes(&entry.path()),
+        Ok(meta) => meta.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.map(taken).sum()
+}

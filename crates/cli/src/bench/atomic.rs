@@ -4,7 +4,7 @@ use super::load::{self, Requests, Seen};
 use crate::Failure;
 use crate::args::BenchAtomic;
 use crate::config::NewGroup;
-use crate::home::PublicHome;
+use crate::home::{JOURNAL, PublicHome};
 use crate::local::{self, LocalGroup};
 use crate::process::{self, Cost};
 use maftia_activity::client::ClientReply;
@@ -18,10 +18,14 @@ use rand_core::{Rng, UnwrapErr};
 use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long the group is warmed up.
 const WARM_UP: Duration = Duration::from_secs(2);
+
+/// How often the disk is looked at.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
 
 /// How long an answer may take before another server is asked.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -38,6 +42,8 @@ struct Phase {
     client_cpu_seconds: f64,
     /// Resident memory of each server at the end of the load, in bytes.
     memory_bytes: Vec<u64>,
+    /// What the journal of each server takes on the disk at the end of the load, in bytes.
+    journal_bytes: Vec<u64>,
     /// Bytes that servers sent to servers, for each request.
     peer_bytes_per_request: f64,
     /// Everything that crossed the loopback device, headers and clients included, each request.
@@ -52,6 +58,8 @@ struct Report {
     payload: usize,
     phases: Vec<Phase>,
     peak_memory_bytes: Vec<u64>,
+    /// The most that the journal of any server took on the disk at any time, in bytes.
+    peak_journal_bytes: u64,
     /// Does the ledger have every acknowledged request, and none twice?
     ledger_agrees: bool,
 }
@@ -97,6 +105,7 @@ async fn measure(args: &BenchAtomic, group: &LocalGroup) -> Result<Report, Failu
         .collect::<Result<_, _>>()?;
     let requests = Arc::new(Requests::new(args.payload));
     let time = Duration::from_secs(args.seconds);
+    let peak_journal = watch_journals(group);
     let mut acknowledged = load::closed(&callers, 1, &requests, WARM_UP).await.answered;
     let mut phases = Vec::new();
     eprintln!("One client, one request at a time, {} s", args.seconds);
@@ -120,6 +129,7 @@ async fn measure(args: &BenchAtomic, group: &LocalGroup) -> Result<Report, Failu
         payload: args.payload,
         phases,
         peak_memory_bytes: costs.iter().map(|cost| cost.peak_memory_bytes).collect(),
+        peak_journal_bytes: peak_journal.load(Ordering::Relaxed),
         ledger_agrees: ledger.entries == acknowledged,
     })
 }
@@ -157,6 +167,29 @@ fn costs(group: &LocalGroup) -> Vec<Cost> {
     servers.map(|index| group.server(index).and_then(|s| s.cost()).unwrap_or_default()).collect()
 }
 
+/// What the journal of each server takes on the disk.
+fn journals(group: &LocalGroup) -> Vec<u64> {
+    let servers = 0..group.config().servers.len();
+    servers.map(|index| process::disk_bytes(&group.home(index).join(JOURNAL))).collect()
+}
+
+/// Looks at the journals again and again until the runtime ends; holds the most that one took.
+fn watch_journals(group: &LocalGroup) -> Arc<AtomicU64> {
+    let peak = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&peak);
+    let servers = 0..group.config().servers.len();
+    let folders: Vec<_> = servers.map(|index| group.home(index).join(JOURNAL)).collect();
+    tokio::spawn(async move {
+        loop {
+            for folder in &folders {
+                seen.fetch_max(process::disk_bytes(folder), Ordering::Relaxed);
+            }
+            tokio::time::sleep(WATCH_EVERY).await;
+        }
+    });
+    peak
+}
+
 /// Counters at one moment.
 struct Meter {
     costs: Vec<Cost>,
@@ -192,6 +225,7 @@ impl Meter {
             cpu_seconds: cpu.map(|(now, then)| now.cpu_seconds - then.cpu_seconds).collect(),
             client_cpu_seconds: now.clients.cpu_seconds - self.clients.cpu_seconds,
             memory_bytes: now.costs.iter().map(|cost| cost.memory_bytes).collect(),
+            journal_bytes: journals(group),
             peer_bytes_per_request: (now.peer_bytes - self.peer_bytes) / requests,
             loopback_bytes_per_request: (now.loopback_bytes - self.loopback_bytes) as f64
                 / requests,
@@ -244,6 +278,7 @@ impl Report {
         let peak: Vec<String> =
             self.peak_memory_bytes.iter().map(|bytes| format!("{}", bytes >> 20)).collect();
         println!("peak memory of each server, MiB: {}", peak.join(", "));
+        println!("peak of any server's journal, MiB: {}", self.peak_journal_bytes >> 20);
         println!("the ledger agrees: {}", self.ledger_agrees);
     }
 }

@@ -119,7 +119,7 @@ pub struct Layout {
 impl Default for Layout {
     fn default() -> Self {
         Self {
-            records_per_file: NZU64!(8 << 10),
+            records_per_file: NZU64!(4 << 10),
             page_bytes: NZU16!(4084),
             checkpoint_bytes: 64 << 20,
         }
