@@ -11,4 +11,5 @@ mod recovery;
 mod restarts;
 mod signing;
 mod time;
+mod transfer;
 mod world;

@@ -438,3 +438,35 @@ fn a_server_with_an_older_copy_of_its_log_says_so_and_votes_no_more() {
     });
     assert_eq!(halted, 20, "it signed batches of all, and finds that out from certificates");
 }
+
+#[test]
+fn one_that_was_down_for_ten_thousand_deliveries_comes_back_under_load() {
+    // Marks as far apart as in a real group.
+    let mut sim = builder(4, 1).trace(0).build(|_| replica());
+    sim.crash(p(3));
+    let order_many = |sim: &mut Sim, from: u64, to: u64| {
+        for number in from..to {
+            for index in 0..3 {
+                front_end(sim, p(index), number, &format!("{number} at {index}"));
+            }
+            let goal = 3 * (number + 1);
+            sim.run_until(|sim| sim.state(p(0)).expect("up").position() >= goal, EVENTS_MAX)?;
+        }
+        Ok::<_, Failure>(())
+    };
+    let run = |sim: &mut Sim| {
+        order_many(sim, 0, 3_400)?;
+        let delivered = |outcome: &&Outcome<_>| matches!(outcome, Outcome::Applied(_));
+        let batches = sim.outcomes(p(0)).iter().filter(delivered).count();
+        assert!(batches > 10_000, "{batches} batches");
+        sim.restart(p(3));
+        order_many(sim, 3_400, 3_420)?;
+        check_same(sim)?;
+        assert!(installed(sim, p(3)) > 0);
+        sim.crash(p(1));
+        front_end(sim, p(3), 9_999, "it carries the group");
+        let done = |sim: &Sim| ledger(sim, p(2)).count(b"it carries the group") == 1;
+        sim.run_until(done, EVENTS_MAX)
+    };
+    run(&mut sim).unwrap_or_else(|failure| panic!("{failure}"));
+}
