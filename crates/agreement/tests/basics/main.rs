@@ -2,6 +2,7 @@
 
 mod binary;
 mod checkpoint;
+mod coded;
 mod coin;
 mod consistent;
 mod reliable;
