@@ -258,7 +258,7 @@ fn nobody_delivers_what_is_no_encoding_and_all_who_saw_enough_of_it_suspect_the_
                         support(hand, sender, to, &bad);
                     }
                 };
-                builder.network(Network::lossy(100)).corrupt(corrupt.iter(), liar(says))
+                builder.corrupt(corrupt.iter(), liar(says))
             });
             assert_eq!(check_totality(&mut sim)?, None);
             for party in sim.honest().iter() {
@@ -502,17 +502,21 @@ fn many_roots_of_large_values_fill_one_fragment_of_each_liar_and_no_more() {
 fn questions_without_end_are_answered_once_for_each_offer() {
     let structure = threshold(4);
     seeds(0..10, |seed| {
-        let asks = Script(|heard: Option<&Letter<Message>>, hand: &mut Hand<'_, Broadcast>| {
-            if heard.is_some_and(|letter| matches!(&*letter.body, Message::Ready(_))) {
-                for _ in 0..50 {
-                    hand.send_all(p(3), Message::Want { own: true });
-                }
+        let echoes = Rc::new(RefCell::new(0));
+        let counter = Rc::clone(&echoes);
+        let asks = Script(move |heard: Option<&Letter<Message>>, hand: &mut Hand<'_, _>| {
+            if heard.is_some_and(|letter| matches!(&*letter.body, Message::Echo { .. })) {
+                *counter.borrow_mut() += 1;
+            }
+            for _ in 0..20 {
+                hand.send_all(p(3), Message::Want { own: true });
             }
         });
         let mut sim = start(&structure, p(0), seed, |builder| builder.corrupt([p(3)], asks));
         check_validity(&mut sim, p(0), &value(1000, seed))?;
-        // 2n^2 + n without the liar, its 600 questions, and an answer of three from each.
-        assert!(sim.stats().messages <= 36 + 3 * 4 * 50 + 3 * 3, "{}", sim.stats().messages);
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        let echoes = *echoes.borrow();
+        assert!((3..=6).contains(&echoes), "each once unasked and once more: {echoes}");
         Ok(())
     });
 }
@@ -533,8 +537,8 @@ fn a_server_that_comes_after_all_others_are_done_asks_and_delivers() {
                 .collect();
             let others = PartySet::all(structure.n()).difference(parties([late.index()]));
             let answers = Script(move |heard: Option<&Letter<Message>>, hand: &mut Hand<'_, _>| {
-                let Some(letter) = heard else { return };
-                assert!(matches!(&*letter.body, Message::Want { .. }), "{:?}", letter.body);
+                let asks = |letter: &&Letter<_>| matches!(&*letter.body, Message::Want { .. });
+                let Some(letter) = heard.filter(asks) else { return };
                 for body in kept[letter.to.index()].answer() {
                     hand.send(letter.to, letter.from, body);
                 }
@@ -550,22 +554,30 @@ fn a_server_that_comes_after_all_others_are_done_asks_and_delivers() {
 }
 
 #[test]
-fn who_has_delivered_asks_for_nothing_after_a_restart_and_tells_its_value_again() {
+fn who_has_logged_what_it_delivered_asks_for_nothing_after_a_restart_and_tells_it_again() {
     let structure = threshold(4);
     let code = code_of(&structure);
-    let value = value(3 * code.k() * PIECE_BYTES - 1, 7);
-    let mut sim = start(&structure, p(0), 1, |builder| builder);
-    check_validity(&mut sim, p(0), &value).expect("it runs");
-    for party in [p(0), p(2)] {
+    let (mut remembered, mut asked) = (0, 0);
+    seeds(0..40, |seed| {
+        let value = value(3 * code.k() * PIECE_BYTES - 1, seed);
+        let mut sim = start(&structure, p(0), seed, |builder| builder);
+        check_validity(&mut sim, p(0), &value)?;
+        let party = p(seed as usize % 4);
+        sim.crash(party);
+        let knows = sim.log(party).0.iter().any(|record| matches!(record, Record::Delivered(_)));
         sim.mark();
-        sim.crash_losing_unsynced(party);
         sim.restart(party);
-        sim.run_to_quiescence(EVENTS_MAX).expect("it ends");
+        sim.run_to_quiescence(EVENTS_MAX)?;
         assert_eq!(sim.outcomes(party).len(), 1);
         assert_eq!(told(&sim.outcomes(party)[0]).as_ref(), Some(&value));
-        // Of each of three others and to each READY and OFFER.
-        assert!(sim.messages_since_mark() <= 12, "{}", sim.messages_since_mark());
-    }
+        // READY and OFFER, both ways: on three channels, and twice from who restarted.
+        let is_short = sim.messages_since_mark() <= 3 * 3 * 2;
+        assert!(is_short || !knows, "{}", sim.messages_since_mark());
+        remembered += u64::from(knows);
+        asked += u64::from(!knows);
+        Ok(())
+    });
+    assert!(remembered > 0 && asked > 0, "both happens: {remembered}, {asked}");
 }
 
 #[test]

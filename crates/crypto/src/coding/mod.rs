@@ -301,11 +301,11 @@ mod tests {
         let me = Party::new(0);
         for (n, k) in [(1, 1), (3, 3), (4, 1), (4, 2), (5, 3), (7, 3), (6, 2), (10, 4)] {
             let stripe = k * PIECE_BYTES;
-            for length in [0, 1, 2, 3, 63, 64, 65, 1000, stripe - 1, stripe, stripe + 1] {
+            for length in [0, 1, 2, 3, 63, 64, 65, 1000, stripe - 1, stripe, 9 * stripe + 1] {
                 let code = code(n, k);
                 let value = value(length);
                 let encoded = encode(code, &value);
-                for set in choices(n, k).into_iter().step_by(if length > 5000 { 17 } else { 1 }) {
+                for set in choices(n, k).into_iter().step_by(if length > 5000 { 23 } else { 1 }) {
                     let decoded = decode(code, &encoded.commitment, &given(&encoded, &set), me);
                     let decoded = decoded.expect("k fragments suffice");
                     assert_eq!(decoded.value, value);

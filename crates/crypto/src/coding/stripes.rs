@@ -4,6 +4,7 @@ use super::{Code, Given, PIECE_BYTES};
 use bytes::Bytes;
 use maftia_base::wire::Blob;
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
+use std::ops::Range;
 
 /// The bytes of every server's pieces.
 pub(super) fn extend(code: Code, value: &Bytes) -> Vec<Vec<Blob<PIECE_BYTES>>> {
@@ -48,52 +49,71 @@ fn redundancy(count: usize, width: usize, stripe: &[Bytes]) -> Vec<Bytes> {
     result.recovery_iter().map(Bytes::copy_from_slice).collect()
 }
 
+/// Stripes that are restored at once. Each restoration has a fixed cost of about a millisecond, for
+/// a transform over the whole field.
+const RESTORED_MAX: usize = 8;
+
 /// The value of at least `k` fragments of the right form, of different servers.
 pub(super) fn reduce(code: Code, length: usize, given: &[Given]) -> Option<Vec<u8>> {
     let (k, pieces) = (code.k(), code.pieces(length));
-    // Those that are the value itself need no decoding.
     let mut given: Vec<&Given> = given.iter().collect();
+    // Those that are the value itself need no decoding.
     given.sort_by_key(|(party, _)| *party);
     given.truncate(k);
-    let mut value = Vec::with_capacity(length + k * PIECE_BYTES);
-    for number in 0..pieces {
-        let width = code.piece_bytes(length, number);
-        let start = value.len();
-        value.resize(start + k * width, 0);
-        let mut stripe: Vec<&mut [u8]> = value[start..].chunks_exact_mut(width).collect();
-        let originals = given.iter().take_while(|(party, _)| party.index() < k);
-        for (party, fragment) in originals.clone() {
-            stripe[party.index()].copy_from_slice(&fragment[number]);
+    let originals = given.iter().take_while(|(party, _)| party.index() < k).count();
+    let width = |number| code.piece_bytes(length, number);
+    let mut value = vec![0; (0..pieces).map(|number| k * width(number)).sum()];
+    for (number, stripe) in value.chunks_mut(k * PIECE_BYTES).enumerate() {
+        for (party, fragment) in &given[..originals] {
+            piece_of(stripe, party.index(), width(number)).copy_from_slice(&fragment[number]);
         }
-        if originals.count() < k {
-            restore(code, width, number, &given, &mut stripe)?;
+    }
+    if originals < k {
+        for from in (0..pieces).step_by(RESTORED_MAX) {
+            let to = pieces.min(from + RESTORED_MAX);
+            let stripes = &mut value[from * k * PIECE_BYTES..];
+            restore(code, from..to, &given, stripes, width)?;
         }
     }
     value.truncate(length);
     Some(value)
 }
 
-/// Fills in what is missing of a stripe.
+fn piece_of(stripe: &mut [u8], index: usize, width: usize) -> &mut [u8] {
+    &mut stripe[index * width..(index + 1) * width]
+}
+
+/// Fills in what is missing of some stripes. The code works on each 64 bytes alone, and all pieces
+/// but the last are a multiple of that: so these stripes side by side are one wider stripe.
 fn restore(
     code: Code,
-    width: usize,
-    number: usize,
+    numbers: Range<usize>,
     given: &[&Given],
-    stripe: &mut [&mut [u8]],
+    stripes: &mut [u8],
+    width: impl Fn(usize) -> usize,
 ) -> Option<()> {
     let k = code.k();
-    let mut decoder = ReedSolomonDecoder::new(k, code.n() - k, width).ok()?;
+    let wide = numbers.clone().map(&width).sum();
+    let mut decoder = ReedSolomonDecoder::new(k, code.n() - k, wide).ok()?;
     for (party, fragment) in given {
-        let (index, piece) = (party.index(), &fragment[number][..]);
+        let pieces: Vec<&[u8]> = fragment[numbers.clone()].iter().map(|piece| &**piece).collect();
+        let (index, shard) = (party.index(), pieces.concat());
         if index < k {
-            decoder.add_original_shard(index, piece).ok()?;
+            decoder.add_original_shard(index, shard).ok()?;
         } else {
-            decoder.add_recovery_shard(index - k, piece).ok()?;
+            decoder.add_recovery_shard(index - k, shard).ok()?;
         }
     }
     let result = decoder.decode().ok()?;
-    for (index, piece) in result.restored_original_iter() {
-        stripe.get_mut(index)?.copy_from_slice(piece);
+    for (index, shard) in result.restored_original_iter() {
+        let pieces = shard.chunks(PIECE_BYTES);
+        for ((stripe, piece), number) in
+            stripes.chunks_mut(k * PIECE_BYTES).zip(pieces).zip(numbers.clone())
+        {
+            piece_of(stripe, index, width(number)).copy_from_slice(piece);
+        }
     }
     Some(())
 }
+
+const _: () = assert!(PIECE_BYTES % 64 == 0, "stripes can be put side by side");
