@@ -141,7 +141,7 @@ fn coding(c: &mut Criterion) {
     for n in [4, 7, 10, 16] {
         let keys = keyrings(n);
         let code = Code::new(n, n - 2 * ((n - 1) / 3)).expect("well-formed");
-        let value = CodedValue::new((0..BYTES).map(|i| (i * i >> 7) as u8).collect::<Vec<u8>>());
+        let value = CodedValue::new((0..BYTES).map(|i| ((i * i) >> 7) as u8).collect::<Vec<u8>>());
         let value = value.expect("short enough");
         let encode =
             || match run::<RealSuite>(&keys[0], Work::Encode { code, value: value.clone() }) {

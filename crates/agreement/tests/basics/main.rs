@@ -3,6 +3,7 @@
 mod binary;
 mod checkpoint;
 mod coded;
+mod coded_links;
 mod coin;
 mod consistent;
 mod reliable;

@@ -33,8 +33,9 @@
 //! and its fragments.
 //!
 //! # Sources
-//! I. Reed, G. Solomon, 1960, as `reed-solomon-simd` does it; R. Merkle, 1987; the check by encoding
-//! again is that of C. Cachin, S. Tessaro, "Asynchronous verifiable information dispersal", 2005.
+//! I. Reed, G. Solomon, 1960, as `reed-solomon-simd` does it; R. Merkle, 1987; the check by
+//! encoding again is that of C. Cachin, S. Tessaro, "Asynchronous verifiable information
+//! dispersal", 2005.
 
 mod stripes;
 mod tree;

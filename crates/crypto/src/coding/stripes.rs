@@ -116,4 +116,4 @@ fn restore(
     Some(())
 }
 
-const _: () = assert!(PIECE_BYTES % 64 == 0, "stripes can be put side by side");
+const _: () = assert!(PIECE_BYTES.is_multiple_of(64), "stripes can be put side by side");

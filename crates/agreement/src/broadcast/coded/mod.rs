@@ -55,13 +55,15 @@
 //!
 //! *Totality.* If R5 held somewhere, the honest ones among its READY pass R4 everywhere; then all
 //! honest servers send READY, and these have an honest quorum. The value: some honest server had
-//! complete fragments from a quorum, of which at least k are of honest servers. Each of these logged
-//! its pieces before it sent them, sent all of them to all, and offers them at every reconnection.
-//! So k fragments arrive everywhere. Neither the sender nor a fragment of one's own is needed.
+//! complete fragments from a quorum, of which at least k are of honest servers. Each of these had
+//! its pieces in its log before it sent them, sends all of them to all, and offers them at every
+//! reconnection. So k fragments arrive everywhere. Neither the sender nor a fragment of one's own
+//! is needed.
 //!
-//! *Validity.* All honest servers echo all pieces, and they are a quorum. (R6 echoes, too: else who
-//! decodes before it has its fragment from the sender would be missing in the others' quorum.) The sender's value is in
-//! its log before anything of it leaves; encoding it again after a restart gives the same pieces.
+//! *Validity.* All honest servers echo all pieces, and they are a quorum. (R6 echoes, too: else
+//! who decodes before it has its fragment from the sender would be missing in the quorums of the
+//! others.) The sender's value is in its log before anything of it leaves; encoding it again after
+//! a restart gives the same pieces.
 //!
 //! *A faulty sender.* What is not the encoding of a value is refused by everyone who decodes it,
 //! with whatever fragments, and nobody delivers anything: the outcome is the same everywhere, and
@@ -69,7 +71,7 @@
 //! outcome; honest servers echo only what the sender itself gave them, so that a quorum of
 //! fragments under c convicts the sender in the eyes of whoever has them.
 //!
-//! *R7.* The WANT that follows an OFFER, and its answer, are either delivered, or both ends are told
+//! *R7.* The WANT that follows an OFFER, and its answer, are delivered, or both ends are told
 //! `Reconnected` and there is another OFFER. A WANT is not answered only if an earlier one was
 //! answered after that OFFER was sent. An answer is always the whole fragment, and SEND is declined
 //! only by who has its fragment in its log; so a WANT of an earlier incarnation does no harm.
@@ -84,11 +86,11 @@
 //! once), and READY. A server logs its fragment, and after delivery notes the value.
 //!
 //! A server holds [`footprint_max`] items at most, whatever peers send: of each peer one fragment,
-//! under the one commitment that it named first; of the sender one of its own. In bytes, at most
-//! `n` fragments of the largest value; and no more than `k` of the same value. Whoever sent a piece
-//! that does not hold, or of a second commitment, has no more pieces checked. One value is decoded
-//! in each instance, since only one c passes R3 or R5. Upon delivery all is dropped but the own
-//! fragment.
+//! under the one commitment that it named first, and its own; the sender also holds everybody's. In
+//! bytes, each of these is at most the largest value divided by `k`, and of one value no more than
+//! `k` are held. Whoever sent a piece that does not hold, or of a second commitment, has no more
+//! pieces checked. One value is decoded in each instance, since only one c passes R3 or R5. Upon
+//! delivery all is dropped but the own fragment.
 //!
 //! What R7 sends without being asked is two short messages. An answer is two fragments at most:
 //! for `k > 1` at most the largest value, half of what a link queues for one peer. For `k = 1` its
