@@ -32,7 +32,7 @@ fn some_value(structure: &AdversaryStructure, seed: u64) -> CodedValue {
     let stripe = honest_in_any_quorum(structure) * PIECE_BYTES;
     let lengths = [5, 0, 1, 1000, stripe, stripe + 1, 3 * stripe - 9];
     // The large ones are dear, so most are small.
-    value(lengths[if seed % 6 == 0 { (seed / 6 % 7) as usize } else { 3 }], seed)
+    value(lengths[if seed.is_multiple_of(6) { (seed / 6 % 7) as usize } else { 3 }], seed)
 }
 
 fn encode(structure: &AdversaryStructure, value: &CodedValue) -> Encoded {
@@ -316,7 +316,7 @@ fn all_or_none_deliver_when_the_sender_and_its_friends_are_mute_towards_some() {
     for (structure, corrupt) in structures_of_four_and_more() {
         let sender = first_of(corrupt);
         seeds(0..60, |seed| {
-            let towards = parties((0..structure.n()).filter(|i| (seed * 7 >> i) & 3 == 1));
+            let towards = parties((0..structure.n()).filter(|i| ((seed * 7) >> i) & 3 == 1));
             let mut sim = start(&structure, sender, seed, |builder| {
                 builder.network(Network::lossy(50)).corrupt(corrupt.iter(), Mute { towards })
             });
