@@ -352,6 +352,22 @@ fn a_server_that_the_sender_passes_over_delivers_from_what_others_echo_and_helps
     });
 }
 
+#[test]
+fn who_decodes_before_it_has_its_own_fragment_still_counts_in_the_quorums_of_others() {
+    for (structure, corrupt) in structures_of_four_and_more() {
+        let sender = first_honest(&structure, corrupt);
+        let others = PartySet::all(structure.n()).difference(corrupt);
+        let favoured = others.iter().last().expect("not empty");
+        let mut towards = others;
+        towards.remove(favoured);
+        seeds(0..60, |seed| {
+            let mute = Mute { towards };
+            let mut sim = start(&structure, sender, seed, |b| b.corrupt(corrupt.iter(), mute));
+            check_validity(&mut sim, sender, &some_value(&structure, seed))
+        });
+    }
+}
+
 /// What a corrupt server makes of a piece.
 fn spoil(piece: &Piece, random: &mut Random) -> Piece {
     let mut spoiled = piece.clone();
