@@ -11,10 +11,11 @@ use maftia_base::{
     StatementKind,
 };
 use maftia_crypto::{
-    Claim, ClientClaim, ClientSecret, Corrupt, Done, HashAlgorithm, IdealSuite, KeyId, RealKeyring,
-    RealSuite, SigningInput, Suite, Work, fixture, ideal,
+    Claim, ClientClaim, ClientSecret, Code, CodedValue, Corrupt, Done, Given, HashAlgorithm,
+    IdealSuite, KeyId, RealKeyring, RealSuite, SigningInput, Suite, Work, fixture, ideal,
 };
 use std::hint::black_box;
+use std::time::Duration;
 
 fn run<S: Suite>(keyring: &S::Keyring, work: Work<S>) -> Done<S> {
     S::run_many(vec![work], keyring, Reading(0)).pop().expect("one answer")
@@ -131,5 +132,58 @@ fn ideal_suite(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, signatures, coin, rsa, ideal_suite);
+/// What coded broadcast of 10 MiB costs: the sender encodes, everybody else decodes, and each
+/// server checks the pieces of the others as they arrive.
+fn coding(c: &mut Criterion) {
+    const BYTES: usize = 10 << 20;
+    let mut group = c.benchmark_group("coding 10 MiB");
+    group.sample_size(10).measurement_time(Duration::from_secs(2));
+    for n in [4, 7, 10, 16] {
+        let keys = keyrings(n);
+        let code = Code::new(n, n - 2 * ((n - 1) / 3)).expect("well-formed");
+        let value = CodedValue::new((0..BYTES).map(|i| ((i * i) >> 7) as u8).collect::<Vec<u8>>());
+        let value = value.expect("short enough");
+        let encode =
+            || match run::<RealSuite>(&keys[0], Work::Encode { code, value: value.clone() }) {
+                Done::Encoded(encoded) => encoded,
+                other => panic!("{other:?}"),
+            };
+        let encoded = encode();
+        let commitment = encoded.commitment;
+        let given = |from: usize| -> Vec<Given> {
+            let bytes = |party: usize| {
+                let pieces = encoded.fragments[party].iter().map(|piece| piece.bytes.clone());
+                (Party::new(party), pieces.collect())
+            };
+            (from..from + code.k()).map(bytes).collect()
+        };
+        let decode = |fragments: Vec<Given>| {
+            let me = Party::new(0);
+            let work = Work::Decode { code, commitment, fragments, me };
+            assert!(matches!(run::<RealSuite>(&keys[0], work), Done::Decoded(Some(_))));
+        };
+        let (first, last) = (given(0), given(n - code.k()));
+        group.bench_function(format!("encode n={n}"), |b| b.iter(encode));
+        group.bench_function(format!("decode, of the value itself n={n}"), |b| {
+            b.iter(|| decode(first.clone()));
+        });
+        group.bench_function(format!("decode, of redundancy n={n}"), |b| {
+            b.iter(|| decode(last.clone()));
+        });
+        let all = || {
+            encoded.fragments.iter().enumerate().all(|(owner, fragment)| {
+                fragment.iter().all(|piece| commitment.holds(code, Party::new(owner), piece))
+            })
+        };
+        group.bench_function(format!("check all pieces n={n}"), |b| b.iter(|| assert!(all())));
+    }
+    let keys = keyrings(4);
+    let (code, value) = (Code::new(4, 2).expect("small"), CodedValue::new(vec![7; 1024]));
+    let value = value.expect("short enough");
+    group.bench_function("encode 1 KiB n=4", |b| {
+        b.iter(|| run::<RealSuite>(&keys[0], Work::Encode { code, value: value.clone() }));
+    });
+}
+
+criterion_group!(benches, signatures, coin, rsa, ideal_suite, coding);
 criterion_main!(benches);

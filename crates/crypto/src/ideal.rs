@@ -15,6 +15,7 @@
 //! # Bounds
 //! Less than a microsecond for each signature, check or share.
 
+use crate::coding;
 use crate::share::{Charge, Subject};
 use crate::{
     Claim, ClientClaim, ClientKey, ClientSignature, Corrupt, Done, Element, KeyId, Signed,
@@ -181,6 +182,10 @@ impl IdealKeyring {
             }
             Work::Convict { culprit, evidence } => {
                 Done::Convicted(self.convict(culprit, &evidence))
+            }
+            Work::Encode { code, value } => Done::Encoded(coding::encode(code, &value)),
+            Work::Decode { code, commitment, fragments, me } => {
+                Done::Decoded(coding::decode(code, &commitment, &fragments, me))
             }
         }
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod certificate;
+mod coding;
 mod coin;
 mod corrupt;
 mod deal;
@@ -19,8 +20,12 @@ mod sharing;
 mod suite;
 
 pub use certificate::{Ballot, Certificate, Claim};
+pub use coding::{
+    CODED_BYTES_MAX, Code, CodedValue, Commitment, Decoded, Encoded, Given, PIECE_BYTES,
+    PIECES_MAX, Piece,
+};
 pub use coin::CoinShare;
-pub use corrupt::Corrupt;
+pub use corrupt::{Corrupt, commit_to};
 pub use deal::{DealError, DealSpec, Progress, RsaSpec, deal};
 pub use ed25519::Ed25519Signature;
 #[cfg(feature = "ideal")]

@@ -5,6 +5,7 @@
 //! - Q2. The signature on a share is verified only once the share has proved bad. If it holds, the
 //!   fault carries evidence; if not, it stays this server's suspicion.
 
+use crate::coding;
 use crate::coin::CoinShare;
 use crate::ed25519::{self, Check, Ed25519Signature, PublicKey};
 use crate::keys::{GroupKeys, KeysError, OpenKeys, ServerKeys};
@@ -209,6 +210,10 @@ impl RealKeyring {
             }
             Work::Convict { culprit, evidence } => {
                 Done::Convicted(self.convict(culprit, &evidence))
+            }
+            Work::Encode { code, value } => Done::Encoded(coding::encode(code, &value)),
+            Work::Decode { code, commitment, fragments, me } => {
+                Done::Decoded(coding::decode(code, &commitment, &fragments, me))
             }
             Work::Verify(_) | Work::VerifyClients(_) => {
                 unreachable!("verified as one batch before")

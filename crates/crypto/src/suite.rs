@@ -3,7 +3,7 @@
 //! Secrets never sit in protocol state or in work: work is data without secrets, and a worker runs
 //! many pieces at once against one server's keyring, so that verification can batch.
 
-use crate::Claim;
+use crate::{Claim, Code, CodedValue, Commitment, Decoded, Encoded, Given};
 use maftia_base::time::Reading;
 use maftia_base::wire::{Blob, Bytes, Wire, wire_enum, wire_struct};
 use maftia_base::{Digest, Evidence, Fault, Formula, Party, Scope, SignedStatement, Statement};
@@ -173,6 +173,25 @@ pub enum Work<S: Suite> {
         /// The proof.
         evidence: Box<Evidence>,
     },
+    /// Cut this value into fragments. Answer: [`Done::Encoded`].
+    Encode {
+        /// Into how many.
+        code: Code,
+        /// The value.
+        value: CodedValue,
+    },
+    /// Make up the value of these fragments, whose pieces hold under the commitment, and check that
+    /// it has this commitment. Answer: [`Done::Decoded`].
+    Decode {
+        /// Of how many there are.
+        code: Code,
+        /// What the value is to have.
+        commitment: Commitment,
+        /// Fragments of different parties.
+        fragments: Vec<Given>,
+        /// Whose fragment is wanted, too.
+        me: Party,
+    },
 }
 
 /// The result of [`Work`].
@@ -207,4 +226,9 @@ pub enum Done<S: Suite> {
     },
     /// The verdict.
     Convicted(bool),
+    /// The commitment, and everybody's fragments.
+    Encoded(Encoded),
+    /// The value; `None` if the commitment is none to an encoding of a value. The answer is the
+    /// same for all sufficient sets of fragments.
+    Decoded(Option<Decoded>),
 }

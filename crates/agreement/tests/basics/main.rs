@@ -2,6 +2,8 @@
 
 mod binary;
 mod checkpoint;
+mod coded;
+mod coded_links;
 mod coin;
 mod consistent;
 mod reliable;

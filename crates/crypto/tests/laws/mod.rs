@@ -7,8 +7,8 @@ use maftia_base::{
     Party, PartySet, Place, Scope, Statement, StatementKind,
 };
 use maftia_crypto::{
-    Certificate, Claim, Corrupt, Done, HashAlgorithm, KeyId, Signed, SignedShare, SigningInput,
-    Work,
+    Certificate, Claim, Code, Corrupt, Done, HashAlgorithm, KeyId, Signed, SignedShare,
+    SigningInput, Work,
 };
 
 /// Keyrings of one group, and of another group of the same size.
@@ -26,6 +26,7 @@ pub(crate) fn hold<S: Corrupt>(bench: &Bench<S>) {
     bench.bad_coin_shares_are_blamed_with_evidence_that_convicts();
     bench.qualified_sets_and_no_others_sign();
     bench.bad_signature_shares_are_found_once_proofs_are_asked_for();
+    bench.values_come_back_from_enough_fragments_and_from_nothing_else();
 }
 
 /// 16 servers, one for each pair of site and operating system.
@@ -98,6 +99,34 @@ impl<S: Corrupt> Bench<S> {
 
     fn parties(&self) -> Vec<Party> {
         (0..self.n()).map(Party::new).collect()
+    }
+
+    fn values_come_back_from_enough_fragments_and_from_nothing_else(&self) {
+        let (n, me) = (self.n(), Party::new(0));
+        let code = Code::new(n, n.div_ceil(2)).unwrap();
+        let value = Blob::new(vec![7; 1001]).unwrap();
+        let encoded = match self.run(Work::Encode { code, value: value.clone() }) {
+            Done::Encoded(encoded) => encoded,
+            other => panic!("fragments answer Encode, not {other:?}"),
+        };
+        let commitment = encoded.commitment;
+        let given = |from: usize| -> Vec<_> {
+            let bytes = |party: usize| {
+                let pieces = encoded.fragments[party].iter().map(|piece| piece.bytes.clone());
+                (Party::new(party), pieces.collect())
+            };
+            (from..n).map(bytes).collect()
+        };
+        let decode = |fragments| match self.run(Work::Decode { code, commitment, fragments, me }) {
+            Done::Decoded(decoded) => decoded,
+            other => panic!("a value answers Decode, not {other:?}"),
+        };
+        let decoded = decode(given(n - code.k())).unwrap();
+        assert_eq!((&decoded.value, &decoded.fragment), (&value, &encoded.fragments[0]));
+        assert_eq!(decode(given(n - code.k() + 1)), None, "too few");
+        let mut lied = given(n - code.k());
+        lied[0].1[0] = Blob::new(vec![9; lied[0].1[0].len()]).unwrap();
+        assert_eq!(decode(lied), None, "no fragments of this value");
     }
 
     fn signatures_hold_only_as_they_were_made(&self) {

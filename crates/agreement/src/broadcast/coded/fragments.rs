@@ -1,0 +1,153 @@
+//! The fragments that are here: this server's own, and what others echoed of theirs.
+
+use maftia_base::wire::Blob;
+use maftia_base::{FaultKind, Party, PartySet};
+use maftia_crypto::{Code, Commitment, Given, PIECE_BYTES, PIECES_MAX, Piece};
+use std::collections::BTreeMap;
+
+/// This server's fragment, as far as it is here.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Own {
+    pub(super) commitment: Commitment,
+    pub(super) pieces: BTreeMap<u8, Piece>,
+}
+
+impl Own {
+    pub(super) fn new(commitment: Commitment) -> Self {
+        Self { commitment, pieces: BTreeMap::new() }
+    }
+
+    pub(super) fn whole(commitment: Commitment, fragment: Vec<Piece>) -> Self {
+        let pieces = fragment.into_iter().map(|piece| (piece.number, piece)).collect();
+        Self { commitment, pieces }
+    }
+
+    pub(super) fn is_complete(&self, code: Code) -> bool {
+        self.pieces.len() == code.pieces(self.commitment.length())
+    }
+
+    fn bytes(&self) -> Vec<Blob<PIECE_BYTES>> {
+        self.pieces.values().map(|piece| piece.bytes.clone()).collect()
+    }
+}
+
+/// Which pieces have been seen.
+type Seen = u128;
+
+const _: () = assert!(PIECES_MAX <= Seen::BITS as usize, "a bit for each piece");
+
+/// What one peer echoed.
+#[derive(Clone, Debug, Hash)]
+struct Echoed {
+    commitment: Commitment,
+    seen: Seen,
+    /// The bytes of what was seen, as long as they may be needed.
+    bytes: BTreeMap<u8, Blob<PIECE_BYTES>>,
+}
+
+impl Echoed {
+    fn is_complete(&self, code: Code) -> bool {
+        self.seen.count_ones() as usize == code.pieces(self.commitment.length())
+    }
+}
+
+/// What others echoed: of each the fragment under the first commitment that it named.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Fragments {
+    code: Code,
+    echoed: BTreeMap<Party, Echoed>,
+    /// False once something has been decoded: nothing else will be.
+    keeps_bytes: bool,
+}
+
+impl Fragments {
+    pub(super) fn new(code: Code) -> Self {
+        Self { code, echoed: BTreeMap::new(), keeps_bytes: true }
+    }
+
+    /// Takes a piece from its owner. True if it is news; an error if no honest server sends it.
+    pub(super) fn add(
+        &mut self,
+        from: Party,
+        commitment: Commitment,
+        piece: &Piece,
+    ) -> Result<bool, FaultKind> {
+        let known = self.echoed.get(&from);
+        if known.is_some_and(|known| known.commitment != commitment) {
+            return Err(FaultKind::Equivocation);
+        }
+        let bit = Seen::from(1u8).checked_shl(u32::from(piece.number)).unwrap_or(0);
+        if known.is_some_and(|known| known.seen & bit != 0) {
+            return Ok(false);
+        }
+        if !commitment.holds(self.code, from, piece) {
+            return Err(FaultKind::BadShare);
+        }
+        let wanted = self.keeps_bytes && self.with_bytes(commitment).count() < self.code.k();
+        let echoed = self.echoed.entry(from).or_insert_with(|| {
+            let (seen, bytes) = (0, BTreeMap::new());
+            Echoed { commitment, seen, bytes }
+        });
+        echoed.seen |= bit;
+        if wanted {
+            echoed.bytes.insert(piece.number, own_copy(&piece.bytes));
+        } else {
+            echoed.bytes.clear();
+        }
+        Ok(true)
+    }
+
+    /// Whose fragments under this commitment are complete.
+    pub(super) fn complete(&self, commitment: Commitment) -> PartySet {
+        let complete = |(_, echoed): &(&Party, &Echoed)| {
+            echoed.commitment == commitment && echoed.is_complete(self.code)
+        };
+        self.echoed.iter().filter(complete).map(|(party, _)| *party).collect()
+    }
+
+    /// Under which commitment `party` echoes, and whether all of it is here.
+    pub(super) fn of(&self, party: Party) -> Option<(Commitment, bool)> {
+        let echoed = self.echoed.get(&party)?;
+        Some((echoed.commitment, echoed.is_complete(self.code)))
+    }
+
+    /// As many complete fragments as are needed, and no more. After that, no bytes are kept.
+    pub(super) fn take(
+        &mut self,
+        commitment: Commitment,
+        me: Party,
+        own: Option<&Own>,
+    ) -> Vec<Given> {
+        let own = own.filter(|own| own.commitment == commitment && own.is_complete(self.code));
+        let own = own.map(|own| (me, own.bytes()));
+        let others = self
+            .with_bytes(commitment)
+            .map(|(party, echoed)| (party, echoed.bytes.values().cloned().collect()));
+        let fragments = own.into_iter().chain(others).take(self.code.k()).collect();
+        self.keeps_bytes = false;
+        self.echoed.values_mut().for_each(|echoed| echoed.bytes.clear());
+        fragments
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.echoed.clear();
+    }
+
+    pub(super) fn footprint(&self) -> usize {
+        self.echoed.values().map(|echoed| echoed.seen.count_ones() as usize).sum()
+    }
+
+    fn with_bytes(&self, commitment: Commitment) -> impl Iterator<Item = (Party, &Echoed)> {
+        let whole = move |echoed: &Echoed| {
+            echoed.commitment == commitment
+                && echoed.is_complete(self.code)
+                && echoed.bytes.len() == echoed.seen.count_ones() as usize
+        };
+        self.echoed.iter().filter(move |(_, echoed)| whole(echoed)).map(|(party, e)| (*party, e))
+    }
+}
+
+/// A copy that does not keep alive the frame in which the bytes came, which may be larger.
+pub(super) fn own_copy(bytes: &Blob<PIECE_BYTES>) -> Blob<PIECE_BYTES> {
+    Blob::new(bytes.to_vec()).expect("as long as before")
+}

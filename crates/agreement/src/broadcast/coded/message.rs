@@ -1,0 +1,144 @@
+//! What coded broadcast is asked, says, sends and logs.
+
+use maftia_base::wire::{Blob, wire_enum};
+use maftia_crypto::{CodedValue, Commitment, Piece};
+
+/// Most bytes of a value in one record.
+pub const PART_BYTES_MAX: usize = 1 << 20;
+
+/// What the layer above asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Broadcast this value; only the sender may ask. Repeating it after a restart is harmless:
+    /// what the log holds wins.
+    Broadcast(CodedValue),
+    /// Others may have settled this without us: ask all of them for what they have.
+    Ask,
+}
+
+/// What the layer above is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The value of the sender; the same at every honest server. Told once, and once more in
+    /// every replay of the log.
+    Delivered {
+        /// Names the value, the same wherever the code is the same: this is what to order.
+        commitment: Commitment,
+        /// The value.
+        value: CodedValue,
+    },
+}
+
+/// What servers exchange.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// The sender's piece of the receiver's fragment.
+    Send {
+        /// Under which it holds.
+        commitment: Commitment,
+        /// The piece.
+        piece: Piece,
+    },
+    /// "This piece of my fragment the sender gave me", or it follows from what others echoed.
+    Echo {
+        /// Under which it holds.
+        commitment: Commitment,
+        /// The piece.
+        piece: Piece,
+    },
+    /// "No honest server will deliver anything else, and there is a value with this commitment."
+    Ready(Commitment),
+    /// "I have a fragment of this to give", also the receiver's if it comes from the sender.
+    Offer(Commitment),
+    /// "Give me your fragment."
+    Want {
+        /// To the sender: "and mine".
+        own: bool,
+    },
+}
+
+wire_enum!(Message {
+    0 => Send { commitment, piece },
+    1 => Echo { commitment, piece },
+    2 => Ready(commitment),
+    3 => Offer(commitment),
+    4 => Want { own },
+});
+
+/// What must survive a crash.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Record {
+    /// The next part of a value; number 0 begins anew.
+    Part {
+        /// Counts up from 0.
+        number: u8,
+        /// The bytes.
+        bytes: Blob<PART_BYTES_MAX>,
+    },
+    /// The parts before this are what this server, the sender, broadcasts.
+    Began,
+    /// A piece of our fragment, which we give to others.
+    Echoed {
+        /// Under which it holds.
+        commitment: Commitment,
+        /// The piece.
+        piece: Piece,
+    },
+    /// Our READY.
+    Readied(Commitment),
+    /// Saves the exchange after a restart: the parts before this, or at the sender the value that
+    /// it broadcast, are what was delivered.
+    Delivered(Commitment),
+}
+
+wire_enum!(Record {
+    0 => Part { number, bytes },
+    1 => Began,
+    2 => Echoed { commitment, piece },
+    3 => Readied(commitment),
+    4 => Delivered(commitment),
+});
+
+impl Record {
+    /// A value as parts, at least one of them.
+    pub(super) fn parts(value: &CodedValue) -> impl Iterator<Item = Self> {
+        let count = value.len().div_ceil(PART_BYTES_MAX).max(1);
+        (0..count).map(|number| {
+            let from = number * PART_BYTES_MAX;
+            let to = value.len().min(from + PART_BYTES_MAX);
+            let bytes = Blob::new(value.bytes().slice(from..to)).expect("cut to fit");
+            Self::Part { number: number as u8, bytes }
+        })
+    }
+}
+
+/// Names the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ticket {
+    /// At the sender.
+    Encode,
+    /// Of the one value that passed R3 or R5.
+    Decode,
+}
+
+/// What is left of an instance that has delivered: it helps those that come late.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Settled {
+    pub(super) commitment: Commitment,
+    /// Empty at a server that a faulty sender gave a fragment of something else.
+    pub(super) fragment: Vec<Piece>,
+}
+
+impl Settled {
+    /// What was delivered.
+    pub fn commitment(&self) -> Commitment {
+        self.commitment
+    }
+
+    /// What to send, in the instance's name, to a server that asks for it late.
+    pub fn answer(&self) -> impl Iterator<Item = Message> {
+        let commitment = self.commitment;
+        let echo = move |piece: &Piece| Message::Echo { commitment, piece: piece.clone() };
+        std::iter::once(Message::Ready(commitment)).chain(self.fragment.iter().map(echo))
+    }
+}
