@@ -276,15 +276,20 @@ async fn library(context: Context, log: &str) -> variable::Journal<Context, Raw>
     variable::Journal::init(context, settings).await.expect("opens")
 }
 
+/// The stored records of a log.
+async fn stored(context: Context) -> Vec<Raw> {
+    let journal = library(context, "log").await;
+    let mut records = Vec::new();
+    for position in journal.bounds() {
+        records.push(journal.read(position).await.expect("reads"));
+    }
+    records
+}
+
 /// The log after a `change` to its stored records, all of which have valid checksums again.
 fn forged(checkpoint: Checkpoint, change: impl FnOnce(&mut Vec<Raw>) + Send + 'static) -> Image {
     let (image, _) = Runner::from(checkpoint).start_and_recover(|context| async move {
-        let journal = library(context.child("old"), "log").await;
-        let mut records = Vec::new();
-        for position in journal.bounds() {
-            records.push(journal.read(position).await.expect("reads"));
-        }
-        drop(journal);
+        let mut records = stored(context.child("old")).await;
         change(&mut records);
         let mut journal = library(context.child("new"), "forged").await;
         for record in records {
@@ -318,6 +323,26 @@ fn records_with_valid_checksums_in_wrong_places_are_named() {
             assert_eq!((damage.kind, damage.records.clone()), (kind, Some(records)), "{what}");
         });
     }
+}
+
+#[test]
+fn a_sound_record_of_another_history_is_found_though_all_around_it_fits() {
+    let (_, checkpoint) = image_after(None, |context| async move {
+        let (journal, _) = open(context, config("log", None)).await.expect("opens");
+        let records: Vec<_> = [0, 1, 77, 3].map(record).into();
+        journal.commit(&records, false).await.expect("commits");
+    });
+    let other = Runner::from(checkpoint).start(stored)[3].clone();
+    let (_, checkpoint) = image_after(None, lived_uncut);
+    let image = forged(checkpoint, |records| {
+        assert!(records[3].0.len() == other.0.len() && records[3].0 != other.0);
+        records[3] = other;
+    });
+    Runner::default().start(|context| async move {
+        let error = image.open(&context, Some(1)).await.expect_err("it is of another history");
+        let JournalError::Damaged { damage, .. } = &error else { panic!("{error}") };
+        assert_eq!((damage.kind, damage.records.clone()), (DamageKind::OtherHistory, Some(3..4)));
+    });
 }
 
 #[test]
