@@ -51,7 +51,8 @@ fn line(answer: &Result<Value, String>) -> String {
         _ => String::new(),
     };
     let mut line = format!(
-        "{standing}{chunks}, position {}, epoch {}, round {}, checkpoint {}, {} clients, {} waiting",
+        "{standing}{chunks}, position {}, epoch {}, round {}, checkpoint {}, {} clients, \
+         {} waiting",
         status["progress"]["position"].as_u64().unwrap_or(0),
         status["progress"]["epoch"].as_u64().unwrap_or(0),
         number("round"),

@@ -16,7 +16,9 @@ use crate::tamper::{Honest, Tamper};
 use crate::watch::{LOOK_EVERY, Room};
 use bytes::Bytes;
 use commonware_runtime::tokio::{Config as RuntimeConfig, Context, Runner};
-use commonware_runtime::{Clock as _, Metrics as _, Runner as _, Spawner as _, Supervisor as _};
+use commonware_runtime::{
+    Clock as _, Error as RuntimeError, Metrics as _, Runner as _, Spawner as _, Supervisor as _,
+};
 use commonware_storage::Context as StorageContext;
 use maftia_activity::{Record, Replica, StateMachine};
 use maftia_base::protocol::Vocabulary;
@@ -216,8 +218,7 @@ where
         pages: TcpListener,
     ) -> Result<(), ServerError> {
         let Self { config, group, keyring, replica, tamper, front_end } = self;
-        let journal = context.child("journal");
-        let lost = Lost::at(&config.lost);
+        let (journal, lost) = (context.child("journal"), Lost::at(&config.lost));
         let journal = open_log(journal, identity::<P>(&group), &config.begun, &lost).await?;
         let room = Arc::new(Room::default());
         context.child("room").spawn(look_at(Arc::clone(&room), config.data.clone()));
@@ -259,16 +260,12 @@ where
         let reception = reception(&context, &group, keyring, arrivals.clone());
         context.child("clients").spawn(|_| client::listen(clients, reception));
         let encoder = context.child("metrics");
-        let face = Face {
-            front_end,
-            arrivals,
-            metrics: Arc::new(move || encoder.encode()),
-            board: board.clone(),
-            open: Arc::new(Semaphore::new(OPEN_MAX)),
-        };
+        let metrics = Arc::new(move || encoder.encode());
+        let open = Arc::new(Semaphore::new(OPEN_MAX));
+        let face = Face { front_end, arrivals, metrics, board: board.clone(), open };
         context.child("http").spawn(|_| http::serve::<RealSuite>(pages, face));
-        let (me, n) = (group.me(), group.n());
-        info!(%me, n, clients = %config.clients, http = %config.http, "up");
+        let http = config.http;
+        info!(me = %group.me(), n = group.n(), clients = %config.clients, %http, "up");
 
         let ended = tokio::select! {
             ended = &mut running => ended,
@@ -283,11 +280,9 @@ where
                 running.await
             }
         };
-        match ended {
-            Ok(Ok(_)) => log.await.map_err(|error| ServerError::Broken(error.to_string())),
-            Ok(Err(error)) => Err(error.into()),
-            Err(error) => Err(ServerError::Broken(error.to_string())),
-        }
+        let broken = |error: RuntimeError| ServerError::Broken(error.to_string());
+        drop(ended.map_err(broken)??);
+        log.await.map_err(broken)
     }
 }
 

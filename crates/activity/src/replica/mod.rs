@@ -34,11 +34,11 @@
 //!   certified. Once it is, the log may be cut at the mark before.
 //! - R10. Told a certified mark that lies two or more ahead: fetch that state, write it to the log,
 //!   go on from there. Whoever is less behind finds what is missing in the logs of the others.
-//! - R12. A server that finds that its state is not the certified one, or that it has signed what is
-//!   not in its log, says so and does nothing more.
 //! - R11. A server that lost its log takes part in nothing but transfer, convictions and
 //!   certificates, and asks to be admitted again (see [`Admission`](crate::Admission)). It goes on
 //!   from the first certified state in which it is admitted with the number that it drew.
+//! - R12. A server that finds that its state is not the certified one, or that it has signed what
+//!   is not in its log, says so and does nothing more.
 //!
 //! # Bounds
 //! [`INTAKE_MAX`] items wait for their turn, [`FRONT_END_MAX`] requests of stock clients are open,

@@ -539,24 +539,6 @@ impl<S: Suite> AtomicBroadcast<S> {
         }
     }
 
-    /// Has this server signed what is certified here, and does not know it? (L9)
-    pub(super) fn notice_lost_memory(&mut self, head: &Head<S>, cx: &mut impl Context<Self>) {
-        let me = cx.group().me();
-        let Some(lane) = self.lanes.get(&head.lane) else { return };
-        let signed = head.certificate.voters().is_some_and(|voters| voters.contains(me));
-        if !signed || !self.live || self.forgot || head.height <= lane.decided_height() {
-            return;
-        }
-        let knows = match head.lane == me {
-            true => head.height <= self.own.last,
-            false => lane.voted.get(&head.height).is_some_and(|own| own.digest == head.digest),
-        };
-        if !knows {
-            self.forgot = true;
-            cx.output(Outcome::Forgot);
-        }
-    }
-
     /// Takes in a verified head of any lane, this server's own included. (L5)
     pub(super) fn learn_head(&mut self, head: Head<S>, cx: &mut impl Context<Self>) {
         self.notice_lost_memory(&head, cx);

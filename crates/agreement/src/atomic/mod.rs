@@ -44,8 +44,8 @@
 //!   what it has now.
 //! - **L8** What is fetched comes with the owner's vote for it. If this server voted for another
 //!   batch at that place: verify the owner's signatures on both; blame.
-//! - **L9** When a certificate has this server's vote, and its log does not: say so. Somebody put an
-//!   old log in place of the newer one, or a disk lost what it had promised to keep.
+//! - **L9** When a certificate has this server's vote, and its log does not: say so. Somebody put
+//!   an old log in place of the newer one, or a disk lost what it had promised to keep.
 //! - **R1** When the round before is decided and some lane has a new head: propose the newest
 //!   heads.
 //! - **R2** Take part in the agreements of this round and the next; what belongs to later ones is
@@ -106,8 +106,8 @@
 //!
 //! # Left to the layer above
 //! Exactly-once for what a client submits twice. A server that lost its log must not take part in
-//! the epoch again: it is brought back by an epoch change. Checkpoints: until they exist, the logs
-//! of peers serve whoever is behind, from the first record on.
+//! the epoch again: it is brought back by an epoch change. What to keep of a mark, and when a log
+//! may be cut there.
 //!
 //! # Sources
 //! Gao, Lu, Lu, Tang, Xu, Zhang, "Dumbo-NG" (CCS 2022), over Guo et al., "Speeding Dumbo" (NDSS

@@ -1,11 +1,11 @@
-//! Replay of the log. At a mark, what was not settled was written again: each record may come
-//! twice, and what lies below the mark may not come at all.
+//! Replay of the log, and what shows that it is not all there. At a mark, what was not settled was
+//! written again: each record may come twice, and what lies below the mark may not come at all.
 
 use super::Head;
 use super::batch::{Batch, BatchVote, Height, Predecessor, Round, Sealed};
 use super::lane::Voted;
 use super::machine::AtomicBroadcast;
-use super::message::{DecidedRound, Record, RoundAgreement};
+use super::message::{DecidedRound, Outcome, Record, RoundAgreement};
 use super::own::Outgoing;
 use crate::multivalued;
 use maftia_base::protocol::Vocabulary;
@@ -127,6 +127,24 @@ impl<S: Suite> AtomicBroadcast<S> {
         if round == self.round {
             // It may have proposed another's locked value only, and still owes its own.
             self.proposed = self.agreements.get(&round).is_some_and(RoundAgreement::has_input);
+        }
+    }
+
+    /// Has this server signed what is certified here, and does not know it? (L9)
+    pub(super) fn notice_lost_memory(&mut self, head: &Head<S>, cx: &mut impl Context<Self>) {
+        let me = cx.group().me();
+        let Some(lane) = self.lanes.get(&head.lane) else { return };
+        let signed = head.certificate.voters().is_some_and(|voters| voters.contains(me));
+        if !signed || !self.live || self.forgot || head.height <= lane.decided_height() {
+            return;
+        }
+        let knows = match head.lane == me {
+            true => head.height <= self.own.last,
+            false => lane.voted.get(&head.height).is_some_and(|own| own.digest == head.digest),
+        };
+        if !knows {
+            self.forgot = true;
+            cx.output(Outcome::Forgot);
         }
     }
 }
