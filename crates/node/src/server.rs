@@ -263,14 +263,15 @@ where
         let metrics = Arc::new(move || encoder.encode());
         let open = Arc::new(Semaphore::new(OPEN_MAX));
         let face = Face { front_end, arrivals, metrics, board: board.clone(), open };
+        // Who sees the pages may ask the server to stop.
+        let stop = stop_signals()?;
         context.child("http").spawn(|_| http::serve::<RealSuite>(pages, face));
         let http = config.http;
         info!(me = %group.me(), n = group.n(), clients = %config.clients, %http, "up");
 
         let ended = tokio::select! {
             ended = &mut running => ended,
-            stopped = asked_to_stop() => {
-                stopped?;
+            () = stop => {
                 info!("stopping");
                 inbox.stop();
                 running.await
@@ -408,12 +409,14 @@ fn reception(
     }
 }
 
-async fn asked_to_stop() -> Result<(), ServerError> {
+/// Listens for the signals that ask a process to stop, from now on; ends when one has come.
+fn stop_signals() -> Result<impl Future<Output = ()>, ServerError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
