@@ -37,7 +37,8 @@
 //!   after [`ACK_AFTER`].
 //! - R6. Without acknowledgement in time (three measured round trips, doubling), or when the
 //!   transport reconnects, the sender starts again at the first unacknowledged message, one frame
-//!   first, then twice as much with each progress.
+//!   first, then twice as much with each progress. When it has done so a few times and has heard
+//!   nothing of the peer for [`UNHEARD`], it waits for a word: who is away is sent keep-alives only.
 //! - R7. When the queue to a peer is full, the link drops what follows, until the queue has been
 //!   sent and acknowledged; then the protocol is told `Reconnected`.
 //! - R8. A frame says how often, in this conversation, its sender dropped messages and has told its
@@ -98,6 +99,9 @@ pub const ACK_AFTER: Duration = Duration::from_millis(20);
 
 /// A link that has said nothing for this long says so.
 pub const KEEP_ALIVE_EVERY: Duration = Duration::from_millis(1_000);
+
+/// A peer that was not heard for so long is away: two keep-alives of it were lost, or never sent.
+pub const UNHEARD: Duration = Duration::from_millis(2_500);
 
 /// A peer that was never heard is greeted again after this, then at doubled intervals up to
 /// [`KEEP_ALIVE_EVERY`].

@@ -186,7 +186,7 @@ impl<P: Protocol<Message: Wire>> Linked<P> {
         if let Some(peer) = self.peers.get_mut(&party) {
             peer.resend_armed = false;
             if peer.out.resend_at().is_some_and(|at| at <= now) {
-                peer.out.expire(now);
+                peer.expire(now);
             }
         }
     }

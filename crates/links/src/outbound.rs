@@ -10,8 +10,11 @@ use std::collections::VecDeque;
 const RESEND_AFTER_FIRST: Duration = Duration::from_millis(500);
 /// An acknowledgement waits for the peer's disk, so it is not missed sooner than this …
 const RESEND_AFTER_MIN: Duration = Duration::from_millis(200);
-/// … and a peer that is away is tried at least this often.
+/// … and a peer that is heard is tried at least this often.
 const RESEND_AFTER_MAX: Duration = Duration::from_millis(5_000);
+
+/// To a peer that says nothing, a message is sent so often again before a word of it is waited for.
+const TRIES_UNHEARD: u32 = 4;
 
 /// The peer acknowledges what was never sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -177,6 +180,16 @@ impl Outbound {
     pub(crate) fn expire(&mut self, now: Time) {
         self.expiries = self.expiries.saturating_add(1);
         self.rewind(now);
+    }
+
+    /// Has it been tried so often in vain that a word of the peer is waited for? (R6)
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.expiries >= TRIES_UNHEARD
+    }
+
+    /// Waits on, and sends nothing again.
+    pub(crate) fn postpone(&mut self, now: Time) {
+        self.waiting_since = now;
     }
 
     /// When to give up waiting for an acknowledgement, if one is awaited.

@@ -3,7 +3,7 @@
 use crate::frame::{Frame, Payload};
 use crate::inbound::{Due, Inbound};
 use crate::outbound::{NeverSent, Outbound};
-use crate::{KEEP_ALIVE_EVERY, RECONNECT_EVERY, WINDOW_MESSAGES};
+use crate::{KEEP_ALIVE_EVERY, RECONNECT_EVERY, UNHEARD, WINDOW_MESSAGES};
 use maftia_base::time::Time;
 use maftia_base::wire::{Bytes, List};
 
@@ -78,6 +78,8 @@ pub(crate) struct Peer {
     told_at: Option<Time>,
     heard_at: Option<Time>,
     spoke_at: Time,
+    /// What was sent to it is not sent again before it is heard. (R6)
+    is_away: bool,
     pub(crate) ack_armed: bool,
     pub(crate) resend_armed: bool,
     pub(crate) reconnect_armed: bool,
@@ -100,6 +102,7 @@ impl Peer {
             told_at: None,
             heard_at: None,
             spoke_at: Time(0),
+            is_away: false,
             ack_armed: false,
             resend_armed: false,
             reconnect_armed: false,
@@ -111,6 +114,9 @@ impl Peer {
     /// Decides which conversation a frame belongs to; a new one resets the link. (R2, R3)
     pub(crate) fn hear(&mut self, from: u64, to: u64, now: Time) -> Conversation {
         self.heard_at = Some(now);
+        if std::mem::take(&mut self.is_away) {
+            self.out.rewind(now);
+        }
         if to > self.mine
             && let Some(above) = to.checked_add(1)
         {
@@ -143,6 +149,15 @@ impl Peer {
         (self.lapses, self.their_lapses) = (0, 0);
         (self.has_dropped, self.is_lapsed) = (false, false);
         self.is_behind = true;
+    }
+
+    /// Its acknowledgement is overdue: sends again, unless it seems to be away. (R6)
+    pub(crate) fn expire(&mut self, now: Time) {
+        if self.out.is_in_vain() && self.heard_at.is_none_or(|at| at + UNHEARD <= now) {
+            self.is_away = true;
+            return self.out.postpone(now);
+        }
+        self.out.expire(now);
     }
 
     /// Takes note of how often the peer dropped something: an answer, perhaps, that only this side

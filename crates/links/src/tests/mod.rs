@@ -258,6 +258,32 @@ fn a_lost_tail_is_sent_again_without_being_asked() {
 }
 
 #[test]
+fn who_is_away_is_sent_keep_alives_only_and_everything_once_it_is_heard_again() {
+    let mut world = World::up(4, 1, CALM);
+    world.run(1_000);
+    let resent = |world: &World| {
+        let status = world.link(p(0)).status(p(1)).expect("a peer");
+        status.traffic.messages_resent
+    };
+    let cut_off = |world: &mut World, millis: u64| {
+        for _ in 0..millis {
+            world.run(1);
+            world.lose_everything();
+        }
+    };
+    (0..5).for_each(|number| world.say(p(0), Target::One(p(1)), tale(number, 10)));
+    world.lose_everything();
+    cut_off(&mut world, 20_000);
+    let before = resent(&world);
+    assert!(before > 0, "at first it is tried");
+    cut_off(&mut world, 60_000);
+    assert_eq!(resent(&world), before, "nothing is said to nobody");
+    world.run(1_100);
+    assert_eq!(world.heard(p(1), p(0)), upto(5), "its first word brings everything");
+    world.assert_nobody_blamed();
+}
+
+#[test]
 fn a_gap_is_repaired_within_a_round_trip() {
     let mut world = World::up(4, 1, CALM);
     world.run(1_000);
