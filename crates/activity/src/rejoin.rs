@@ -82,10 +82,14 @@ impl Rejoins {
         (party, nonce): (Party, Nonce),
         now: AgreedTime,
     ) {
-        if voter != party && party.index() < structure.n() && !self.is_known(party, nonce) {
-            self.asked.entry(party).or_default().insert(voter, nonce);
-            self.settle(structure, now);
+        if voter == party || party.index() >= structure.n() {
+            return;
         }
+        let sayings = self.asked.entry(party).or_default();
+        // Its last word counts.
+        sayings.insert(voter, nonce);
+        self.forget_known(party);
+        self.settle(structure, now);
     }
 
     /// Approves what can be approved by now. (J2)
@@ -93,8 +97,24 @@ impl Rejoins {
         let due: Vec<(Party, Nonce)> =
             self.confirmed(structure).filter(|(party, _)| self.not_before(*party) <= now).collect();
         for (party, nonce) in due {
-            self.asked.remove(&party);
             self.approved.insert(party, nonce);
+            self.forget_known(party);
+        }
+    }
+
+    /// Of what is said about `party`, only what is neither approved nor granted matters.
+    fn forget_known(&mut self, party: Party) {
+        let known = |nonce: &Nonce| {
+            let granted = self.admitted.get(&party).map(|admission| admission.nonce);
+            self.approved.get(&party) == Some(nonce) || granted == Some(*nonce)
+        };
+        if let Some(sayings) = self.asked.get(&party) {
+            let open = sayings.iter().filter(|(_, nonce)| !known(nonce));
+            let open: BTreeMap<Party, Nonce> = open.map(|(by, nonce)| (*by, *nonce)).collect();
+            match open.is_empty() {
+                true => drop(self.asked.remove(&party)),
+                false => drop(self.asked.insert(party, open)),
+            }
         }
     }
 

@@ -19,9 +19,11 @@
 //!   nobody was asked for, then, from a server that has answered, those that others still owe.
 //! - T3. A chunk is taken if it was asked of its sender and its digest stands in the manifest. Who
 //!   sends another is blamed, and not asked again.
-//! - T4. Who no longer has the state says so, and is not asked again. If a later checkpoint has
-//!   been told meanwhile, change to that one, and keep the chunks that are the same.
-//! - T5. Asked for a piece, look into the log, one piece of a peer at a time.
+//! - T4. Who no longer has the state says so, and is not asked again. When no correct server need
+//!   have it, and a later checkpoint has been told, change to that one, and keep the chunks that
+//!   are the same.
+//! - T5. Asked for a piece, look into the log, one piece of a peer at a time; who asks for a later
+//!   state no longer waits for an earlier one.
 //! - T6. Told that a peer may have lost messages, ask it again for what it owes.
 //!
 //! # Why it holds
@@ -110,6 +112,8 @@ pub enum TransferOutcome<S: Suite> {
         /// Which part.
         piece: Piece,
     },
+    /// In that state this server is not admitted yet.
+    NotAdmitted,
     /// The whole state is here.
     Fetched {
         /// What it is.
@@ -253,7 +257,7 @@ impl<S: Suite> Transfer<S> {
             if fetching.checkpoint.mark >= checkpoint.mark {
                 return;
             }
-            if fetching.without.is_empty() && fetching.assembly.is_some() {
+            if fetching.assembly.is_some() && self.can_be_had(cx) {
                 self.later = Some((checkpoint, admission));
                 return;
             }
@@ -311,7 +315,7 @@ impl<S: Suite> Transfer<S> {
             if !fetching.admission.is_none_or(suits) {
                 // Not yet admitted there: a later state is waited for.
                 self.fetching = None;
-                return;
+                return cx.output(TransferOutcome::NotAdmitted);
             }
             let mut assembly = Assembly::new(manifest);
             let spare = std::mem::take(&mut self.spare);
@@ -377,10 +381,18 @@ impl<S: Suite> Transfer<S> {
         };
         fetching.without.insert(from);
         fetching.owed.remove(&from);
-        match self.later.take() {
+        let may_change = !self.can_be_had(cx);
+        match self.later.take_if(|_| may_change) {
             Some((checkpoint, admission)) => self.on_fetch(checkpoint, admission, cx),
             None => self.go_on(cx),
         }
+    }
+
+    /// May a correct server have what is being fetched? Those that have it do not say otherwise.
+    fn can_be_had(&self, cx: &mut impl Context<Self>) -> bool {
+        let without = self.fetching.as_ref().map_or(PartySet::EMPTY, |it| it.without);
+        let left = cx.group().others().difference(without.union(self.liars));
+        cx.group().structure().has_honest(left)
     }
 
     /// T6.
@@ -395,6 +407,12 @@ impl<S: Suite> Transfer<S> {
     /// T5.
     fn on_want(&mut self, from: Party, mark: Mark, piece: Piece, cx: &mut impl Context<Self>) {
         let desk = self.desks.entry(from).or_default();
+        // What it asked for earlier states it no longer waits for; the first is being looked up.
+        let mut place = 0;
+        desk.retain(|(asked, _)| {
+            place += 1;
+            place == 1 || *asked >= mark
+        });
         if desk.contains(&(mark, piece)) || desk.len() >= QUESTIONS_MAX {
             return;
         }

@@ -6,10 +6,11 @@ use crate::home::{Home, JOURNAL};
 use crate::server::{self, Setting};
 use maftia_activity::Nonce;
 use maftia_base::Digest;
-use maftia_node::journal::Report;
+use maftia_node::begun::Begun;
+use maftia_node::journal::{JournalError, Report};
 use maftia_node::lost::Lost;
 use maftia_node::production;
-use maftia_node::server::ServerConfig;
+use maftia_node::server::{Inspected, ServerConfig};
 use serde_json::json;
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -23,8 +24,8 @@ enum Finding {
     Sound(Report),
     /// It cannot be used, and why.
     Broken(String),
-    /// The server was told before that it is lost, and has not rejoined yet.
-    Declared,
+    /// It was begun after a loss, and the server is not back yet.
+    Rejoining,
 }
 
 /// Checks the journal; has the server rejoin if that is needed.
@@ -33,23 +34,20 @@ pub fn run(args: &Repair) -> Result<(), Failure> {
     let setting = Setting::load(&args.home, args.passphrase_file.as_deref())?;
     let Setting { home, mut config, notary } = setting;
     refuse_running(&config)?;
-    let finding = look(&config, &home)?;
+    let finding = match look(&config, &home) {
+        Err(failure) if args.rejoin => Finding::Broken(failure.to_string()),
+        finding => finding?,
+    };
     let rejoins = match &finding {
         Finding::Never | Finding::Sound(_) => args.rejoin,
-        Finding::Broken(_) | Finding::Declared => true,
+        Finding::Broken(_) | Finding::Rejoining => true,
     };
     tell(args.json, &finding, rejoins);
     if !rejoins || args.check {
         return Ok(());
     }
-    if !matches!(finding, Finding::Declared) {
-        let aside = set_aside(&home.folder)?;
-        if let Some(aside) = aside {
-            eprintln!("repair: the journal is now {}", aside.display());
-        }
-        let lost = Lost::at(&config.lost);
-        let declared = lost.declare(Nonce(Digest(rand::random())));
-        declared.map_err(|error| Failure::file(&config.lost, "cannot be written", &error))?;
+    if args.rejoin || !matches!(finding, Finding::Rejoining) {
+        give_up(&home.folder, &config)?;
     }
     eprintln!(
         "repair: rejoining. The other servers must run and be enough to go on; until this one is \
@@ -60,6 +58,21 @@ pub fn run(args: &Repair) -> Result<(), Failure> {
         .map_err(|error| Failure::because(error.to_string()))?;
     eprintln!("repair: done. Start it: maftia server --home {}", home.folder.display());
     Ok(())
+}
+
+/// Sets the journal aside and declares it lost, with a number drawn now: one that stood there from
+/// before may have come with a backup, and be used up.
+fn give_up(home: &Path, config: &ServerConfig) -> Result<(), Failure> {
+    if !config.begun.exists() {
+        // From here on, whatever crashes: there was a journal.
+        let noted = Begun::at(&config.begun).note(0);
+        noted.map_err(|error| Failure::file(&config.begun, "cannot be written", &error))?;
+    }
+    if let Some(aside) = set_aside(home)? {
+        eprintln!("repair: the journal is now {}", aside.display());
+    }
+    let declared = Lost::at(&config.lost).declare(Nonce(Digest(rand::random())));
+    declared.map_err(|error| Failure::file(&config.lost, "cannot be written", &error))
 }
 
 /// A running server has its journal open.
@@ -73,24 +86,28 @@ fn refuse_running(config: &ServerConfig) -> Result<(), Failure> {
 }
 
 fn look(config: &ServerConfig, home: &Home) -> Result<Finding, Failure> {
-    let lost = Lost::at(&config.lost).nonce();
-    if let Ok(Some(_)) = lost
-        && !config.data.exists()
-    {
-        return Ok(Finding::Declared);
-    }
     if !config.data.exists() {
         return Ok(match config.begun.exists() {
             true => Finding::Broken("there was a journal, and it is gone".into()),
             false => Finding::Never,
         });
     }
-    let report = production::inspect(config, &home.group);
-    let mut report = report.map_err(|error| Failure::because(error.to_string()))?;
-    Ok(match report.trouble.take() {
-        Some(trouble) => Finding::Broken(trouble.to_string()),
-        None => Finding::Sound(report),
-    })
+    let inspected = production::inspect(config, &home.group);
+    let inspected = inspected.map_err(|error| Failure::because(error.to_string()))?;
+    let Inspected { mut report, rejoining } = inspected;
+    match report.trouble.take() {
+        None if rejoining => Ok(Finding::Rejoining),
+        None => Ok(Finding::Sound(report)),
+        // What can be mended otherwise is not given up.
+        Some(
+            trouble @ (JournalError::Damaged { .. }
+            | JournalError::Stale { .. }
+            | JournalError::Gone { .. }),
+        ) => Ok(Finding::Broken(trouble.to_string())),
+        Some(other) => Err(Failure::because(format!(
+            "{other}. If that is no way, `maftia repair --rejoin` gives this journal up"
+        ))),
+    }
 }
 
 fn tell(as_json: bool, finding: &Finding, rejoins: bool) {
@@ -105,7 +122,7 @@ fn tell(as_json: bool, finding: &Finding, rejoins: bool) {
                 "runs": report.run,
             }),
             Finding::Broken(why) => json!({ "journal": "broken", "why": why }),
-            Finding::Declared => json!({ "journal": "declared lost" }),
+            Finding::Rejoining => json!({ "journal": "rejoining" }),
         };
         return println!("{}", json!({ "found": found, "rejoins": rejoins }));
     }
@@ -119,7 +136,9 @@ fn tell(as_json: bool, finding: &Finding, rejoins: bool) {
             report.run
         ),
         Finding::Broken(why) => println!("{why}"),
-        Finding::Declared => println!("the journal was set aside before; rejoining is under way"),
+        Finding::Rejoining => {
+            println!("a new journal was begun after a loss; this server has not rejoined yet");
+        }
     }
     if !rejoins {
         println!("nothing to repair (--rejoin has it rejoin all the same)");

@@ -38,16 +38,18 @@ impl Lost {
         };
         let number = text.strip_prefix(PREAMBLE).and_then(|rest| rest.strip_suffix('\n'));
         number.and_then(digits).map(Some).ok_or_else(|| {
-            let message = "it is damaged; run `maftia repair` again, which writes it anew";
+            let message = "it is damaged; run `maftia repair --rejoin`, which writes it anew";
             io::Error::new(io::ErrorKind::InvalidData, message)
         })
     }
 
     /// Declares the journal lost; `nonce` is drawn at random, now.
     pub fn declare(&self, nonce: Nonce) -> io::Result<()> {
-        let mut file = File::create(&self.0)?;
+        let beside = self.0.with_extension("lost.new");
+        let mut file = File::create(&beside)?;
         writeln!(file, "{PREAMBLE}{}", nonce.0)?;
         file.sync_all()?;
+        fs::rename(&beside, &self.0)?;
         self.sync_folder()
     }
 

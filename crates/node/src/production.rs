@@ -1,8 +1,7 @@
 //! The server of production: every service, served honestly. It is compiled once, here.
 
-use crate::journal::Report;
 use crate::notary::NotaryFrontEnd;
-use crate::server::{Server, ServerConfig, ServerError};
+use crate::server::{Inspected, Server, ServerConfig, ServerError};
 use crate::tamper::Honest;
 use maftia_activity::Replica;
 use maftia_base::Group;
@@ -28,6 +27,6 @@ pub fn serve(
 }
 
 /// Checks the log of a server that does not run; changes nothing.
-pub fn inspect(config: &ServerConfig, group: &Group) -> Result<Report, ServerError> {
+pub fn inspect(config: &ServerConfig, group: &Group) -> Result<Inspected, ServerError> {
     crate::server::inspect::<Replica<RealSuite, Service>>(config, group)
 }

@@ -22,7 +22,7 @@ use commonware_runtime::{
 use commonware_storage::Context as StorageContext;
 use maftia_activity::{Record, Replica, StateMachine};
 use maftia_base::protocol::Vocabulary;
-use maftia_base::wire::Encode;
+use maftia_base::wire::{Encode, Wire};
 use maftia_base::{Group, ServiceId, WIRE_VERSION};
 use maftia_crypto::{ClientClaim, Done, RealKeyring, RealSuite, Suite, Work};
 use maftia_links::Linked;
@@ -133,6 +133,12 @@ pub enum ServerError {
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(std::io::Error),
+    /// It was asked to stop before it took part in its group.
+    #[error(
+        "stopped before this server was a member of its group again. Start it: it goes on rejoining, \
+         as `maftia status` shows; or run `maftia repair` again, which waits for it"
+    )]
+    NotYetMember,
     /// A task ended that should not.
     #[error("the server broke: {0}")]
     Broken(String),
@@ -281,9 +287,14 @@ where
                 running.await
             }
         };
+        let is_member = board.read().standing == "member";
         let broken = |error: RuntimeError| ServerError::Broken(error.to_string());
         drop(ended.map_err(broken)??);
-        log.await.map_err(broken)
+        log.await.map_err(broken)?;
+        match config.until_member && !is_member {
+            true => Err(ServerError::NotYetMember),
+            false => Ok(()),
+        }
     }
 }
 
@@ -317,7 +328,10 @@ pub(crate) async fn open_log<E: StorageContext>(
 
 /// Checks the log of a server that does not run; changes nothing. Blocks the calling thread; must
 /// not be called on a runtime.
-pub fn inspect<P: Vocabulary>(config: &ServerConfig, group: &Group) -> Result<Report, ServerError> {
+pub fn inspect<P: Vocabulary>(
+    config: &ServerConfig,
+    group: &Group,
+) -> Result<Inspected, ServerError> {
     let begun = Begun::at(&config.begun);
     let failed = |source| ServerError::Begun { begun: config.begun.clone(), source };
     let log = LogConfig {
@@ -325,9 +339,30 @@ pub fn inspect<P: Vocabulary>(config: &ServerConfig, group: &Group) -> Result<Re
         ..LogConfig::new(LOG, identity::<P>(group))
     };
     let runtime = RuntimeConfig::new().with_storage_directory(config.data.clone());
-    let inspected = Runner::new(runtime)
-        .start(|context| async move { journal::inspect(context.child("journal"), log).await });
-    Ok(inspected?)
+    let (mut rejoining, mut chunks) = (false, 0);
+    let look = &mut |record: Bytes| {
+        match Record::<RealSuite>::from_wire(record)? {
+            Record::Rejoining(_) => rejoining = true,
+            Record::Begin(manifest) => chunks = manifest.chunks.len(),
+            // With its last chunk a state is whole.
+            Record::Chunk { index, .. } if index as usize + 1 == chunks => rejoining = false,
+            _ => {}
+        }
+        Ok(())
+    };
+    let inspected = Runner::new(runtime).start(|context| async move {
+        journal::inspect(context.child("journal"), log, look).await
+    });
+    Ok(Inspected { report: inspected?, rejoining })
+}
+
+/// What is found in the log of a server that does not run.
+#[derive(Debug)]
+pub struct Inspected {
+    /// What is in it.
+    pub report: Report,
+    /// It was begun after a loss, and the server is not back yet.
+    pub rejoining: bool,
 }
 
 /// Looks at the room on the disk for ever.

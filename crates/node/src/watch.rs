@@ -26,6 +26,9 @@ pub const STEP: Duration = Duration::from_secs(2);
 /// written.
 pub const ROOM_LEAST: u64 = 4 * crate::engine::UNSYNCED_BYTES_MAX as u64;
 
+/// A server that waits for room goes on with this much.
+const ENOUGH: u64 = 2 * ROOM_LEAST;
+
 /// How often the room on the disk is looked at.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -56,9 +59,9 @@ impl fmt::Display for Trouble {
             Self::Back(by) => write!(f, "the clock was set back by {:.1} s", by.as_secs_f64()),
             Self::DiskFull(bytes) => write!(
                 f,
-                "no room on the disk: {} MiB are left, and {} are needed; waiting",
+                "no room on the disk: {} MiB are left; waiting until there are {} MiB",
                 bytes >> 20,
-                ROOM_LEAST >> 20
+                ENOUGH >> 20
             ),
             Self::DiskRoom(bytes) => {
                 write!(f, "there is room on the disk again: {} MiB", bytes >> 20)
@@ -131,15 +134,16 @@ impl Room {
     /// server at the edge does not stop and go.
     pub fn note(&self, left: u64) {
         self.left.store(left, Ordering::Relaxed);
-        let least = if self.is_low() { 2 * ROOM_LEAST } else { ROOM_LEAST };
+        let least = if self.is_low() { ENOUGH } else { ROOM_LEAST };
         self.low.store(left < least, Ordering::Relaxed);
     }
 
     /// Looks at the file system of `folder` now; what cannot be looked at counts as room enough,
     /// for the log itself will say what is wrong with it.
     pub fn look_at(&self, folder: &PathBuf) {
-        let left = rustix::fs::statvfs(folder)
-            .map_or(u64::MAX, |room| room.f_bavail.saturating_mul(room.f_frsize));
+        // A file system of no size at all does not say how much room it has.
+        let sized = rustix::fs::statvfs(folder).ok().filter(|room| room.f_blocks > 0);
+        let left = sized.map_or(u64::MAX, |room| room.f_bavail.saturating_mul(room.f_frsize));
         self.note(left);
     }
 }

@@ -63,6 +63,19 @@ impl Answers {
         self.awaiting.len()
     }
 
+    /// The driver's names for all requests of the front end that wait for a signature.
+    pub(super) fn take_front_ends(&mut self) -> Vec<u64> {
+        let mut ids = Vec::new();
+        self.awaiting.retain(|_, awaiting| match awaiting {
+            Awaiting::FrontEnd { id, .. } => {
+                ids.push(*id);
+                false
+            }
+            Awaiting::Client { .. } => true,
+        });
+        ids
+    }
+
     pub(super) fn footprint(&self) -> usize {
         let waiting = |outbox: &Outbox| outbox.replies.len() + outbox.signatures.len();
         self.awaiting.len() + self.attached.values().map(waiting).sum::<usize>()

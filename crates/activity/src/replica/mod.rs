@@ -111,7 +111,7 @@ impl<S: Suite, M: StateMachine> Vocabulary for Replica<S, M> {
 impl<S: Suite, M: StateMachine> Protocol for Replica<S, M> {
     fn handle(&mut self, event: Event<Self>, cx: &mut impl Context<Self>) {
         if self.is_halted() {
-            return;
+            return self.stay_halted(&event, cx);
         }
         let mut cx = Tap::new(cx);
         self.dispatch(event, &mut cx);
@@ -238,6 +238,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             Record::Begin(manifest) => self.restore_begin(manifest, cx),
             Record::Chunk { index, chunk, .. } => self.restore_chunk(index, chunk, cx),
             Record::Rejoining(nonce) => self.restore_nonce(nonce),
+            Record::Halted(why) => self.halt(why, cx),
         }
     }
 
@@ -314,6 +315,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     fn on_resumed<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
         assert!(!self.live, "the log is replayed once");
         self.live = true;
+        self.drop_incomplete();
         self.step_convictions(Event::Resumed, cx);
         self.step_checkpoints(Event::Resumed, cx);
         if self.is_rejoining() {

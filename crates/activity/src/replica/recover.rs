@@ -27,13 +27,15 @@ pub(super) struct Recovery<S: Suite> {
     restoring: Option<Assembly<S>>,
     /// Marks at which the log can begin.
     begun: BTreeSet<Mark>,
+    /// The state of the last mark, if it was reached during replay and is not whole in the log.
+    unwritten: Option<(Manifest<S>, Vec<Chunk>)>,
     /// The log was cut here.
     cut: Option<Mark>,
     /// In which epoch this server last wished for its end.
     wished: Option<Epoch>,
     /// Whose questions stand in this server's lane and are not ordered yet; with the next one.
     asked: BTreeMap<Party, Option<Nonce>>,
-    halted: bool,
+    halted: Option<Halt>,
 }
 
 impl<S: Suite> Default for Recovery<S> {
@@ -44,10 +46,11 @@ impl<S: Suite> Default for Recovery<S> {
             is_nonce_recorded: false,
             restoring: None,
             begun: BTreeSet::new(),
+            unwritten: None,
             cut: None,
             wished: None,
             asked: BTreeMap::new(),
-            halted: false,
+            halted: None,
         }
     }
 }
@@ -91,12 +94,24 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     }
 
     pub(super) fn is_halted(&self) -> bool {
-        self.recovery.halted
+        self.recovery.halted.is_some()
     }
 
     /// This server does nothing more. (R12)
     pub(super) fn halt<C: Context<Self>>(&mut self, why: Halt, cx: &mut Tap<'_, C>) {
-        if !std::mem::replace(&mut self.recovery.halted, true) {
+        if self.recovery.halted.is_none() {
+            self.recovery.halted = Some(why);
+            if self.live {
+                cx.persist(Record::Halted(why));
+                cx.output(Outcome::Halted(why));
+            }
+        }
+    }
+
+    /// What a halted server does: it says why, once it has started.
+    pub(super) fn stay_halted(&mut self, event: &Event<Self>, cx: &mut impl Context<Self>) {
+        if let (Event::Resumed, Some(why)) = (event, self.recovery.halted) {
+            self.live = true;
             cx.output(Outcome::Halted(why));
         }
     }
@@ -165,7 +180,10 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         cx: &mut Tap<'_, C>,
     ) {
         let (mark, digest) = (manifest.mark(), manifest.digest());
-        if self.live {
+        self.recovery.unwritten = None;
+        if !self.live && !self.recovery.begun.contains(&mark) {
+            self.recovery.unwritten = Some((manifest.clone(), chunks));
+        } else if self.live {
             self.recovery.begun.insert(mark);
             cx.persist(Record::Begin(manifest.clone()));
             for (index, chunk) in (0..).zip(chunks) {
@@ -220,7 +238,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             return;
         };
         let recovery = &mut self.recovery;
-        if !self.live || !recovery.begun.contains(&certified) {
+        if !self.live {
             return;
         }
         let before = recovery.begun.range(..certified).next_back().copied();
@@ -253,14 +271,34 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     ) {
         for outcome in cx.step(TransferSlot, &mut self.transfer, event) {
             match outcome {
-                TransferOutcome::Recall { to, mark, piece } => {
-                    cx.output(Outcome::Recall { to, key: ArchiveKey::Snapshot(mark, piece) });
-                }
+                TransferOutcome::Recall { to, mark, piece } => self.recall(to, mark, piece, cx),
+                TransferOutcome::NotAdmitted => self.ask_to_rejoin(Target::Others, cx),
                 TransferOutcome::Fetched { manifest, state } => {
                     self.install(manifest, state, cx);
                 }
             }
         }
+    }
+
+    /// Looks up a piece for a peer: in memory, if a crash kept it out of the log.
+    fn recall<C: Context<Self>>(
+        &mut self,
+        to: Party,
+        mark: Mark,
+        piece: Piece,
+        cx: &mut Tap<'_, C>,
+    ) {
+        let unwritten = self.recovery.unwritten.as_ref();
+        let Some((manifest, chunks)) = unwritten.filter(|(manifest, _)| manifest.mark() == mark)
+        else {
+            return cx.output(Outcome::Recall { to, key: ArchiveKey::Snapshot(mark, piece) });
+        };
+        let found = match piece {
+            Piece::Manifest => Some(Found::Manifest(manifest.clone())),
+            Piece::Chunk(index) => chunks.get(index as usize).cloned().map(Found::Chunk),
+        };
+        let recalled = TransferCommand::Recalled { to, mark, piece, found };
+        self.step_transfer(Event::Command(recalled), cx);
     }
 
     pub(super) fn on_piece_recalled<C: Context<Self>>(
@@ -277,6 +315,11 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         });
         let recalled = TransferCommand::Recalled { to, mark, piece, found };
         self.step_transfer(Event::Command(recalled), cx);
+    }
+
+    /// A crash cut the last state in the log short.
+    pub(super) fn drop_incomplete(&mut self) {
+        self.recovery.restoring = None;
     }
 
     /// A state in the log begins. (R9)
@@ -303,7 +346,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     /// The log can begin at a mark whose whole state is in it; if it does, this is the state.
     fn restore_if_complete<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
         let Some(assembly) = self.recovery.restoring.take_if(|it| it.is_complete()) else { return };
-        self.recovery.begun.insert(assembly.manifest.mark());
+        let mark = assembly.manifest.mark();
+        self.recovery.begun.insert(mark);
+        self.recovery.unwritten.take_if(|(manifest, _)| manifest.mark() == mark);
         let (manifest, state) = assembly.finish().expect("it is complete");
         self.install(manifest, state, cx);
     }
@@ -324,6 +369,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             return self.halt(Halt::Diverged(mark), cx);
         }
         let was_away = self.recovery.nonce.take().is_some();
+        // What this server said about others may be in what it skips; who still asks asks again.
+        self.recovery.asked.clear();
         if was_away && self.live {
             self.step_order(Event::Resumed, cx);
             self.step_signing(Event::Resumed, cx);
@@ -332,7 +379,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         self.step_order(Event::Command(epochs::Command::Install(frontier)), cx);
         self.remember_signatures(cx);
         self.intake.skip_numbers(self.state.next_front_end_number(cx.group().me()));
-        for id in self.intake.take_asked() {
+        let (asked, awaiting) = (self.intake.take_asked(), self.answers.take_front_ends());
+        for id in asked.chain(awaiting) {
             let reply = FrontEndReply::Refused(Refusal::CatchingUp);
             cx.output(Outcome::FrontEndReply { id, reply });
         }
@@ -341,6 +389,10 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         self.begin(&manifest, chunks, state.len(), cx);
         cx.output(Outcome::Installed(mark));
         if self.live {
+            // Shares that were wanted of this server meanwhile are wanted again.
+            for peer in cx.group().others().iter() {
+                self.step_signing(Event::Reconnected(peer), cx);
+            }
             self.announce(cx);
         }
     }

@@ -23,7 +23,7 @@ pub enum ArchiveKey {
 }
 
 /// Why a server must not take part any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Halt {
     /// Its state at this mark is not the one that a quorum certified. A fault of its software or
     /// of its memory, or services that are set up otherwise than those of the others.
@@ -32,6 +32,8 @@ pub enum Halt {
     /// was put in its place.
     Forgot,
 }
+
+wire_enum!(Halt { 0 => Diverged(mark), 1 => Forgot });
 
 /// How a server stands in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,6 +239,8 @@ pub enum Record<S: Suite> {
     },
     /// The log before was lost: this server asks to be admitted again with this number.
     Rejoining(Nonce),
+    /// This server must not take part any more.
+    Halted(Halt),
 }
 
 wire_enum!(<S: Suite> Record<S> {
@@ -247,6 +251,7 @@ wire_enum!(<S: Suite> Record<S> {
     4 => Begin(manifest),
     5 => Chunk { mark, index, chunk },
     6 => Rejoining(nonce),
+    7 => Halted(why),
 });
 
 impl<S: Suite> Record<S> {
@@ -258,9 +263,11 @@ impl<S: Suite> Record<S> {
             Self::Chunk { mark, index, .. } => {
                 Some(ArchiveKey::Snapshot(*mark, Piece::Chunk(*index)))
             }
-            Self::Convicted(_) | Self::Reserved(_) | Self::Checkpoint(_) | Self::Rejoining(_) => {
-                None
-            }
+            Self::Convicted(_)
+            | Self::Reserved(_)
+            | Self::Checkpoint(_)
+            | Self::Rejoining(_)
+            | Self::Halted(_) => None,
         }
     }
 }

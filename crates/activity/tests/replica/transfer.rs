@@ -83,7 +83,7 @@ fn builder(
 fn fetched(sim: &Sim) -> Option<(Mark, Bytes)> {
     sim.outcomes(p(0)).iter().find_map(|outcome| match outcome {
         TransferOutcome::Fetched { manifest, state } => Some((manifest.mark(), state.clone())),
-        TransferOutcome::Recall { .. } => None,
+        TransferOutcome::Recall { .. } | TransferOutcome::NotAdmitted => None,
     })
 }
 

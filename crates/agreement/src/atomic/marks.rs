@@ -104,7 +104,8 @@ impl<S: Suite> AtomicBroadcast<S> {
     /// begin here. (M2)
     fn note_what_lives(&self, cx: &mut impl Context<Self>) {
         for ordered in &self.queue {
-            let Some(decided) = self.recent.get(&ordered.round).cloned() else { continue };
+            let decided = self.recent.get(&ordered.round).cloned();
+            let decided = decided.expect("more rounds are kept than can wait");
             cx.note(Record::Learned { decided, seed: ordered.seed });
         }
         for (decided, seed) in self.ready.values() {
@@ -168,6 +169,10 @@ impl<S: Suite> AtomicBroadcast<S> {
         self.completed = self.completed.max(round);
         self.wants.clear();
         (self.meter.paused, self.meter.jumped) = (true, true);
+        if self.live {
+            self.check_values(cx);
+            self.ask_for_skipped(cx);
+        }
     }
 
     /// Steps the agreement of `round`, and keeps a copy of what it records until the round is

@@ -39,6 +39,10 @@ impl<S: Suite> AtomicBroadcast<S> {
             self.notice_lost_memory(head, cx);
             self.lane(head.lane).decide(head.clone());
             if head.lane == cx.group().me() {
+                if !self.live {
+                    // A log that begins at a mark need not have the batch itself.
+                    self.own.last = self.own.last.max(head.height);
+                }
                 let certified =
                     |own: &mut super::own::Outgoing<S>| own.sealed.digest == head.digest;
                 self.own.outgoing.take_if(certified);

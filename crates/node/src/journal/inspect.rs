@@ -4,6 +4,8 @@ use super::error::{JournalError, Label};
 use super::guard;
 use super::untouched::Untouched;
 use super::{Journal, LogConfig};
+use bytes::Bytes;
+use commonware_codec::Error;
 use commonware_runtime::Error as RuntimeError;
 use commonware_storage::Context;
 use std::ops::Range;
@@ -21,8 +23,13 @@ pub struct Report {
     pub trouble: Option<JournalError>,
 }
 
-/// Checks every record of a log; nothing on the disk changes, not even what opening would repair.
-pub async fn inspect<E: Context>(context: E, config: LogConfig) -> Result<Report, JournalError> {
+/// Checks every record of a log, and hands it to `look`, which may refuse it; nothing on the disk
+/// changes, not even what opening would repair.
+pub async fn inspect<E: Context>(
+    context: E,
+    config: LogConfig,
+    look: &mut (impl FnMut(Bytes) -> Result<(), Error> + ?Sized),
+) -> Result<Report, JournalError> {
     let label = Label(config.partition.clone());
     let mut bytes = 0;
     for partition in partitions(&config.partition) {
@@ -38,7 +45,8 @@ pub async fn inspect<E: Context>(context: E, config: LogConfig) -> Result<Report
     report.run = journal.run() - 1;
     let start = journal.positions().start;
     report.records = start..start;
-    let mut count = |position, _| {
+    let mut count = |position, record| {
+        look(record)?;
         report.records.end = position + 1;
         Ok(())
     };

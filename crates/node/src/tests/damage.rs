@@ -391,7 +391,9 @@ fn an_inspection_finds_the_damage_and_changes_nothing() {
             let context = context.child("look");
             async move {
                 image.write(&context, "log").await;
-                let report = inspect(context.child("inspect"), config("log", begun)).await;
+                let mut look = |_| Ok(());
+                let report =
+                    inspect(context.child("inspect"), config("log", begun), &mut look).await;
                 assert!(Image::read(&context, "log").await == image, "nothing changed");
                 report.expect("there is no other trouble")
             }
