@@ -38,7 +38,8 @@
 //! - R6. Without acknowledgement in time (three measured round trips, doubling), or when the
 //!   transport reconnects, the sender starts again at the first unacknowledged message, one frame
 //!   first, then twice as much with each progress. When it has done so a few times and has heard
-//!   nothing of the peer for [`UNHEARD`], it waits for a word: who is away is sent keep-alives only.
+//!   nothing of the peer for [`UNHEARD`], it waits for a word: who is away is sent keep-alives
+//!   only.
 //! - R7. When the queue to a peer is full, the link drops what follows, until the queue has been
 //!   sent and acknowledged; then the protocol is told `Reconnected`.
 //! - R8. A frame says how often, in this conversation, its sender dropped messages and has told its

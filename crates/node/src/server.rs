@@ -135,8 +135,8 @@ pub enum ServerError {
     Signals(std::io::Error),
     /// It was asked to stop before it took part in its group.
     #[error(
-        "stopped before this server was a member of its group again. Start it: it goes on rejoining, \
-         as `maftia status` shows; or run `maftia repair` again, which waits for it"
+        "stopped before this server was a member of its group again. Start it: it goes on \
+         rejoining, as `maftia status` shows; or run `maftia repair` again, which waits for it"
     )]
     NotYetMember,
     /// A task ended that should not.
@@ -272,8 +272,7 @@ where
         // Who sees the pages may ask the server to stop.
         let stop = stop_signals()?;
         context.child("http").spawn(|_| http::serve::<RealSuite>(pages, face));
-        let http = config.http;
-        info!(me = %group.me(), n = group.n(), clients = %config.clients, %http, "up");
+        info!(me = %group.me(), clients = %config.clients, http = %config.http, "up");
 
         let ended = tokio::select! {
             ended = &mut running => ended,
@@ -287,14 +286,11 @@ where
                 running.await
             }
         };
-        let is_member = board.read().standing == "member";
         let broken = |error: RuntimeError| ServerError::Broken(error.to_string());
         drop(ended.map_err(broken)??);
         log.await.map_err(broken)?;
-        match config.until_member && !is_member {
-            true => Err(ServerError::NotYetMember),
-            false => Ok(()),
-        }
+        let is_member = board.read().standing == "member";
+        (is_member || !config.until_member).then_some(()).ok_or(ServerError::NotYetMember)
     }
 }
 
