@@ -41,3 +41,12 @@ macro_rules! canary {
         $right
     };
 }
+
+/// Does something with all canaries mended: whoever judges must not be broken by what is judged.
+#[cfg(feature = "canary")]
+pub fn quietly<T>(judge: impl FnOnce() -> T) -> T {
+    let singing = SINGING.replace(None);
+    let judged = judge();
+    SINGING.set(singing);
+    judged
+}
