@@ -468,7 +468,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     pub(super) fn try_finishes(&mut self, cx: &mut impl Context<Self>) {
         let group = cx.group();
         let is_due = self.attempt.finishes.is_due(|heard| group.structure().is_quorum(heard));
-        if is_due && !self.attempt.abandoned {
+        if is_due && !self.attempt.tossing {
             self.check_finishes(group.parties(), cx);
         }
     }

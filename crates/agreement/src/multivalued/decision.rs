@@ -32,7 +32,7 @@ impl<S: Suite> Election<S> {
     }
 
     /// The work of combining the coin called `name`; `None` if these parties cannot.
-    fn check(&self, name: Scope, group: &Group) -> Option<Work<S>> {
+    pub(super) fn check(&self, name: Scope, group: &Group) -> Option<Work<S>> {
         let mut parties = PartySet::EMPTY;
         let distinct = self.shares.iter().all(|cast| parties.insert(cast.party));
         let able = parties.is_subset(group.parties()) && group.sharing().is_qualified(parties);

@@ -284,6 +284,36 @@ fn invalid_values_are_never_decided() {
 }
 
 #[test]
+fn a_finish_that_one_server_alone_is_shown_does_not_stop_the_others() {
+    for structure in all_structures().into_iter().skip(1) {
+        seeds(0..60, |seed| {
+            // Plays along until its proposal is finished; shows that to the first server, which
+            // all others hear late; and is silent from then on.
+            let mut finished = false;
+            let first = p(1);
+            let hide = move |letter: &Letter<Said>, _: &mut Random| match &*letter.body {
+                Message::Finish { .. } if letter.to == first => {
+                    finished = true;
+                    vec![(*letter.body).clone()]
+                }
+                Message::Finish { .. } => Vec::new(),
+                _ if finished => Vec::new(),
+                other => vec![other.clone()],
+            };
+            let late = p(2 + (seed % (structure.n() as u64 - 3)) as usize);
+            let mut sim = builder(&structure, seed)
+                .network(Network::random().starving(late))
+                .corrupt(liars(&structure), Mutator(hide))
+                .build(|_| Agreement::new());
+            for liar in liars(&structure) {
+                sim.command(liar, Command::Propose(input(liar)));
+            }
+            decide(&mut sim)
+        });
+    }
+}
+
+#[test]
 fn a_withheld_finish_does_not_stop_it() {
     let mute = |letter: &Letter<Said>, _: &mut Random| match &*letter.body {
         Message::Finish { .. } if letter.to != p(1) => Vec::new(),

@@ -22,6 +22,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     pub(super) fn refuse(&mut self, cx: &mut impl Context<Self>) {
         let view = self.attempt.view;
         assert!(self.attempt.abandoned, "who refuses has stopped echoing");
+        self.announce_coin(cx);
         self.attempt.refused = Mine::Signing;
         cx.persist(Record::Refused { view });
         cx.offload(Ticket::Refuse(view), Work::Sign(refusal(cx.scope(), view)));
@@ -73,6 +74,9 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     pub(super) fn vote(&mut self, choice: Choice<S, V>, cx: &mut impl Context<Self>) {
         let view = self.attempt.view;
         assert!(self.attempt.choice.is_none(), "a server votes once a view");
+        if self.attempt.refused.is_unsigned() {
+            self.announce_coin(cx);
+        }
         cx.persist(Record::Voted { view, choice: choice.clone() });
         let statement = vote(cx.scope(), view, choice.digest());
         self.attempt.choice = Some(choice);
