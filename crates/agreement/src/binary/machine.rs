@@ -99,7 +99,7 @@ impl<S: Suite> BinaryAgreement<S> {
     fn enter(&mut self, round: Round, estimate: bool, cx: &mut impl Context<Self>) {
         self.current = Some(round);
         self.round(round).estimate = Some(estimate);
-        cx.note(Record::Entered(round, estimate));
+        cx.persist(Record::Entered(round, estimate));
         self.send_val(round, estimate, cx);
         self.drive(round, cx);
     }
@@ -114,6 +114,7 @@ impl<S: Suite> BinaryAgreement<S> {
         let (echo, vote) = (round.echo_due(structure), round.vote_due(structure));
         let result = round.result_due(structure);
         if let Some(bit) = support {
+            cx.persist(Record::Supported(number, bit));
             self.send_val(number, bit, cx);
         }
         let round = self.round(number);
@@ -286,6 +287,9 @@ impl<S: Suite> BinaryAgreement<S> {
                 let round = self.round(number);
                 round.estimate = Some(estimate);
                 round.supported[usize::from(estimate)] = true;
+            }
+            Record::Supported(number, bit) => {
+                self.round(number).supported[usize::from(bit)] = true;
             }
             Record::Echoed(number, bit) => self.round(number).echoed = Some(bit),
             Record::Voted(number, vote) => self.round(number).voted = Some(vote),
