@@ -52,9 +52,7 @@ impl Choice {
         };
         let shape = match &self.group {
             None => None,
-            Some(name) => {
-                Some(Shape::parse(name).ok_or_else(|| format!("`{name}` is no group"))?)
-            }
+            Some(name) => Some(Shape::parse(name).ok_or_else(|| format!("`{name}` is no group"))?),
         };
         Ok(Wishes { adversary, shape, real: self.real.then_some(true) })
     }
@@ -175,8 +173,7 @@ fn canary_named(name: &str) -> Result<&'static canary::Canary, String> {
 fn replay_one(replay: &Replay, json: bool) -> Result<bool, String> {
     let canary = replay.canary.as_deref().map(canary_named).transpose()?;
     let song = canary.map(|canary| Song::of(canary.name));
-    let (plan, verdict) =
-        course::replay(&replay.token, Options { writes: true, digests: true })?;
+    let (plan, verdict) = course::replay(&replay.token, Options { writes: true, digests: true })?;
     drop(song);
     if json {
         println!(
@@ -248,11 +245,12 @@ fn adversaries(json: bool) {
     };
     if json {
         let pairs = |list: &[(&'static str, &'static str)]| {
-            list.iter().map(|(name, about)| json!({ "name": name, "about": about })).collect::<Vec<_>>()
+            list.iter()
+                .map(|(name, about)| json!({ "name": name, "about": about }))
+                .collect::<Vec<_>>()
         };
-        let special = |(protocol, name, about)| {
-            json!({ "protocol": protocol, "name": name, "about": about })
-        };
+        let special =
+            |(protocol, name, about)| json!({ "protocol": protocol, "name": name, "about": about });
         println!(
             "{}",
             json!({

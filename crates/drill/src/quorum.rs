@@ -73,8 +73,7 @@ impl Quorums {
         match &self.who {
             Who::Any(f) => members.len() > f + f,
             Who::OneOf(sets) => sets.iter().all(|one| {
-                sets.iter()
-                    .all(|two| members.iter().any(|i| !one.contains(i) && !two.contains(i)))
+                sets.iter().all(|two| members.iter().any(|i| !one.contains(i) && !two.contains(i)))
             }),
         }
     }

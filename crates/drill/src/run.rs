@@ -136,15 +136,16 @@ fn build<T: Stage>(plan: &Plan, parts: &Parts<T>, random: &mut Random) -> Simula
     let network = Brief { acts: network_acts, random: random.fork(2), ..brief.clone() };
     let keyrings = Rc::clone(&court.keyrings);
     let answers = Rc::clone(stage);
-    let mut builder = Simulation::<T::Protocol>::builder(plan.shape.groups(plan.number), plan.number)
-        .trace(0)
-        .network(adversary::network(plan.network, &network))
-        .worker(move |party, works, clock| {
-            T::Suite::run_many(works, &keyrings[party.index()], clock)
-        })
-        .application(move |_, told| answers.answers(told))
-        .footprint_max(stage.footprint_max(n))
-        .observer(WatchHandle(Rc::clone(&parts.watch)));
+    let mut builder =
+        Simulation::<T::Protocol>::builder(plan.shape.groups(plan.number), plan.number)
+            .trace(0)
+            .network(adversary::network(plan.network, &network))
+            .worker(move |party, works, clock| {
+                T::Suite::run_many(works, &keyrings[party.index()], clock)
+            })
+            .application(move |_, told| answers.answers(told))
+            .footprint_max(stage.footprint_max(n))
+            .observer(WatchHandle(Rc::clone(&parts.watch)));
     if !corrupt.is_empty() {
         builder = builder.corrupt(corrupt.iter(), adversary::conduct(plan.conduct, &brief));
     }
@@ -155,9 +156,7 @@ fn build<T: Stage>(plan: &Plan, parts: &Parts<T>, random: &mut Random) -> Simula
     }
     let groups = plan.shape.groups(plan.number);
     let maker = Rc::clone(stage);
-    builder.build_incarnations(move |party, restarts| {
-        maker.make(&groups[party.index()], restarts)
-    })
+    builder.build_incarnations(move |party, restarts| maker.make(&groups[party.index()], restarts))
 }
 
 /// Names of what can happen to servers, and what it is.
@@ -346,4 +345,3 @@ fn judge<T: Stage>(sim: &Simulation<T::Protocol>, parts: &Parts<T>) -> Vec<Compl
     }
     complaints
 }
-

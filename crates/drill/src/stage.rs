@@ -21,8 +21,7 @@ pub type Told<T> = <<T as Stage>::Protocol as Vocabulary>::Outcome;
 /// Signatures of its suite.
 pub type SignatureOf<T> = <<T as Stage>::Suite as Suite>::Signature;
 /// Coin shares of its suite.
-pub type ShareOf<T> =
-    SignedShare<<T as Stage>::Suite, <<T as Stage>::Suite as Suite>::CoinShare>;
+pub type ShareOf<T> = SignedShare<<T as Stage>::Suite, <<T as Stage>::Suite as Suite>::CoinShare>;
 
 /// A share of which coin: its number, its name, and the share.
 pub type CoinShareOf<T> = (u64, Scope, ShareOf<T>);
@@ -115,8 +114,12 @@ pub trait Stage: Sized + 'static {
     }
 
     /// What a liar says instead: other small values in the same or a neighbouring place.
-    fn lies(&self, letter: &Letter<Said<Self>>, seat: &Seat<Self>, random: &mut Random)
-    -> Vec<Said<Self>>;
+    fn lies(
+        &self,
+        letter: &Letter<Said<Self>>,
+        seat: &Seat<Self>,
+        random: &mut Random,
+    ) -> Vec<Said<Self>>;
 
     /// Any message at all.
     fn babble(&self, by: Party, seat: &Seat<Self>, random: &mut Random) -> Said<Self>;
@@ -167,7 +170,13 @@ pub struct Seat<T: Stage> {
 impl<T: Stage> Clone for Seat<T> {
     fn clone(&self) -> Self {
         let Self { stage, corrupt, n, scope, court } = self;
-        Self { stage: Rc::clone(stage), corrupt: *corrupt, n: *n, scope: *scope, court: court.clone() }
+        Self {
+            stage: Rc::clone(stage),
+            corrupt: *corrupt,
+            n: *n,
+            scope: *scope,
+            court: court.clone(),
+        }
     }
 }
 

@@ -31,8 +31,7 @@ pub enum Shape {
 
 impl Shape {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Four, Self::Seven, Self::Ten, Self::Lopsided, Self::Sites];
+    pub const ALL: [Self; 5] = [Self::Four, Self::Seven, Self::Ten, Self::Lopsided, Self::Sites];
 
     /// Name in a token.
     pub fn name(self) -> &'static str {

@@ -175,9 +175,7 @@ fn gamble<T: Stage>(brief: &mut Brief<T>, letter: &LetterOf<T>) -> Vec<Said<T>> 
         1 => garble(brief, letter),
         2 => vec![(**body).clone(), (**body).clone()],
         3 => brief.seat.stage.spoilt_signature(body).into_iter().collect(),
-        4 => {
-            brief.seat.stage.spoilt_share(letter.from, body, &brief.seat).into_iter().collect()
-        }
+        4 => brief.seat.stage.spoilt_share(letter.from, body, &brief.seat).into_iter().collect(),
         5 => brief.seat.stage.thinned(body, &mut brief.random).into_iter().collect(),
         6 => {
             let Brief { seat, random, .. } = brief;
@@ -212,10 +210,7 @@ fn selective<T: Stage>(mut brief: Brief<T>) -> Box<dyn Adversary<T::Protocol>> {
     }))
 }
 
-fn two_faced<T: Stage>(
-    mut brief: Brief<T>,
-    deceived: PartySet,
-) -> Box<dyn Adversary<T::Protocol>> {
+fn two_faced<T: Stage>(mut brief: Brief<T>, deceived: PartySet) -> Box<dyn Adversary<T::Protocol>> {
     Box::new(Says(move |letter: &LetterOf<T>, hand: &mut HandOf<'_, T>| {
         if !deceived.contains(letter.to) {
             return hand.pass(letter);

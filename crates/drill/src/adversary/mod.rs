@@ -7,8 +7,8 @@ mod memory;
 mod network;
 mod parts;
 
-pub use conduct::{CONDUCTS, conduct, is_two_faced};
 pub use conduct::garbled;
+pub use conduct::{CONDUCTS, conduct, is_two_faced};
 pub use network::{NETWORKS, STEPS_PER_ROUND, coin_bits, network};
 pub use parts::{Cue, HandOf, LetterOf, Reacts, Says};
 

@@ -38,12 +38,9 @@ pub fn network<T: Stage>(name: &str, brief: &Brief<T>) -> Box<dyn Scheduler<Said
     let until = Time(UNIT.0 * (5 + random.below(60)));
     let honest: Vec<Party> = brief.seat.victims().iter().collect();
     let one = honest[random.below(honest.len() as u64) as usize];
-    let cut = |loses| Network::random().partitioned(Partition {
-        side: half,
-        from: Time(0),
-        until,
-        loses,
-    });
+    let cut = |loses| {
+        Network::random().partitioned(Partition { side: half, from: Time(0), until, loses })
+    };
     match name {
         "random" => counted(brief, Network::random()),
         "lockstep" => counted(brief, Network::unit_delay()),
@@ -57,12 +54,9 @@ pub fn network<T: Stage>(name: &str, brief: &Brief<T>) -> Box<dyn Scheduler<Said
         "clog" => Box::new(Clog { half, until: 2 + brief.random.below(3 * n), brief, passed: 0 }),
         "newest-first" => Box::new(Ordered { brief, by: Order::Newest }),
         "steps-reversed" => Box::new(Ordered { brief, by: Order::LaterStep }),
-        "coin-aware" => Box::new(CoinAware {
-            brief,
-            half,
-            shares: BTreeMap::new(),
-            coins: BTreeMap::new(),
-        }),
+        "coin-aware" => {
+            Box::new(CoinAware { brief, half, shares: BTreeMap::new(), coins: BTreeMap::new() })
+        }
         other => panic!("`{other}` is no network"),
     }
 }
@@ -286,8 +280,7 @@ impl<T: Stage> Scheduler<Said<T>> for CoinAware<T> {
         self.look(letter);
         let soon = Duration(1 + random.exponential(UNIT.0));
         let coins = &self.coins;
-        let favours =
-            self.brief.seat.stage.favours(letter, &|number| coins.get(&number).copied());
+        let favours = self.brief.seat.stage.favours(letter, &|number| coins.get(&number).copied());
         let is_share =
             self.brief.seat.stage.coin_share(&letter.body, self.brief.seat.scope).is_some();
         if favours || (is_share && self.half.contains(letter.to)) {

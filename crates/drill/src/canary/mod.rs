@@ -65,7 +65,9 @@ pub fn hunt(canary: &'static Canary, hunts: u64, runs_max: u64) -> Catch {
     for number in 0..hunts {
         match hunt_from(canary, number * 1_000_003, runs_max) {
             Some(catch) => caught.push(catch),
-            None => return Catch { canary: canary.name, token: None, checker: None, runs: runs_max },
+            None => {
+                return Catch { canary: canary.name, token: None, checker: None, runs: runs_max };
+            }
         }
     }
     let (_, token, checker) = caught[0].clone();

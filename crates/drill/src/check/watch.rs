@@ -124,8 +124,10 @@ impl<T: Stage> Observer<T::Protocol> for WatchHandle<T> {
             return;
         }
         watch.honest_letters += 1;
-        let is_same =
-            watch.last.as_ref().is_some_and(|(by, body)| *by == from && Rc::ptr_eq(body, &letter.body));
+        let is_same = watch
+            .last
+            .as_ref()
+            .is_some_and(|(by, body)| *by == from && Rc::ptr_eq(body, &letter.body));
         if !is_same {
             watch.last = Some((from, Rc::clone(&letter.body)));
             watch.listen(from, &letter.body);

@@ -92,12 +92,18 @@ impl<S: DrillSuite> Stage for Checkpointing<S> {
     fn step(&self, said: &Said<Self>) -> u64 {
         match said {
             Message::Vote { mark, .. } => crate::adversary::STEPS_PER_ROUND.wrapping_mul(mark.0),
-            Message::Certified(last) => crate::adversary::STEPS_PER_ROUND.wrapping_mul(last.mark.0).wrapping_add(1),
+            Message::Certified(last) => {
+                crate::adversary::STEPS_PER_ROUND.wrapping_mul(last.mark.0).wrapping_add(1)
+            }
         }
     }
 
-    fn lies(&self, letter: &Letter<Said<Self>>, seat: &Seat<Self>, random: &mut Random)
-    -> Vec<Said<Self>> {
+    fn lies(
+        &self,
+        letter: &Letter<Said<Self>>,
+        seat: &Seat<Self>,
+        random: &mut Random,
+    ) -> Vec<Said<Self>> {
         let by = letter.from;
         let said = |mark: Mark, digest| {
             let signature = seat.sign(by, vote(seat.scope, mark, digest));
@@ -200,8 +206,7 @@ fn forged<S: DrillSuite>(brief: &Brief<Checkpointing<S>>) -> Adverse<S> {
         for by in brief.seat.corrupt.iter() {
             brief.acts.add();
             let digest = state(mark, 1);
-            let certificate =
-                alone(by, vote(brief.seat.scope, Mark(mark), digest), &brief.seat);
+            let certificate = alone(by, vote(brief.seat.scope, Mark(mark), digest), &brief.seat);
             hand.send_all(
                 by,
                 Message::Certified(Checkpoint { mark: Mark(mark), digest, certificate }),
@@ -225,8 +230,13 @@ impl<S: DrillSuite> Monitor<Checkpointing<S>> for Reasons {
         self.reached.insert((by, mark.0, short(digest)));
     }
 
-    fn says(&mut self, by: Party, _: Party, said: &Message<S>, court: &Court<S>)
-    -> Result<(), Complaint> {
+    fn says(
+        &mut self,
+        by: Party,
+        _: Party,
+        said: &Message<S>,
+        court: &Court<S>,
+    ) -> Result<(), Complaint> {
         match said {
             Message::Vote { mark, digest, .. } => {
                 let holds = self.reached.contains(&(by, mark.0, short(digest)));

@@ -54,8 +54,8 @@ impl<S: DrillSuite> Stage for Coin<S> {
 
     fn facts(&self, Outcome::Tossed(value, proof): &Told<Self>, court: &Court<S>) -> Vec<Fact> {
         let prove = |name: Scope| proof_value(proof, court, name);
-        let holds = prove(court.scope) == Some(*value)
-            && prove(court.scope.child("other", 0)).is_none();
+        let holds =
+            prove(court.scope) == Some(*value) && prove(court.scope.child("other", 0)).is_none();
         vec![Fact::new(0, 0, short(value)).proven(holds)]
     }
 
@@ -69,13 +69,20 @@ impl<S: DrillSuite> Stage for Coin<S> {
         0
     }
 
-    fn coin_share(&self, Message::Share(share): &Said<Self>, scope: Scope)
-    -> Option<CoinShareOf<Self>> {
+    fn coin_share(
+        &self,
+        Message::Share(share): &Said<Self>,
+        scope: Scope,
+    ) -> Option<CoinShareOf<Self>> {
         Some((0, scope, share.clone()))
     }
 
-    fn lies(&self, letter: &Letter<Said<Self>>, seat: &Seat<Self>, random: &mut Random)
-    -> Vec<Said<Self>> {
+    fn lies(
+        &self,
+        letter: &Letter<Said<Self>>,
+        seat: &Seat<Self>,
+        random: &mut Random,
+    ) -> Vec<Said<Self>> {
         let other = seat.scope.child("other", random.below(3));
         let bad = seat.bad_share(letter.from, seat.scope);
         let elsewhere = seat.share(letter.from, other);
@@ -192,15 +199,18 @@ impl<S: DrillSuite> Monitor<Coin<S>> for Reasons<S> {
         self.tossed.insert(by);
     }
 
-    fn says(&mut self, by: Party, _: Party, said: &Message<S>, court: &Court<S>)
-    -> Result<(), Complaint> {
+    fn says(
+        &mut self,
+        by: Party,
+        _: Party,
+        said: &Message<S>,
+        court: &Court<S>,
+    ) -> Result<(), Complaint> {
         let tossed = self.tossed.contains(&by);
         ensure(tossed, "secrecy", || format!("{by} gives its share before it tosses"))?;
         let Message::Share(share) = said;
-        let own = crate::world::work::<S>(
-            &court.keyrings[by.index()],
-            Work::CoinShare(court.scope),
-        );
+        let own =
+            crate::world::work::<S>(&court.keyrings[by.index()], Work::CoinShare(court.scope));
         let is_own = matches!(own, Done::CoinShare(made) if made.share == share.share);
         ensure(is_own, "justified", || format!("{by} sends another share than its own"))
     }

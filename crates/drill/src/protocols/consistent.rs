@@ -106,8 +106,12 @@ impl<S: DrillSuite> Stage for Consistent<S> {
         }
     }
 
-    fn lies(&self, letter: &Letter<Said<Self>>, seat: &Seat<Self>, random: &mut Random)
-    -> Vec<Said<Self>> {
+    fn lies(
+        &self,
+        letter: &Letter<Said<Self>>,
+        seat: &Seat<Self>,
+        random: &mut Random,
+    ) -> Vec<Said<Self>> {
         let by = letter.from;
         let signed = |value: u64| seat.sign(by, vote(seat.scope, self.sender, digest_of(&value)));
         match (&*letter.body, random.below(4)) {
@@ -122,7 +126,10 @@ impl<S: DrillSuite> Stage for Consistent<S> {
                 vec![Message::Final(digest_of(&1u64), certificate.clone())]
             }
             (Message::Final(digest, _), _) => {
-                vec![Message::Final(*digest, alone(by, vote(seat.scope, self.sender, *digest), seat))]
+                vec![Message::Final(
+                    *digest,
+                    alone(by, vote(seat.scope, self.sender, *digest), seat),
+                )]
             }
         }
     }
@@ -191,9 +198,8 @@ pub(super) fn alone<T: Stage>(
     seat: &Seat<T>,
 ) -> Certificate<T::Suite> {
     let signature = seat.sign(by, statement);
-    let votes = (0..seat.n).map(|index| {
-        (Party::new(index), Signed { statement, signature: signature.clone() })
-    });
+    let votes = (0..seat.n)
+        .map(|index| (Party::new(index), Signed { statement, signature: signature.clone() }));
     Certificate::new(votes)
 }
 

@@ -84,8 +84,12 @@ impl<S: DrillSuite> Stage for Reliable<S> {
         }
     }
 
-    fn lies(&self, letter: &Letter<Said<Self>>, _: &Seat<Self>, random: &mut Random)
-    -> Vec<Said<Self>> {
+    fn lies(
+        &self,
+        letter: &Letter<Said<Self>>,
+        _: &Seat<Self>,
+        random: &mut Random,
+    ) -> Vec<Said<Self>> {
         let other = |value: &u64| (value & 1) ^ 1;
         match (&*letter.body, random.below(3)) {
             (Message::Init(value), 0) => vec![Message::Init(*value), Message::Init(other(value))],
@@ -237,7 +241,8 @@ impl<S: DrillSuite> Monitor<Reliable<S>> for Reasons {
         let holds = match said {
             Message::Init(value) => self.asked.contains(&(by, *value)),
             Message::Echo(value) => {
-                self.asked.contains(&(by, *value)) || self.inits.from(by, *value).contains(self.sender)
+                self.asked.contains(&(by, *value))
+                    || self.inits.from(by, *value).contains(self.sender)
             }
             Message::Ready(digest) => {
                 let digest = short(digest);

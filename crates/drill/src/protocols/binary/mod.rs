@@ -139,8 +139,12 @@ impl<S: DrillSuite> Stage for Binary<S> {
         bit.is_some() && bit == says
     }
 
-    fn lies(&self, letter: &Letter<Said<Self>>, seat: &Seat<Self>, random: &mut Random)
-    -> Vec<Said<Self>> {
+    fn lies(
+        &self,
+        letter: &Letter<Said<Self>>,
+        seat: &Seat<Self>,
+        random: &mut Random,
+    ) -> Vec<Said<Self>> {
         let bit = random.chance(500);
         let near = |round: &Round, random: &mut Random| match random.below(6) {
             0 => Round(round.0 + 1),
@@ -244,11 +248,7 @@ fn group_of<S: DrillSuite>(court: &Court<S>) -> Group {
 
 /// All that a liar can say of one bit in one round.
 fn support<S: DrillSuite>(round: Round, bit: bool) -> [Message<S>; 3] {
-    [
-        Message::Val(round, bit),
-        Message::Echo(round, bit),
-        Message::Vote(round, Some(bit)),
-    ]
+    [Message::Val(round, bit), Message::Echo(round, bit), Message::Vote(round, Some(bit))]
 }
 
 fn vote_splitter<S: DrillSuite>(brief: &Brief<Binary<S>>) -> Adverse<S> {

@@ -62,9 +62,10 @@ impl<S: DrillSuite> Reasons<S> {
         match round {
             0 => true,
             1 => false,
-            _ => *self.coins.entry(round).or_insert_with(|| {
-                court.coin(coin_name(court.scope, round)).0[0] & 1 == 1
-            }),
+            _ => *self
+                .coins
+                .entry(round)
+                .or_insert_with(|| court.coin(coin_name(court.scope, round)).0[0] & 1 == 1),
         }
     }
 
@@ -128,17 +129,20 @@ impl<S: DrillSuite> Monitor<Binary<S>> for Reasons<S> {
         self.first.retain(|(at, ..), _| *at != by);
     }
 
-    fn says(&mut self, by: Party, _: Party, said: &Message<S>, court: &Court<S>)
-    -> Result<(), Complaint> {
+    fn says(
+        &mut self,
+        by: Party,
+        _: Party,
+        said: &Message<S>,
+        court: &Court<S>,
+    ) -> Result<(), Complaint> {
         let (checker, holds) = match said {
             Message::Val(round, bit) => (
                 "justified",
                 court.quorums.has_honest(self.vals.from(by, (round.0, *bit)))
                     || self.may_enter(by, round.0, *bit, court),
             ),
-            Message::Echo(round, bit) => {
-                ("justified", self.approved(by, round.0, *bit, court))
-            }
+            Message::Echo(round, bit) => ("justified", self.approved(by, round.0, *bit, court)),
             Message::Vote(round, Some(bit)) => {
                 let echoed = self.echoes.from(by, (round.0, *bit));
                 ("justified", court.quorums.is_quorum(echoed))

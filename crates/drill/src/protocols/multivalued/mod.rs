@@ -141,7 +141,7 @@ impl<S: DrillSuite> Stage for Multivalued<S> {
             Message::Lock { view, .. } => at(view, 2),
             Message::Finish { view, .. } => at(view, 4),
             Message::Share { view, .. } => at(view, 5),
-            Message::Refuse { view, .. } => at(view, 6),
+            Message::Elected { view, .. } | Message::Refuse { view, .. } => at(view, 6),
             Message::Vote { view, .. } => at(view, 7),
             Message::Decided { .. } | Message::Ask { .. } | Message::Answer { .. } => 7,
         }
@@ -162,8 +162,12 @@ impl<S: DrillSuite> Stage for Multivalued<S> {
         coin(number_of(view)).is_none_or(|coin| coin % 7 == letter.from.index() as u64 % 7)
     }
 
-    fn lies(&self, letter: &Letter<Said<Self>>, seat: &Seat<Self>, random: &mut Random)
-    -> Vec<Said<Self>> {
+    fn lies(
+        &self,
+        letter: &Letter<Said<Self>>,
+        seat: &Seat<Self>,
+        random: &mut Random,
+    ) -> Vec<Said<Self>> {
         specials::lies(letter, seat, random)
     }
 
@@ -180,9 +184,7 @@ impl<S: DrillSuite> Stage for Multivalued<S> {
             }
             1 => Message::Echo { view, step, signature: seat.sign(by, echo(step)) },
             2 => Message::Lock { view, digest, certificate: alone(by, echo(Step::Lock), seat) },
-            3 => {
-                Message::Finish { view, digest, certificate: alone(by, echo(Step::Finish), seat) }
-            }
+            3 => Message::Finish { view, digest, certificate: alone(by, echo(Step::Finish), seat) },
             4 => Message::Share { view, share: seat.share(by, statements::coin(seat.scope, view)) },
             5 => {
                 let signature = seat.sign(by, statements::refusal(seat.scope, view));

@@ -128,8 +128,7 @@ impl<S: DrillSuite> Monitor<Multivalued<S>> for Reasons<S> {
     fn heard(&mut self, by: Party, from: Party, said: &Message<S, u64>, court: &Court<S>) {
         match said {
             Message::Finish { view, digest, certificate } => {
-                let statement =
-                    statements::echo(court.scope, *view, Step::Finish, from, *digest);
+                let statement = statements::echo(court.scope, *view, Step::Finish, from, *digest);
                 if court.is_certificate(certificate, statement) {
                     self.finishes.note(by, from, number_of(*view));
                 }
@@ -173,9 +172,7 @@ impl<S: DrillSuite> Monitor<Multivalued<S>> for Reasons<S> {
                 let statement = statements::echo(court.scope, *view, Step::Finish, by, *digest);
                 ("transfer", court.is_certificate(certificate, statement))
             }
-            Message::Share { view, .. } => {
-                ("secrecy", self.may_share(by, number_of(*view), court))
-            }
+            Message::Share { view, .. } => ("secrecy", self.may_share(by, number_of(*view), court)),
             Message::Refuse { view, .. } => {
                 self.refused.insert((by, number_of(*view)));
                 ("speech", self.is_consistent(by, number_of(*view), court))
@@ -186,7 +183,10 @@ impl<S: DrillSuite> Monitor<Multivalued<S>> for Reasons<S> {
             Message::Decided { digest, decision } => {
                 ("transfer", holds_for(decision, *digest, court))
             }
-            Message::Ask { .. } | Message::Answer { .. } => ("justified", true),
+            // What it proves is the receiver's to check; that it may be known is said of shares.
+            Message::Elected { .. } | Message::Ask { .. } | Message::Answer { .. } => {
+                ("justified", true)
+            }
         };
         ensure(holds, checker, || format!("{by} says {said:?} to {to}, against the rules"))
     }

@@ -89,8 +89,7 @@ fn double_propose<S: DrillSuite>(brief: &Brief<Multivalued<S>>) -> Adverse<S> {
             let seat = &brief.seat;
             let (view, value, basis) = (*view, value + 1_000, basis.clone());
             let digest = digest_of(&value);
-            let statement =
-                statements::echo(seat.scope, view, Step::Lock, letter.from, digest);
+            let statement = statements::echo(seat.scope, view, Step::Lock, letter.from, digest);
             let signature = seat.sign(letter.from, statement);
             hand.send(letter.from, letter.to, Message::Propose { view, value, basis, signature });
         }
@@ -216,6 +215,11 @@ pub(super) fn lies<S: DrillSuite>(
             let mut share = seat.share(by, other);
             share.signature = seat.share(by, statements::coin(seat.scope, view)).signature;
             vec![Message::Share { view, share }]
+        }
+        // The coin of one view is not that of another.
+        Message::Elected { view, election } => {
+            let view = super::view_of(super::number_of(view) as u32 ^ 3);
+            vec![Message::Elected { view, election }]
         }
         Message::Refuse { view, .. } => {
             let refusals = alone(by, statements::refusal(seat.scope, view), seat);
