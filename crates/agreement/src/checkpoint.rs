@@ -61,6 +61,7 @@
 //! replace each other in bounded memory; (c) divergence is told; (d) restart and reconnection.
 
 use crate::evidence::{Accusations, all_hold};
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::{wire_enum, wire_struct};
 use maftia_base::{
@@ -249,6 +250,7 @@ impl<S: Suite> Protocol for Checkpoints<S> {
                 self.live = true;
                 self.sign(cx);
             }
+            Event::Reconnected(_) if canary!("checkpoint-deaf-to-reconnection", true, false) => {}
             Event::Reconnected(peer) => {
                 let certified = self.certified.clone().map(Message::Certified);
                 certified.into_iter().for_each(|message| cx.send(Target::One(peer), message));
@@ -345,7 +347,8 @@ impl<S: Suite> Checkpoints<S> {
         }
         let claim = Claim { party: from, statement: vote(cx.scope(), mark, digest), signature };
         if let Some(known) = self.votes.get(&from).filter(|known| known.mark >= mark) {
-            if known.mark == mark && known.claim.statement != claim.statement {
+            let conflict = known.mark == mark && known.claim.statement != claim.statement;
+            if canary!("checkpoint-no-accusation", false, conflict) {
                 self.accuse(known.claim.clone(), claim, cx);
             }
             return;
@@ -369,12 +372,23 @@ impl<S: Suite> Checkpoints<S> {
         let agreeing = |states: &[VoteState]| -> PartySet {
             let votes = self.votes.iter();
             let agree = votes.filter(|(_, vote)| {
-                vote.claim.statement == statement && states.contains(&vote.state)
+                let same = vote.claim.statement == statement;
+                let same = canary!("checkpoint-any-state", vote.mark == mark, same);
+                same && states.contains(&vote.state)
             });
             agree.map(|(party, _)| *party).chain([me]).collect()
         };
-        let good = agreeing(&[VoteState::Good]);
-        if cx.group().structure().is_quorum(good) {
+        let good = canary!(
+            "checkpoint-counts-unverified",
+            agreeing(&[VoteState::Good, VoteState::Checking]),
+            agreeing(&[VoteState::Good])
+        );
+        let structure = cx.group().structure();
+        if canary!(
+            "checkpoint-certifies-few",
+            structure.has_honest(good),
+            structure.is_quorum(good)
+        ) {
             let votes = good.iter().filter_map(|party| {
                 let signature = self.votes.get(&party)?.claim.signature.clone();
                 Some((party, Signed { statement, signature }))
@@ -466,7 +480,7 @@ impl<S: Suite> Checkpoints<S> {
 
     fn on_claim_verified(&mut self, from: Party, done: &Done<S>, cx: &mut impl Context<Self>) {
         let Some(Claimed { now, next }) = self.claims.remove(&from) else { return };
-        if !all_hold(done) {
+        if !canary!("checkpoint-claim-unchecked", true, all_hold(done)) {
             return self.distrust(from, cx);
         }
         if !self.is_certified(now.mark) {
@@ -485,7 +499,8 @@ impl<S: Suite> Checkpoints<S> {
     /// K4.
     fn adopt(&mut self, checkpoint: Checkpoint<S>, cx: &mut impl Context<Self>) {
         cx.note(Record(checkpoint.clone()));
-        cx.send(Target::Others, Message::Certified(checkpoint.clone()));
+        let told = Message::Certified(checkpoint.clone());
+        canary!("checkpoint-keeps-to-itself", drop(told), cx.send(Target::Others, told));
         self.take_over(checkpoint, cx);
         self.sign(cx);
     }

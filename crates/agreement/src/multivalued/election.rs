@@ -5,6 +5,7 @@ use super::decision::{Election, leader_of, seed_of};
 use super::message::{Choice, Message, Record, View};
 use super::{Elections, Proof, Ticket, ValidatedAgreement};
 use crate::Value;
+use maftia_base::canary;
 use maftia_base::{Context, Digest, Fault, FaultKind, Party, PartySet, Target};
 use maftia_crypto::{SignedShare, Suite, Work};
 
@@ -27,6 +28,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     pub(super) fn toss(&mut self, cx: &mut impl Context<Self>) {
         if !self.attempt.tossing {
             self.attempt.tossing = true;
+            self.attempt.abandoned |= canary!("multivalued-abandons-too-early", true, false);
             self.compute_share(cx);
             self.send_share(cx);
         }
@@ -54,7 +56,9 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     /// This server's share as others get it, once it may leave. (R5)
     pub(super) fn my_share(&self) -> Option<Message<S, V>> {
         match &self.attempt.share {
-            MyShare::Known(share) if self.attempt.tossing => {
+            MyShare::Known(share)
+                if canary!("multivalued-share-too-early", true, self.attempt.tossing) =>
+            {
                 Some(Message::Share { view: self.attempt.view, share: share.clone() })
             }
             _ => None,
@@ -189,7 +193,8 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         let coin = coin.expect("who knows the leader knows the coin");
         let (_, election) = self.attempt.election.clone().expect("it elected the leader");
         cx.persist(Record::Elected { view, coin, election: election.clone() });
-        cx.send(Target::Others, Message::Elected { view, election });
+        let told = Message::Elected { view, election };
+        canary!("multivalued-coin-untold", drop(told), cx.send(Target::Others, told));
     }
 
     /// The coin as others get it, once this server acts on it. (R6)

@@ -5,6 +5,7 @@ use super::catchup::Verdict;
 use super::message::{Basis, Choice, Message, Record, Step, View};
 use super::{Asked, Outcome, Ticket, ValidatedAgreement};
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::{Context, Digest, Party, Target};
 use maftia_crypto::{Certificate, Suite, Work};
 
@@ -88,7 +89,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
             self.restore_proposal(proposer, value);
         }
         let slot = self.attempt.slot(proposer);
-        slot.lock = Some(lock.clone());
+        slot.lock = canary!("multivalued-lock-forgotten", None, Some(lock.clone()));
         slot.echoes[Step::Finish as usize] = Mine::Signing;
         if proposer == me {
             self.attempt.certificates[Step::Lock as usize] = Some(lock);

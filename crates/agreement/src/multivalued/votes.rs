@@ -5,6 +5,7 @@ use super::decision::is_quorum;
 use super::message::{Basis, Choice, Message, Record, Step, echo, refusal, vote};
 use super::{Decision, Proof, Ticket, ValidatedAgreement};
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::{Context, Digest, Fault, FaultKind, Party, Target};
 use maftia_crypto::{Certificate, Claim, Signed, Suite, Work};
 
@@ -15,6 +16,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
             let (proposal, lock) = (slot.proposal.as_ref()?, slot.lock.clone()?);
             Some(LockedValue { value: proposal.value.clone(), digest: proposal.digest, lock })
         });
+        let recorded = canary!("multivalued-refuses-with-lock", None, recorded);
         recorded.or_else(|| self.attempt.leader_lock.clone())
     }
 
@@ -77,7 +79,8 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         if self.attempt.refused.is_unsigned() {
             self.announce_coin(cx);
         }
-        cx.persist(Record::Voted { view, choice: choice.clone() });
+        let record = Record::Voted { view, choice: choice.clone() };
+        canary!("multivalued-vote-not-durable", cx.note(record), cx.persist(record));
         let statement = vote(cx.scope(), view, choice.digest());
         self.attempt.choice = Some(choice);
         self.attempt.voted = Mine::Signing;
@@ -164,6 +167,8 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
 
     /// Votes have been checked. (R9)
     pub(super) fn on_votes(&mut self, verdicts: &[bool], cx: &mut impl Context<Self>) {
+        let verdicts =
+            canary!("multivalued-votes-unchecked", &[true; 4096][..verdicts.len()], verdicts);
         let bad = self.attempt.votes.settle(verdicts);
         Self::blame_all(bad, FaultKind::BadCertificate, cx);
         for (choice, _) in self.attempt.votes.good().values() {

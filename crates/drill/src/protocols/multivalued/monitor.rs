@@ -5,8 +5,10 @@ use crate::check::{Complaint, Monitor, ensure};
 use crate::protocols::{Heard, short};
 use crate::world::{Court, DrillSuite, work};
 use maftia_agreement::digest_of;
-use maftia_agreement::multivalued::{Basis, Choice, Command, Message, Outcome, Step};
-use maftia_base::{Digest, Party};
+use maftia_agreement::multivalued::{Basis, Choice, Command, Election, Message, Outcome, Step};
+use maftia_base::wire::{List, Wire, wire_struct};
+use maftia_base::{Digest, PARTIES_MAX, Party};
+use maftia_crypto::SignedShare;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
@@ -20,6 +22,8 @@ pub struct Reasons<S> {
     locked: BTreeSet<(Party, u64, Party)>,
     refused: BTreeSet<(Party, u64)>,
     valid: BTreeSet<(Party, u64)>,
+    /// Who was given a view's coin by somebody else.
+    coins: BTreeSet<(Party, u64)>,
     leaders: BTreeMap<u64, Party>,
     suite: PhantomData<S>,
 }
@@ -94,7 +98,9 @@ impl<S: DrillSuite> Reasons<S> {
         let mut finished = self.finishes.from(by, view);
         finished.insert(by);
         let own_is_needed = court.quorums.is_quorum(finished);
-        own_is_needed || court.quorums.has_honest(self.shares.from(by, view))
+        own_is_needed
+            || self.coins.contains(&(by, view))
+            || court.quorums.has_honest(self.shares.from(by, view))
     }
 }
 
@@ -108,6 +114,7 @@ impl<S: DrillSuite> Monitor<Multivalued<S>> for Reasons<S> {
             locked: BTreeSet::new(),
             refused: BTreeSet::new(),
             valid: BTreeSet::new(),
+            coins: BTreeSet::new(),
             leaders: BTreeMap::new(),
             suite: PhantomData,
         }
@@ -134,6 +141,12 @@ impl<S: DrillSuite> Monitor<Multivalued<S>> for Reasons<S> {
                 }
             }
             Message::Share { view, .. } => self.shares.note(by, from, number_of(*view)),
+            Message::Elected { view, election } => {
+                let name = statements::coin(court.scope, *view);
+                if court.coin_of(name, shares_in(election)).is_some() {
+                    self.coins.insert((by, number_of(*view)));
+                }
+            }
             Message::Propose { view, value, basis, .. } => {
                 if matches!(basis, Basis::Locked { .. }) {
                     // Whoever echoed what is locked held it for valid.
@@ -201,6 +214,20 @@ impl<S: DrillSuite> Monitor<Multivalued<S>> for Reasons<S> {
         let holds = holds_for(proof, digest_of(value), court);
         ensure(holds, "transfer", || format!("{by} decides {value} without a proof"))
     }
+}
+
+/// One share in a proof of a coin, as it is on the wire.
+struct Cast<S: DrillSuite> {
+    party: Party,
+    share: SignedShare<S, S::CoinShare>,
+}
+
+wire_struct!(<S: DrillSuite> Cast<S> { party, share });
+
+fn shares_in<S: DrillSuite>(election: &Election<S>) -> Vec<(Party, SignedShare<S, S::CoinShare>)> {
+    let casts = List::<Cast<S>, PARTIES_MAX>::from_wire(election.to_wire());
+    let casts = casts.expect("a proof of a coin is a list of shares").into_vec();
+    casts.into_iter().map(|Cast { party, share }| (party, share)).collect()
 }
 
 fn holds_for<S: DrillSuite>(
