@@ -31,7 +31,7 @@
 //!   time, and of what comes meanwhile the latest. Who sends one that does not hold is not
 //!   listened to again.
 //! - **K4.** With a new certificate, made or verified: send it to all, forget what lies below,
-//!   compare, go on with the next mark.
+//!   compare, go on with the next mark. The certificate is durable before anything follows from it.
 //! - **K5.** Two votes of one server for different digests at a mark are evidence.
 //! - **K6.** Restarted: sign and send the vote again. Told that a peer may have lost messages: send
 //!   it the last certificate and the vote.
@@ -42,7 +42,8 @@
 //! be the lowest that some honest server votes for. All honest servers reach it, and vote for it or
 //! have a certificate for it or a later one. What one has all get (K4). If none has, all vote for
 //! the same mark and, being in the same state, for the same digest; they are a quorum; their votes
-//! are not replaced by later ones before somebody has a certificate (K1). *Divergence.* The
+//! are not replaced by later ones before somebody has a certificate (K1), and who has one keeps it
+//! in a crash: else it would vote for an earlier mark again, where its later vote is known (K4). *Divergence.* The
 //! certificate reaches all (K4). *Silence.* A message follows from a mark that is not certified
 //! somewhere.
 //!
@@ -50,8 +51,8 @@
 //!
 //! [`REACHED_MAX`] marks that are not certified: beyond, the lowest are forgotten. One vote, one
 //! certificate under verification, one that waits and one accusation of each peer. One delay after
-//! the last of a quorum has reached the mark; each server sends a vote and a certificate to all; no
-//! durable wait.
+//! the last of a quorum has reached the mark; each server sends a vote and a certificate to all. One
+//! durable wait, of the certificate, before the vote for the next mark leaves.
 //!
 //! # Sources
 //!
@@ -202,7 +203,7 @@ wire_enum!(<S: Suite> Message<S> {
     1 => Certified(checkpoint),
 });
 
-/// What need not be learned again after a restart.
+/// The last certificate: a server that votes for a mark must not go back to an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record<S: Suite>(pub Checkpoint<S>);
 
@@ -498,7 +499,8 @@ impl<S: Suite> Checkpoints<S> {
 
     /// K4.
     fn adopt(&mut self, checkpoint: Checkpoint<S>, cx: &mut impl Context<Self>) {
-        cx.note(Record(checkpoint.clone()));
+        let record = Record(checkpoint.clone());
+        canary!("checkpoint-certificate-not-durable", cx.note(record), cx.persist(record));
         let told = Message::Certified(checkpoint.clone());
         canary!("checkpoint-keeps-to-itself", drop(told), cx.send(Target::Others, told));
         self.take_over(checkpoint, cx);

@@ -1,12 +1,14 @@
 //! What the commands do. Each says whether nothing bad was found.
 
-use crate::args::{Canaries, Choice, Command, Drill, Replay, Run, Soak};
+use crate::args::{Canaries, Choice, Command, Drill, Explore, Replay, Run, Soak, Twins};
 use maftia_drill::adversary::{CONDUCTS, NETWORKS};
 use maftia_drill::canary::{self, HUNT_MAX, REGISTRY, Song};
 use maftia_drill::course::{self, COURSES, Course};
+use maftia_drill::explore::{Explored, MODELS};
 use maftia_drill::plan::Wishes;
 use maftia_drill::run::{Options, STORAGES};
 use maftia_drill::soak::Tally;
+use maftia_drill::twins;
 use maftia_drill::world::Shape;
 use serde_json::json;
 use std::io::Write;
@@ -19,7 +21,8 @@ pub(crate) fn run(drill: &Drill) -> Result<bool, String> {
         Command::Run(run) => run_seeds(run, drill.json),
         Command::Soak(soak) => soak_for(soak, drill.json),
         Command::Replay(replay) => replay_one(replay, drill.json),
-        Command::Explore(_) | Command::Twins(_) => Err("not yet".into()),
+        Command::Explore(explore) => explore_models(explore, drill.json),
+        Command::Twins(twins) => run_twins(twins, drill.json),
         Command::Canaries(canaries) => hunt(canaries, drill.json),
         Command::Adversaries => {
             adversaries(drill.json);
@@ -234,6 +237,59 @@ fn hunt(canaries: &Canaries, json: bool) -> Result<bool, String> {
         false => println!("{} canaries, {survivors} survive", catches.len()),
     }
     Ok(survivors == 0)
+}
+
+fn explore_models(chosen: &Explore, json: bool) -> Result<bool, String> {
+    let wanted = |name: &str| {
+        chosen.protocol.as_deref().is_none_or(|wanted| name == wanted || name.starts_with(wanted))
+    };
+    let models: Vec<_> = MODELS.iter().filter(|(name, ..)| wanted(name)).collect();
+    if models.is_empty() {
+        let known: Vec<&str> = MODELS.iter().map(|(name, ..)| *name).collect();
+        return Err(format!("nothing to explore; there are {}", known.join(", ")));
+    }
+    let mut all = Vec::new();
+    for (name, about, explore) in models {
+        eprintln!("{name}: {about}");
+        let started = Instant::now();
+        let explored = explore(chosen.states);
+        if !json {
+            let Explored { states, transitions, local_states, depth, at_horizon, ends, .. } =
+                &explored;
+            println!(
+                "{name}: {states} states, {transitions} transitions, depth {depth}, {ends} ends, \
+                 {at_horizon} at the horizon, {local_states} local states, {:.1} s, {}",
+                started.elapsed().as_secs_f64(),
+                if explored.is_complete { "complete" } else { "NOT complete" }
+            );
+            explored.violation.iter().for_each(|what| println!("FAILED {name}: {what}"));
+        }
+        all.push(explored);
+    }
+    if json {
+        println!("{}", json!(all));
+    }
+    Ok(all.iter().all(|explored| explored.violation.is_none()))
+}
+
+fn run_twins(chosen: &Twins, json: bool) -> Result<bool, String> {
+    let reports = twins::run_all(chosen.protocol.as_deref(), chosen.phases, chosen.scenarios);
+    if reports.is_empty() {
+        return Err("there is no such protocol".into());
+    }
+    if json {
+        println!("{}", json!(reports));
+    } else {
+        for report in &reports {
+            let twins::Report { protocol, before, after, run, failed, .. } = report;
+            println!(
+                "{protocol}: {before} scenarios, {after} up to renaming, {run} run twice with \
+                 other inputs, {failed} failed"
+            );
+            report.first.iter().for_each(|first| println!("FAILED {protocol}: {first}"));
+        }
+    }
+    Ok(reports.iter().all(|report| report.failed == 0))
 }
 
 fn adversaries(json: bool) {

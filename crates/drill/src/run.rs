@@ -165,13 +165,15 @@ pub const STORAGES: &[(&str, &str)] = &[
     ("crashes", "honest servers crash at random persist points and lose what was not synced"),
     ("crash-at", "one honest server crashes at exactly one persist point"),
     ("power-cut", "all honest servers crash at one moment, and lose all that was not synced"),
+    ("any-moment", "honest servers crash at any moment, and lose all that was not synced"),
+    ("fickle", "as crashes; and after a restart the layer above asks for something else"),
 ];
 
 fn crashes(plan: &Plan, corrupt: PartySet) -> Crashes {
     let parties = PartySet::all(plan.shape.n()).difference(corrupt);
     let downtime = Duration(plan.random(4).below(20 * UNIT.0));
     match plan.storage {
-        "crashes" => Crashes { parties, permille: 80, crashes_max: 10, downtime },
+        "crashes" | "fickle" => Crashes { parties, permille: 80, crashes_max: 10, downtime },
         "crash-at" => Crashes { parties, permille: 0, crashes_max: 1, downtime },
         _ => Crashes::default(),
     }
@@ -185,6 +187,10 @@ struct Prompter<T: Stage> {
     /// One in so many events another order is given.
     pace: u64,
     power_cut: Option<u64>,
+    /// When which servers crash, at any moment, latest first.
+    moments: Vec<(u64, Party)>,
+    /// For each server, what it is asked after a restart.
+    again: Vec<Vec<Order<T>>>,
 }
 
 impl<T: Stage> Prompter<T> {
@@ -201,7 +207,18 @@ impl<T: Stage> Prompter<T> {
         }
         let pace = [1, 1, 1, 3, 20][random.below(5) as usize];
         let power_cut = (plan.storage == "power-cut").then(|| 1 + random.below(40 * n as u64));
-        Self { parts, was_up: PartySet::all(n), pace, power_cut }
+        let honest: Vec<Party> = PartySet::all(n).difference(corrupt).iter().collect();
+        let mut moments = Vec::new();
+        if plan.storage == "any-moment" {
+            for _ in 0..1 + random.below(6) {
+                let party = honest[random.below(honest.len() as u64) as usize];
+                moments.push((1 + random.below(60 * n as u64), party));
+            }
+            moments.sort_by(|one, other| other.cmp(one));
+        }
+        let face = usize::from(T::MAY_BE_FICKLE && plan.storage == "fickle");
+        let again = PartySet::all(n).iter().map(|party| stage.orders(party, face)).collect();
+        Self { parts, was_up: PartySet::all(n), pace, power_cut, moments, again }
     }
 
     fn is_done(&self) -> bool {
@@ -225,6 +242,9 @@ impl<T: Stage> Prompter<T> {
         let order = orders[*given].clone();
         *given += 1;
         sim.command_copy(*party, *face, order);
+        if !sim.is_up(*party) {
+            self.was_up.remove(*party);
+        }
     }
 
     /// Asks again whoever has come back, as the layer above does.
@@ -236,14 +256,26 @@ impl<T: Stage> Prompter<T> {
             if !sim.is_up(*party) {
                 self.was_up.remove(*party);
             } else if self.was_up.insert(*party) {
-                for order in &orders[..*given] {
+                let given = (*given).min(orders.len());
+                for order in &self.again[party.index()][..given] {
+                    sim.command(*party, order.clone());
                     // A command can be what makes a server crash.
                     if !sim.is_up(*party) {
                         self.was_up.remove(*party);
                         break;
                     }
-                    sim.command(*party, order.clone());
                 }
+            }
+        }
+    }
+
+    /// Takes down who is due, and has it come back at once or by the driver's next steps.
+    fn strike(&mut self, event: u64, sim: &mut Simulation<T::Protocol>) {
+        while let Some((_, party)) = self.moments.pop_if(|(at, _)| *at <= event) {
+            if sim.is_up(party) {
+                sim.crash_losing_unsynced(party);
+                self.was_up.remove(party);
+                sim.restart(party);
             }
         }
     }
@@ -276,11 +308,16 @@ fn drive<T: Stage>(
         if prompter.power_cut == Some(event) {
             prompter.cut_power(sim);
         }
+        prompter.strike(event, sim);
         if sim.stats().crashes > 0 {
             prompter.ask_again(sim);
         }
         let goes_on = sim.step()?;
-        if !goes_on && sim.pending() == 0 && prompter.is_done() {
+        if !goes_on && sim.pending() == 0 {
+            // Nothing is left that could be interrupted.
+            prompter.moments.clear();
+        }
+        if !goes_on && sim.pending() == 0 && prompter.is_done() && prompter.moments.is_empty() {
             return Ok(());
         }
         if event % 64 == 0 && is_over(sim, stage) {

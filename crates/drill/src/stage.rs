@@ -42,6 +42,8 @@ pub trait Stage: Sized + 'static {
     type Monitor: Monitor<Self>;
     /// Name in tokens.
     const NAME: &'static str;
+    /// May the layer above ask for something else after a restart?
+    const MAY_BE_FICKLE: bool = true;
 
     /// Draws the inputs of a run.
     fn new(plan: &Plan, random: &mut Random) -> Self;

@@ -218,6 +218,7 @@ impl<P: TimedProtocol> Simulation<P> {
         self.verdict(true)?;
         let end = self.now + time;
         for _ in 0..events_max {
+            self.release_held();
             if self.queue.next_at().is_none_or(|next| next > end) {
                 self.now = end;
                 return Ok(());

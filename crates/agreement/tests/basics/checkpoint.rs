@@ -282,6 +282,28 @@ fn replays_and_floods_do_no_harm() {
 }
 
 #[test]
+fn all_may_lose_power_at_any_moment_while_letters_are_under_way() {
+    let structure = threshold(4);
+    seeds(0..200, |seed| {
+        let mut sim = start::<IdealSuite>(&structure, seed, |b| b.corrupt([p(3)], Silent));
+        let honest = || (0..3).map(p);
+        let reach_all_marks = |sim: &mut Sim| {
+            honest().for_each(|party| {
+                (1..=MARKS).for_each(|mark| sim.command(party, reached(mark)));
+            });
+        };
+        reach_all_marks(&mut sim);
+        for _ in 0..(seed * 3) % 400 {
+            sim.step()?;
+        }
+        honest().for_each(|party| sim.crash_losing_unsynced(party));
+        honest().for_each(|party| sim.restart(party));
+        reach_all_marks(&mut sim);
+        finish(&mut sim, &structure)
+    });
+}
+
+#[test]
 fn crashes_do_no_harm() {
     let structure = threshold(4);
     let mut crashed = 0;

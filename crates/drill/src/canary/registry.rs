@@ -470,6 +470,13 @@ pub const REGISTRY: &[Canary] = &[
     ),
     canary(
         false,
+        "checkpoint-certificate-not-durable",
+        "crates/agreement/src/checkpoint.rs",
+        &["checkpoint"],
+        "a certificate is forgotten in a crash, and the server votes for an earlier mark again",
+    ),
+    canary(
+        false,
         "checkpoint-no-accusation",
         "crates/agreement/src/checkpoint.rs",
         &["checkpoint"],

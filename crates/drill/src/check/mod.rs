@@ -97,6 +97,11 @@ pub trait Monitor<T: Stage>: 'static {
         let _ = (by, from, said, court);
     }
 
+    /// `by` blames `culprit`.
+    fn blames(&mut self, by: Party, culprit: Party) {
+        let _ = (by, culprit);
+    }
+
     /// `by` comes back from a crash: what it heard before may be gone from its memory.
     fn restarted(&mut self, by: Party) {
         let _ = by;

@@ -178,6 +178,7 @@ impl<T: Stage> Observer<T::Protocol> for WatchHandle<T> {
     fn blamed(&mut self, by: Party, fault: &Fault) {
         let watch = &mut *self.0.borrow_mut();
         let Fault { culprit, kind, evidence } = fault;
+        watch.monitor.blames(by, *culprit);
         watch.write(|_| {
             let with = if evidence.is_some() { "with evidence" } else { "on suspicion" };
             format!("{by} blames {culprit} for {kind:?}, {with}")

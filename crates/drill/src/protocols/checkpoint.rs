@@ -42,6 +42,8 @@ impl<S: DrillSuite> Stage for Checkpointing<S> {
     type Protocol = Checkpoints<S>;
     type Monitor = Reasons;
     const NAME: &'static str = "checkpoint";
+    // A state is a function of what was delivered.
+    const MAY_BE_FICKLE: bool = false;
 
     fn new(_: &Plan, random: &mut Random) -> Self {
         Self { marks: 1 + random.below(5), suite: PhantomData }

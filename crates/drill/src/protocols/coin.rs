@@ -10,7 +10,7 @@ use maftia_agreement::coin::{Command, CommonCoin, Message, Outcome, footprint_ma
 use maftia_base::{Group, Party, PartySet, Scope};
 use maftia_crypto::{Done, Work};
 use maftia_sim::{Adversary, Letter, Random};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
 /// One coin, which everybody tosses, or nobody does.
@@ -184,15 +184,48 @@ fn early<S: DrillSuite>(brief: &Brief<Coin<S>>) -> Adverse<S> {
     }))
 }
 
+fn share_of<S: DrillSuite>(party: Party, court: &Court<S>) -> S::CoinShare {
+    let work = Work::CoinShare(court.scope);
+    match crate::world::work::<S>(&court.keyrings[party.index()], work) {
+        Done::CoinShare(made) => made.share,
+        other => panic!("{other:?} is no share"),
+    }
+}
+
 /// Shares leave when the layer above tosses, and not before; the coin is the one coin of its name.
 pub struct Reasons<S> {
     tossed: BTreeSet<Party>,
+    /// Whose shares each server heard in this life, in order, and which are good.
+    heard: BTreeMap<Party, Vec<(Party, bool)>>,
+    blamed: BTreeSet<(Party, Party)>,
     suite: PhantomData<S>,
 }
 
 impl<S: DrillSuite> Monitor<Coin<S>> for Reasons<S> {
     fn new(_: &Coin<S>) -> Self {
-        Self { tossed: BTreeSet::new(), suite: PhantomData }
+        Self {
+            tossed: BTreeSet::new(),
+            heard: BTreeMap::new(),
+            blamed: BTreeSet::new(),
+            suite: PhantomData,
+        }
+    }
+
+    fn heard(&mut self, by: Party, from: Party, said: &Message<S>, court: &Court<S>) {
+        let Message::Share(share) = said;
+        let heard = self.heard.entry(by).or_default();
+        if heard.iter().all(|(other, _)| *other != from) {
+            heard.push((from, share.share == share_of(from, court)));
+        }
+    }
+
+    fn blames(&mut self, by: Party, culprit: Party) {
+        self.blamed.insert((by, culprit));
+    }
+
+    fn restarted(&mut self, by: Party) {
+        self.heard.remove(&by);
+        self.blamed.retain(|(blamer, _)| *blamer != by);
     }
 
     fn ordered(&mut self, by: Party, _: &Command) {
@@ -209,14 +242,22 @@ impl<S: DrillSuite> Monitor<Coin<S>> for Reasons<S> {
         let tossed = self.tossed.contains(&by);
         ensure(tossed, "secrecy", || format!("{by} gives its share before it tosses"))?;
         let Message::Share(share) = said;
-        let own =
-            crate::world::work::<S>(&court.keyrings[by.index()], Work::CoinShare(court.scope));
-        let is_own = matches!(own, Done::CoinShare(made) if made.share == share.share);
+        let is_own = share.share == share_of(by, court);
         ensure(is_own, "justified", || format!("{by} sends another share than its own"))
     }
 
     fn told(&mut self, by: Party, told: &Outcome<S>, court: &Court<S>) -> Result<(), Complaint> {
         let Outcome::Tossed(value, _) = told;
+        // Whoever's bad share came before enough others were there was among those combined.
+        let mut before = PartySet::EMPTY;
+        for (from, is_good) in self.heard.get(&by).into_iter().flatten() {
+            if court.quorums.has_honest(before) {
+                break;
+            }
+            before.insert(*from);
+            let is_due = !is_good && !self.blamed.contains(&(by, *from));
+            ensure(!is_due, "evidence", || format!("{by} forgives {from} its bad share"))?;
+        }
         let holds = *value == court.coin(court.scope);
         ensure(holds, "agreement", || format!("{by} is told another coin than all shares give"))
     }

@@ -19,6 +19,8 @@ use std::marker::PhantomData;
 pub struct Consistent<S> {
     /// Who broadcasts.
     pub sender: Party,
+    /// May an honest sender be asked for its other value after a restart?
+    is_fickle: bool,
     suite: PhantomData<S>,
 }
 
@@ -42,12 +44,13 @@ impl<S: DrillSuite> Stage for Consistent<S> {
     const NAME: &'static str = "consistent";
 
     fn new(plan: &Plan, random: &mut Random) -> Self {
+        let is_fickle = plan.storage == "fickle";
         let corrupt: Vec<Party> = plan.corrupt().iter().collect();
         let sender = match random.below(2) {
             0 if !corrupt.is_empty() => corrupt[random.below(corrupt.len() as u64) as usize],
             _ => Party::new(random.below(plan.shape.n() as u64) as usize),
         };
-        Self { sender, suite: PhantomData }
+        Self { sender, is_fickle, suite: PhantomData }
     }
 
     fn make(&self, _: &Group, _: u32) -> Self::Protocol {
@@ -80,7 +83,12 @@ impl<S: DrillSuite> Stage for Consistent<S> {
     fn goal(&self, corrupt: PartySet, _: usize) -> Goal {
         let is_honest = !corrupt.contains(self.sender);
         let due = is_honest.then_some((0, 0)).into_iter().collect();
-        Goal { due, all_or_none: false, allows: Box::new(move |_, value| !is_honest || value == 0) }
+        let most = u64::from(self.is_fickle);
+        Goal {
+            due,
+            all_or_none: false,
+            allows: Box::new(move |_, value| !is_honest || value <= most),
+        }
     }
 
     fn signatures(&self, said: &Said<Self>) -> Vec<SignatureOf<Self>> {

@@ -19,6 +19,8 @@ use std::marker::PhantomData;
 pub struct Reliable<S> {
     /// Who broadcasts.
     pub sender: Party,
+    /// May an honest sender be asked for its other value after a restart?
+    is_fickle: bool,
     suite: PhantomData<S>,
 }
 
@@ -29,13 +31,14 @@ impl<S: DrillSuite> Stage for Reliable<S> {
     const NAME: &'static str = "reliable";
 
     fn new(plan: &Plan, random: &mut Random) -> Self {
+        let is_fickle = plan.storage == "fickle";
         // Two of three times a corrupt sender: an honest one is the easy case.
         let corrupt: Vec<Party> = plan.corrupt().iter().collect();
         let sender = match random.below(3) {
             0 | 1 if !corrupt.is_empty() => corrupt[random.below(corrupt.len() as u64) as usize],
             _ => Party::new(random.below(plan.shape.n() as u64) as usize),
         };
-        Self { sender, suite: PhantomData }
+        Self { sender, is_fickle, suite: PhantomData }
     }
 
     fn make(&self, _: &Group, _: u32) -> Self::Protocol {
@@ -65,7 +68,12 @@ impl<S: DrillSuite> Stage for Reliable<S> {
     fn goal(&self, corrupt: PartySet, _: usize) -> Goal {
         let is_honest = !corrupt.contains(self.sender);
         let due = is_honest.then_some((0, 0)).into_iter().collect();
-        Goal { due, all_or_none: true, allows: Box::new(move |_, value| !is_honest || value == 0) }
+        let most = u64::from(self.is_fickle);
+        Goal {
+            due,
+            all_or_none: true,
+            allows: Box::new(move |_, value| !is_honest || value <= most),
+        }
     }
 
     fn remarks(&self, said: &Said<Self>) -> Vec<(u64, u64)> {
@@ -101,7 +109,7 @@ impl<S: DrillSuite> Stage for Reliable<S> {
     }
 
     fn babble(&self, _: Party, _: &Seat<Self>, random: &mut Random) -> Said<Self> {
-        let value = random.below(3);
+        let value = if random.chance(200) { random.bits() } else { random.below(3) };
         match random.below(3) {
             0 => Message::Init(value),
             1 => Message::Echo(value),

@@ -21,6 +21,8 @@ use std::marker::PhantomData;
 pub struct Binary<S> {
     /// What each server proposes.
     pub bits: Vec<bool>,
+    /// May honest servers propose the other bit after a restart?
+    is_fickle: bool,
     suite: PhantomData<S>,
 }
 
@@ -50,7 +52,7 @@ impl<S: DrillSuite> Stage for Binary<S> {
             _ => random.bits(),
         };
         let bits = (0..plan.shape.n()).map(|index| pattern >> index & 1 == 1).collect();
-        Self { bits, suite: PhantomData }
+        Self { bits, is_fickle: plan.storage == "fickle", suite: PhantomData }
     }
 
     fn make(&self, _: &Group, _: u32) -> Self::Protocol {
@@ -85,7 +87,8 @@ impl<S: DrillSuite> Stage for Binary<S> {
     fn goal(&self, corrupt: PartySet, n: usize) -> Goal {
         let honest = PartySet::all(n).difference(corrupt);
         let proposed: Vec<bool> = honest.iter().map(|party| self.bits[party.index()]).collect();
-        let allows = move |_, value| proposed.contains(&(value == 1));
+        let is_fickle = self.is_fickle;
+        let allows = move |_, value| is_fickle || proposed.contains(&(value == 1));
         Goal { due: vec![(0, 0), (1, 0)], all_or_none: true, allows: Box::new(allows) }
     }
 

@@ -6,7 +6,7 @@ use crate::adversary::{Brief, HandOf, LetterOf, Says, Special};
 use crate::stage::{Said, Seat};
 use crate::world::DrillSuite;
 use maftia_agreement::digest_of;
-use maftia_agreement::multivalued::{Choice, Message, Step, ValidatedAgreement};
+use maftia_agreement::multivalued::{Choice, Command, Message, Step, ValidatedAgreement};
 use maftia_base::{Party, PartySet};
 use maftia_sim::{Adversary, Random};
 
@@ -97,19 +97,21 @@ fn double_propose<S: DrillSuite>(brief: &Brief<Multivalued<S>>) -> Adverse<S> {
     }))
 }
 
+/// Runs the honest code with a proposal that honest servers refuse to echo.
+struct InvalidValue<S: DrillSuite>(Brief<Multivalued<S>>);
+
 fn invalid_value<S: DrillSuite>(brief: &Brief<Multivalued<S>>) -> Adverse<S> {
-    let brief = brief.clone();
-    Box::new(Says(move |letter: &Letter<S>, hand: &mut Hand<'_, S>| {
-        let Message::Propose { view, basis, .. } = &*letter.body else {
-            return hand.pass(letter);
-        };
-        brief.acts.add();
-        let (view, value, basis) = (*view, 7, basis.clone());
-        let digest = digest_of(&value);
-        let statement = statements::echo(brief.seat.scope, view, Step::Lock, letter.from, digest);
-        let signature = brief.seat.sign(letter.from, statement);
-        hand.send(letter.from, letter.to, Message::Propose { view, value, basis, signature });
-    }))
+    Box::new(InvalidValue(brief.clone()))
+}
+
+impl<S: DrillSuite> Adversary<ValidatedAgreement<S, u64>> for InvalidValue<S> {
+    fn started(&mut self, hand: &mut Hand<'_, S>) {
+        for by in self.0.seat.corrupt.iter() {
+            self.0.acts.add();
+            // Only the first thing that it is asked to propose counts.
+            hand.command(by, 0, Command::Propose(7));
+        }
+    }
 }
 
 fn double_vote<S: DrillSuite>(brief: &Brief<Multivalued<S>>) -> Adverse<S> {
