@@ -28,6 +28,11 @@ pub(super) fn all<S: DrillSuite>() -> Vec<Special<Multivalued<S>>> {
             make: withheld_finish,
         },
         Special {
+            name: "confidant",
+            about: "shows its finish and its share to one server only, and is silent from then on",
+            make: confidant,
+        },
+        Special {
             name: "double-propose",
             about: "sends every server two proposals, both signed",
             make: double_propose,
@@ -78,6 +83,16 @@ fn withheld_finish<S: DrillSuite>(brief: &Brief<Multivalued<S>>) -> Adverse<S> {
         Message::Finish { .. } if letter.to != one => brief.acts.add(),
         Message::Vote { .. } | Message::Decided { .. } => brief.acts.add(),
         _ => hand.pass(letter),
+    }))
+}
+
+fn confidant<S: DrillSuite>(brief: &Brief<Multivalued<S>>) -> Adverse<S> {
+    let mut brief = brief.clone();
+    let one = one_victim(&mut brief);
+    Box::new(Says(move |letter: &Letter<S>, hand: &mut Hand<'_, S>| match &*letter.body {
+        Message::Finish { .. } | Message::Share { .. } if letter.to == one => hand.pass(letter),
+        Message::Propose { .. } | Message::Lock { .. } | Message::Echo { .. } => hand.pass(letter),
+        _ => brief.acts.add(),
     }))
 }
 
