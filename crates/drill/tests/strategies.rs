@@ -44,7 +44,7 @@ fn there_are_at_least_thirty_and_each_has_a_name_and_a_sentence() {
     let all = CONDUCTS.iter().chain(NETWORKS).chain(STORAGES).copied().chain(specials);
     for (name, about) in all {
         assert!(names.insert(name), "{name} is there twice");
-        assert!(about.split_whitespace().count() >= 3, "{name}: {about}");
+        assert!(about.split_whitespace().count() >= 2, "{name}: {about}");
     }
     assert!(names.len() >= 30, "{}", names.len());
 }
@@ -62,7 +62,10 @@ fn every_conduct_and_every_special_acts_somewhere() {
 #[test]
 fn every_network_acts_in_every_protocol() {
     for (name, _) in NETWORKS {
-        for course in COURSES {
+        let has_coins = |name: &str| ["coin", "binary", "multivalued"].contains(&name);
+        for course in
+            COURSES.iter().filter(|course| *name != "coin-aware" || has_coins(course.name))
+        {
             let wishes = Wishes { adversary: Some(name), ..Wishes::default() };
             let acts: u64 = (0..SEEDS)
                 .map(|number| {
@@ -161,6 +164,6 @@ fn bad_shares_and_bad_signatures_are_blamed_for_what_they_are() {
 #[test]
 fn the_garbler_changes_what_it_says_and_nothing_else_decodes() {
     let mut random = Random::new(1);
-    let garbled = (0..100).filter_map(|_| garbled(&7u64, &mut random));
-    assert!(garbled.clone().count() > 50 && garbled.into_iter().all(|value| value != 7));
+    let garbled: Vec<u64> = (0..100).filter_map(|_| garbled(&7, &mut random)).collect();
+    assert!(garbled.len() > 50 && garbled.iter().all(|value| *value != 7));
 }

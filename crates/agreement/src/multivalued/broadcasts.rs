@@ -79,7 +79,10 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
             if first.digest != digest {
                 let first = first.signature.clone().map(|signature| (first.digest, signature));
                 self.accuse_proposer(from, first, Some((digest, signature)), cx);
+                return;
             }
+            // The log may know it by its lock alone, and its proposer still lack this echo.
+            canary!("multivalued-ignores-known-proposal", (), self.try_echo(from, cx));
             return;
         }
         slot.entitled = view == View::FIRST;

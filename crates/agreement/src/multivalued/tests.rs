@@ -615,6 +615,24 @@ fn a_lock_that_few_hold_is_carried_into_the_next_view_also_through_crashes() {
 }
 
 #[test]
+fn a_proposal_that_the_log_knows_by_its_lock_alone_is_echoed_when_it_comes_again() {
+    let structure = optimal(4);
+    let (group, value) = (&groups(&structure, 0)[0], 100u64);
+    let mut agreement = Agreement::new();
+    let mut recorder = Recorder { group: group.clone(), work: Vec::new(), faults: Vec::new() };
+    let (view, proposer, lock) = (View::FIRST, p(2), Certificate::default());
+    let record = Record::Locked { view, proposer, value: Some(value), lock };
+    agreement.handle(Event::Restore(record), &mut recorder);
+    agreement.handle(Event::Resumed, &mut recorder);
+    let signature = IdealSuite::bad_signature();
+    let body = Message::Propose { view, value, basis: Basis::First, signature };
+    agreement.handle(Event::Message { from: proposer, body }, &mut recorder);
+    agreement.handle(Event::Command(Command::Accept(digest_of(&value))), &mut recorder);
+    let echo = Ticket::Echo { view, step: Step::Lock, proposer };
+    assert!(recorder.work.iter().any(|(ticket, _)| *ticket == echo), "{:?}", recorder.work);
+}
+
+#[test]
 fn two_votes_of_one_server_are_evidence() {
     let structure = optimal(4);
     let (scope, group) = (scope_of(&structure, 0), &groups(&structure, 0)[0]);

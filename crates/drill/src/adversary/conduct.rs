@@ -161,9 +161,12 @@ fn garble<T: Stage>(brief: &mut Brief<T>, letter: &LetterOf<T>) -> Vec<Said<T>> 
 /// The same message with a bit or two changed, if that is a message.
 pub fn garbled<M: Wire>(body: &M, random: &mut Random) -> Option<M> {
     let mut bytes = body.to_wire().to_vec();
-    for _ in 0..=random.below(2) {
-        let bit = random.below(bytes.len() as u64 * 8) as usize;
-        bytes[bit / 8] ^= 1 << (bit % 8);
+    let bits = bytes.len() * 8;
+    let first = random.below(bits as u64) as usize;
+    bytes[first / 8] ^= 1 << (first % 8);
+    if random.chance(500) && bits > 1 {
+        let second = (first + 1 + random.below(bits as u64 - 1) as usize) % bits;
+        bytes[second / 8] ^= 1 << (second % 8);
     }
     M::from_wire(bytes.into()).ok()
 }

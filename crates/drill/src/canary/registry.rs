@@ -407,6 +407,13 @@ pub const REGISTRY: &[Canary] = &[
     ),
     canary(
         false,
+        "multivalued-ignores-known-proposal",
+        "crates/agreement/src/multivalued/broadcasts.rs",
+        &["multivalued"],
+        "after a restart, a proposal that the log knows by its lock alone is never echoed",
+    ),
+    canary(
+        false,
         "multivalued-refuses-with-lock",
         "crates/agreement/src/multivalued/votes.rs",
         &["multivalued"],

@@ -75,8 +75,18 @@ pub const MODELS: &[Entry] = &[
     ("binary-0-1-1", "binary agreement, round 0, proposals 0, 1, 1", |max| {
         explore(&binary_of("binary-0-1-1", proposals_011, 1, vec![[0, 2, 1]]), max)
     }),
-    ("binary-1-1-1", "binary agreement, two rounds, all propose 1", |max| {
-        explore(&binary_of("binary-1-1-1", proposals_111, 2, all_renamings()), max)
+    ("binary-1-1-1", "binary agreement, round 0, all propose 1, the liar wants 0", |max| {
+        let mut model = binary_of("binary-1-1-1", proposals_111, 1, all_renamings());
+        model.lies = Box::new(|_| {
+            let round = Round(0);
+            vec![
+                binary::Message::Val(round, false),
+                binary::Message::Echo(round, false),
+                binary::Message::Vote(round, Some(false)),
+                binary::Message::Vote(round, None),
+            ]
+        });
+        explore(&model, max)
     }),
     ("binary-0-1-1-two", "binary agreement, two rounds, proposals 0, 1, 1", |max| {
         explore(&binary_of("binary-0-1-1-two", proposals_011, 2, vec![[0, 2, 1]]), max)

@@ -67,6 +67,8 @@ struct Search<'a, P: Protocol> {
     locals: Locals<'a, P>,
     seen: HashSet<u128, BuildHasherDefault<Identity>>,
     lies: HashMap<[Vec<u32>; 3], Vec<(u8, u32)>>,
+    /// States at the horizon, still to be judged.
+    beyond: Vec<State>,
     explored: Explored,
 }
 
@@ -80,6 +82,7 @@ where
         locals: Locals::new(model),
         seen: HashSet::default(),
         lies: HashMap::new(),
+        beyond: Vec::new(),
         explored: Explored { model: model.name, is_complete: true, ..Explored::default() },
     };
     search.run(states_max);
@@ -110,6 +113,13 @@ where
                     return;
                 }
                 self.expand(&state, &mut next);
+                for state in mem::take(&mut self.beyond) {
+                    if let Some(violation) = self.contradiction(&state) {
+                        self.explored.violation = Some(violation);
+                        self.explored.is_complete = false;
+                        return;
+                    }
+                }
                 if self.seen.len() > states_max {
                     self.explored.is_complete = false;
                     return;
@@ -165,7 +175,10 @@ where
         let reached = State { locals, pending };
         if self.is_new(&reached) {
             match outcome.is_beyond {
-                true => self.explored.at_horizon += 1,
+                true => {
+                    self.explored.at_horizon += 1;
+                    self.beyond.push(reached);
+                }
                 false => next.push(reached),
             }
         }
@@ -219,6 +232,22 @@ where
     }
 
     fn violation(&mut self, state: &State) -> Option<String> {
+        if let Some(contradiction) = self.contradiction(state) {
+            return Some(contradiction);
+        }
+        if !state.pending.is_empty() {
+            return None;
+        }
+        self.explored.ends += 1;
+        let told = |index: usize| !self.locals.told(index, state.locals[index]).is_empty();
+        let count = (0..3).filter(|index| told(*index)).count();
+        let is_due = self.model.must_end || (self.model.all_or_none && count > 0);
+        (is_due && count < 3)
+            .then(|| format!("nothing is under way, and only {count} of 3 honest servers are told"))
+    }
+
+    /// What must not be in any state.
+    fn contradiction(&self, state: &State) -> Option<String> {
         let mut values: Vec<u64> = Vec::new();
         for index in 0..3 {
             let honest = self.model.honest();
@@ -237,14 +266,6 @@ where
         if let Some(value) = values.iter().find(|value| !(self.model.allows)(**value)) {
             return Some(format!("somebody is told {value}, which nobody may be"));
         }
-        if !state.pending.is_empty() {
-            return None;
-        }
-        self.explored.ends += 1;
-        let told = |index: usize| !self.locals.told(index, state.locals[index]).is_empty();
-        let count = (0..3).filter(|index| told(*index)).count();
-        let is_due = self.model.must_end || (self.model.all_or_none && count > 0);
-        (is_due && count < 3)
-            .then(|| format!("nothing is under way, and only {count} of 3 honest servers are told"))
+        None
     }
 }
