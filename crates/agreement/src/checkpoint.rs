@@ -43,16 +43,16 @@
 //! have a certificate for it or a later one. What one has all get (K4). If none has, all vote for
 //! the same mark and, being in the same state, for the same digest; they are a quorum; their votes
 //! are not replaced by later ones before somebody has a certificate (K1), and who has one keeps it
-//! in a crash: else it would vote for an earlier mark again, where its later vote is known (K4). *Divergence.* The
-//! certificate reaches all (K4). *Silence.* A message follows from a mark that is not certified
-//! somewhere.
+//! in a crash: else it would vote for an earlier mark again, where its later vote is known (K4).
+//! *Divergence.* The certificate reaches all (K4). *Silence.* A message follows from a mark that is
+//! not certified somewhere.
 //!
 //! # Bounds
 //!
 //! [`REACHED_MAX`] marks that are not certified: beyond, the lowest are forgotten. One vote, one
 //! certificate under verification, one that waits and one accusation of each peer. One delay after
-//! the last of a quorum has reached the mark; each server sends a vote and a certificate to all. One
-//! durable wait, of the certificate, before the vote for the next mark leaves.
+//! the last of a quorum has reached the mark; each server sends a vote and a certificate to all.
+//! One durable wait, of the certificate, before the vote for the next mark leaves.
 //!
 //! # Sources
 //!

@@ -56,7 +56,8 @@ pub struct Report {
 
 /// Runs all protocols, or one.
 pub fn run_all(only: Option<&str>, phases: usize, scenarios_max: usize) -> Vec<Report> {
-    let all: [(&str, fn(usize, usize) -> Report); 6] = [
+    type Run = fn(usize, usize) -> Report;
+    let all: [(&str, Run); 6] = [
         ("reliable", run_stage::<Reliable<IdealSuite>>),
         ("consistent", run_stage::<Consistent<IdealSuite>>),
         ("coin", run_stage::<Coin<IdealSuite>>),

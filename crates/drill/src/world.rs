@@ -75,7 +75,7 @@ impl Shape {
     /// One view of the group for each server; each epoch has scopes, and hence coins, of its own.
     pub fn groups(self, epoch: u64) -> Vec<Group> {
         thread_local! {
-            static GROUPS: RefCell<BTreeMap<Shape, Vec<Group>>> = const { RefCell::new(BTreeMap::new()) };
+            static GROUPS: RefCell<Kept<Vec<Group>>> = const { RefCell::new(Kept::new()) };
         }
         GROUPS.with_borrow_mut(|made| {
             let groups = made.entry(self).or_insert_with(|| {
@@ -89,6 +89,9 @@ impl Shape {
         })
     }
 }
+
+/// What is made once for each shape.
+type Kept<T> = BTreeMap<Shape, T>;
 
 /// The scope at which a run takes place.
 pub fn scope_of(epoch: u64) -> Scope {
@@ -108,7 +111,7 @@ impl DrillSuite for IdealSuite {
 
     fn keyrings(shape: Shape) -> Rc<Vec<IdealKeyring>> {
         thread_local! {
-            static KEYS: RefCell<BTreeMap<Shape, Rc<Vec<IdealKeyring>>>> = const { RefCell::new(BTreeMap::new()) };
+            static KEYS: RefCell<Kept<Rc<Vec<IdealKeyring>>>> = const { RefCell::new(Kept::new()) };
         }
         KEYS.with_borrow_mut(|made| {
             let make = || {
@@ -125,7 +128,7 @@ impl DrillSuite for RealSuite {
 
     fn keyrings(shape: Shape) -> Rc<Vec<RealKeyring>> {
         thread_local! {
-            static KEYS: RefCell<BTreeMap<Shape, Rc<Vec<RealKeyring>>>> = const { RefCell::new(BTreeMap::new()) };
+            static KEYS: RefCell<Kept<Rc<Vec<RealKeyring>>>> = const { RefCell::new(Kept::new()) };
         }
         KEYS.with_borrow_mut(|made| {
             Rc::clone(made.entry(shape).or_insert_with(|| Rc::new(dealt(shape))))

@@ -24,8 +24,8 @@ pub trait Adversary<P: TimedProtocol> {
         peer.index() % self.copies(party).max(1)
     }
 
-    /// Does this copy of `party` deal with `peer`? More than one may: then `peer` hears all of them,
-    /// and all of them hear it.
+    /// Does this copy of `party` deal with `peer`? More than one may: then `peer` hears all of
+    /// them, and all of them hear it.
     fn deals(&self, party: Party, copy: usize, peer: Party) -> bool {
         self.facing(party, peer) == copy
     }

@@ -131,8 +131,8 @@ impl<P: TimedProtocol> Builder<P> {
         self
     }
 
-    /// Of the crashes, only one, and that exactly at the persist point of this number, counted among
-    /// those of all who may crash.
+    /// Of the crashes, only one, and that exactly at the persist point of this number, counted
+    /// among those of all who may crash.
     pub fn crashing_only_at(mut self, persist_point: u64) -> Self {
         self.rules.crash_at = Some(persist_point);
         self

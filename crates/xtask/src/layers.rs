@@ -78,8 +78,8 @@ fn package_complaints(package: &Value) -> Vec<String> {
     complaints
 }
 
-/// Cryptography that is only for simulations and tests, and code that can be broken on purpose, must
-/// not get into a program.
+/// Cryptography that is only for simulations and tests, and code that can be broken on purpose,
+/// must not get into a program.
 fn feature_complaints(name: &str, package: &Value) -> Vec<String> {
     if name == DRILL {
         return Vec::new();

@@ -186,8 +186,8 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         self.attempt.election = Some((leader_of(coin, cx.group()), election));
     }
 
-    /// Before acting on the coin: others may lack the finishes or shares from which to learn it, and
-    /// this server will help them to no more finishes. (R7)
+    /// Before acting on the coin: others may lack the finishes or shares from which to learn it,
+    /// and this server will help them to no more finishes. (R7)
     pub(super) fn announce_coin(&mut self, cx: &mut impl Context<Self>) {
         let (view, coin) = (self.attempt.view, self.attempt.coin);
         let coin = coin.expect("who knows the leader knows the coin");

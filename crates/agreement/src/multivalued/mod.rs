@@ -40,8 +40,8 @@
 //! - **R6.** Upon enough shares, or an ELECTED, which carries them: the coin elects the leader.
 //!   Abandon, that is echo nothing more in this view; send the share. If the leader's finish is
 //!   known, now or later in this view: decide its value.
-//! - **R7.** If it is not: record the coin, and send it to all as ELECTED. With a recorded lock of the leader, vote for its value. Without, record
-//!   and send REFUSE.
+//! - **R7.** If it is not: record the coin, and send it to all as ELECTED. With a recorded lock of
+//!   the leader, vote for its value. Without, record and send REFUSE.
 //! - **R8.** Upon a quorum of refusals, not having voted: vote for nothing, with them as proof.
 //!   Each vote is recorded, then signed and sent.
 //! - **R9.** Upon a vote for the leader's value, which carries its lock, not having voted: vote for

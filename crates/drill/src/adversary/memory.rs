@@ -43,8 +43,7 @@ pub(super) fn said_elsewhere<T: Stage>(brief: &Brief<T>) -> Vec<Rc<Said<T>>> {
     }
     // What goes wrong there is another run's affair.
     let _ = sim.run_until(|_| false, 2_000);
-    let said = heard.borrow().clone();
-    said
+    heard.take()
 }
 
 /// Says in this instance what was said in another.

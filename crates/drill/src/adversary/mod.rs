@@ -61,6 +61,9 @@ impl<T: Stage> Clone for Brief<T> {
     }
 }
 
+/// Makes a strategy for one run.
+pub type Make<T> = fn(&Brief<T>) -> Box<dyn Adversary<<T as Stage>::Protocol>>;
+
 /// A strategy of one protocol.
 pub struct Special<T: Stage> {
     /// Its name.
@@ -68,5 +71,5 @@ pub struct Special<T: Stage> {
     /// What it does.
     pub about: &'static str,
     /// Makes it.
-    pub make: fn(&Brief<T>) -> Box<dyn Adversary<T::Protocol>>,
+    pub make: Make<T>,
 }

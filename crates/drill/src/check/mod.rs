@@ -9,7 +9,7 @@
 //! | termination | after all disturbances a run falls silent within its budget of events |
 //! | integrity | nothing is told twice in one life of a server |
 //! | transfer | proofs that are told or sent hold, by the judges' own count |
-//! | speech | an honest server never signs two values for a place, nor says two where one is allowed |
+//! | speech | an honest server signs one value for a place, and says one where one is allowed |
 //! | justified | an honest server says nothing without having heard what entitles it to |
 //! | secrecy | no honest share of a coin leaves before what the coin decides is bound |
 //! | blameless | no honest server is ever blamed by an honest one |

@@ -14,6 +14,9 @@ use std::rc::Rc;
 /// What a person can read of a run, a line for each thing that happened.
 pub type Transcript = Vec<String>;
 
+/// Where something is signed, and what.
+type Signed = (Scope, StatementKind, Place, Digest);
+
 /// Sees everything of one run, and complains at once.
 pub struct Watch<T: Stage> {
     stage: Rc<T>,
@@ -21,7 +24,7 @@ pub struct Watch<T: Stage> {
     honest: PartySet,
     monitor: T::Monitor,
     /// What the honest servers' workers signed.
-    made: BTreeMap<(Party, SignatureOf<T>), (Scope, StatementKind, Place, Digest)>,
+    made: BTreeMap<(Party, SignatureOf<T>), Signed>,
     /// What left them, by place.
     signed: BTreeMap<(Party, Scope, StatementKind, Place), Digest>,
     remarked: BTreeMap<(Party, u64), u64>,

@@ -11,8 +11,8 @@
 //!   search itself is arithmetic on small numbers.
 //! - *Visited states are hashes* of 128 bits. Two states that collide, in 10^8 of them, have
 //!   probability below 10^-22; a collision would hide a state, never invent one.
-//! - *Symmetry.* States that differ only by a renaming of honest servers with the same part are one.
-//!   States embed parties out of our reach; but the renamed state is reached by the renamed
+//! - *Symmetry.* States that differ only by a renaming of honest servers with the same part are
+//!   one. States embed parties out of our reach; but the renamed state is reached by the renamed
 //!   messages, so it is computed by replaying its origin under other names, once for each local
 //!   state. The alphabet must mean the same under any names; where it does not, there is no
 //!   reduction.

@@ -49,7 +49,7 @@ pub(super) fn all<S: DrillSuite>() -> Vec<Special<Multivalued<S>>> {
         },
         Special {
             name: "echo-everything",
-            about: "echoes every proposal and lock at once, for other values too, and never abandons",
+            about: "echoes every proposal and lock at once, and never abandons",
             make: echo_everything,
         },
     ]
