@@ -373,8 +373,11 @@ impl<S: Suite> Checkpoints<S> {
         let agreeing = |states: &[VoteState]| -> PartySet {
             let votes = self.votes.iter();
             let agree = votes.filter(|(_, vote)| {
-                let same = vote.claim.statement == statement;
-                let same = canary!("checkpoint-any-state", vote.mark == mark, same);
+                let same = canary!(
+                    "checkpoint-any-state",
+                    vote.mark == mark,
+                    vote.claim.statement == statement
+                );
                 same && states.contains(&vote.state)
             });
             agree.map(|(party, _)| *party).chain([me]).collect()

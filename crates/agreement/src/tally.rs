@@ -20,13 +20,7 @@ impl<T: Copy + Eq> Tally<T> {
     /// Counts the first vote of `party`; a later one that differs is refused with the first, and
     /// one that repeats it changes nothing.
     pub(crate) fn insert(&mut self, party: Party, vote: T) -> Result<(), T> {
-        canary!(
-            "tally-counts-again",
-            {
-                self.votes.insert(party, vote);
-            },
-            ()
-        );
+        canary!("tally-counts-again", self.votes.insert(party, vote));
         let first = *self.votes.entry(party).or_insert(vote);
         if first == vote { Ok(()) } else { Err(first) }
     }

@@ -2,7 +2,8 @@
 //! for bugs must find them, or has a hole.
 //!
 //! `canary!("name", wrong, right)` is `right`, in every build but one with the feature `canary`,
-//! which no program but the drill enables. There it is `wrong` while [`sing`] says so.
+//! which no program but the drill enables. There it is `wrong` while `sing` says so. With two
+//! arguments, `canary!("name", wrong)`, it is a statement that is not there otherwise.
 
 #[cfg(feature = "canary")]
 use std::cell::Cell;
@@ -31,6 +32,11 @@ macro_rules! canary {
     ($name:literal, $wrong:expr, $right:expr) => {
         if $crate::canary::is_singing($name) { $wrong } else { $right }
     };
+    ($name:literal, $wrong:expr) => {
+        if $crate::canary::is_singing($name) {
+            $wrong;
+        }
+    };
 }
 
 /// `right`, but in the drill `wrong` while the canary of this name sings.
@@ -40,6 +46,7 @@ macro_rules! canary {
     ($name:literal, $wrong:expr, $right:expr) => {
         $right
     };
+    ($name:literal, $wrong:expr) => {};
 }
 
 /// Does something with all canaries mended: whoever judges must not be broken by what is judged.

@@ -99,13 +99,7 @@ impl<S: Suite> BinaryAgreement<S> {
         self.round(round).estimate = Some(estimate);
         cx.persist(Record::Entered(round, estimate));
         self.send_val(round, estimate, cx);
-        canary!(
-            "binary-tosses-early",
-            {
-                self.coin_of(round, cx);
-            },
-            ()
-        );
+        canary!("binary-tosses-early", self.coin_of(round, cx));
         self.drive(round, cx);
     }
 

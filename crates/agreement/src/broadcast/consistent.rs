@@ -24,7 +24,8 @@
 //! - R2. Upon the first SEND(v) from the sender: remember its digest for ever, sign the ECHO
 //!   statement for it, and send the signature to the sender.
 //! - R3. When those whose ECHO of v the sender has are a quorum: verify the new ones. When the
-//!   verified ones are a quorum: send FINAL(digest, certificate) to all.
+//!   verified ones are a quorum, or upon a valid FINAL of an earlier life: send
+//!   FINAL(digest, certificate) to all.
 //! - R4. Upon a valid FINAL for a value that SEND brought: deliver it.
 //! - R5. Upon a peer's reconnection: the sender sends it SEND and FINAL again; the others send the
 //!   sender their ECHO again.
@@ -414,6 +415,11 @@ impl<S: Suite, V: Value> ConsistentBroadcast<S, V> {
             self.accuse_by_certificate(digest, &certificate, cx);
         }
         if self.certificate.is_none() {
+            // A restarted sender may get its own certificate back, and from one peer alone.
+            let is_senders = cx.group().me() == self.sender;
+            if canary!("consistent-sender-keeps-certificate", false, is_senders) {
+                cx.send(Target::Others, Message::Final(digest, certificate.clone()));
+            }
             self.certificate = Some((digest, certificate));
         }
         self.try_deliver(cx);

@@ -215,7 +215,7 @@ impl<S: Suite, V: Value> ReliableBroadcast<S, V> {
     /// R3: two quorums share an honest server, which echoes once.
     fn on_echo(&mut self, from: Party, value: V, cx: &mut impl Context<Self>) {
         let digest = digest_of(&value);
-        canary!("reliable-keeps-all-values", drop(self.values.insert(digest, value.clone())), ());
+        canary!("reliable-keeps-all-values", drop(self.values.insert(digest, value.clone())));
         if self.echoes.insert(from, digest).is_err() {
             return cx.blame(Fault::suspected(from, FaultKind::Equivocation));
         }

@@ -439,10 +439,9 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         cx: &mut impl Context<Self>,
     ) {
         let (scope, view) = (cx.scope(), self.attempt.view);
-        let abandoned = self.attempt.abandoned;
+        let abandoned = canary!("multivalued-echoes-after-refusing", false, self.attempt.abandoned);
         let slot = self.attempt.slot(proposer);
         slot.is_checking_lock = false;
-        let abandoned = canary!("multivalued-echoes-after-refusing", false, abandoned);
         let Some((digest, lock)) = slot.offered.clone() else { return };
         if !canary!("multivalued-lock-unchecked", true, super::decision::all_true(done)) {
             slot.offered = None;
@@ -501,9 +500,11 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
 
     /// Finishes have been checked. (R4)
     pub(super) fn on_finishes(&mut self, verdicts: &[bool], cx: &mut impl Context<Self>) {
-        let verdicts =
-            canary!("multivalued-finish-unchecked", &[true; 4096][..verdicts.len()], verdicts);
-        let bad = self.attempt.finishes.settle(verdicts);
+        let bad = self.attempt.finishes.settle(canary!(
+            "multivalued-finish-unchecked",
+            &[true; 4096][..verdicts.len()],
+            verdicts
+        ));
         Self::blame_all(bad, FaultKind::BadCertificate, cx);
         self.after_finish(cx);
     }

@@ -167,9 +167,11 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
 
     /// Votes have been checked. (R9)
     pub(super) fn on_votes(&mut self, verdicts: &[bool], cx: &mut impl Context<Self>) {
-        let verdicts =
-            canary!("multivalued-votes-unchecked", &[true; 4096][..verdicts.len()], verdicts);
-        let bad = self.attempt.votes.settle(verdicts);
+        let bad = self.attempt.votes.settle(canary!(
+            "multivalued-votes-unchecked",
+            &[true; 4096][..verdicts.len()],
+            verdicts
+        ));
         Self::blame_all(bad, FaultKind::BadCertificate, cx);
         for (choice, _) in self.attempt.votes.good().values() {
             match choice {

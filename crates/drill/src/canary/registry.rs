@@ -127,6 +127,13 @@ pub const REGISTRY: &[Canary] = &[
     ),
     canary(
         false,
+        "consistent-sender-keeps-certificate",
+        "crates/agreement/src/broadcast/consistent.rs",
+        &["consistent"],
+        "a restarted sender that gets its certificate back from a peer does not send it to the others",
+    ),
+    canary(
+        false,
         "consistent-no-accusation",
         "crates/agreement/src/broadcast/consistent.rs",
         &["consistent"],
