@@ -130,7 +130,7 @@ pub const REGISTRY: &[Canary] = &[
         "consistent-sender-keeps-certificate",
         "crates/agreement/src/broadcast/consistent.rs",
         &["consistent"],
-        "a restarted sender that gets its certificate back from a peer does not send it to the others",
+        "a restarted sender that is given its certificate back keeps it to itself",
     ),
     canary(
         false,

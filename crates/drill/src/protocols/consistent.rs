@@ -175,6 +175,11 @@ impl<S: DrillSuite> Stage for Consistent<S> {
                 make: double_send,
             },
             Special {
+                name: "gives-back",
+                about: "gives the sender's own certificates back to it, again and again",
+                make: gives_back,
+            },
+            Special {
                 name: "hidden-final",
                 about: "a sender shows its certificate to one server only",
                 make: hidden_final,
@@ -250,6 +255,24 @@ fn double_send<S: DrillSuite>(brief: &Brief<Consistent<S>>) -> Adverse<S> {
                 let statement = vote(brief.seat.scope, sender, digest_of(&value));
                 hand.send(sender, to, Message::Send(value, brief.seat.sign(sender, statement)));
             }
+        }
+    }))
+}
+
+fn gives_back<S: DrillSuite>(brief: &Brief<Consistent<S>>) -> Adverse<S> {
+    let brief = brief.clone();
+    let (mut known, mut left) = (None, 200);
+    Box::new(Reacts(move |cue: Cue<'_, Message<S, u64>>, hand: &mut HandOf<'_, Consistent<S>>| {
+        let (Cue::Reached(letter) | Cue::Overheard(letter)) = cue else { return };
+        if let Message::Final(..) = &*letter.body {
+            known = Some(std::rc::Rc::clone(&letter.body));
+        }
+        let sender = brief.seat.stage.sender;
+        let by = brief.seat.corrupt.iter().next();
+        if let (Some(certificate), Some(by), 1..) = (&known, by, left) {
+            left -= 1;
+            brief.acts.add();
+            hand.send_shared(by, sender, std::rc::Rc::clone(certificate));
         }
     }))
 }
