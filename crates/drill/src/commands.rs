@@ -220,6 +220,10 @@ fn hunt(canaries: &Canaries, json: bool) -> Result<bool, String> {
         let catch = canary::hunt(canary, canaries.hunts, HUNT_MAX);
         if !json {
             match &catch.checker {
+                Some(checker) if catch.is_kept => println!(
+                    "{:<32} not found in {} runs; caught by {checker} in its kept seed",
+                    catch.canary, catch.runs
+                ),
                 Some(checker) => println!(
                     "{:<32} caught by {checker} in {} runs: {}",
                     catch.canary,

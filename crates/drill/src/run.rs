@@ -99,7 +99,7 @@ fn perform<T: Stage>(
     mut random: Random,
 ) -> Verdict {
     let mut sim = build(plan, parts, &mut random);
-    let ended = drive(&mut sim, plan, &*parts.stage, &mut random);
+    let ended = drive(&mut sim, plan, parts, &mut random);
     let stats = sim.stats();
     let mut verdict = Verdict {
         events: stats.events,
@@ -166,6 +166,7 @@ pub const STORAGES: &[(&str, &str)] = &[
     ("crash-at", "one honest server crashes at exactly one persist point"),
     ("power-cut", "all honest servers crash at one moment, and lose all that was not synced"),
     ("any-moment", "honest servers crash at any moment, and lose all that was not synced"),
+    ("after-sending", "honest servers crash just after something left them, and lose the unsynced"),
     ("fickle", "as crashes; and after a restart the layer above asks for something else"),
 ];
 
@@ -296,9 +297,11 @@ impl<T: Stage> Prompter<T> {
 fn drive<T: Stage>(
     sim: &mut Simulation<T::Protocol>,
     plan: &Plan,
-    stage: &T,
+    parts: &Parts<T>,
     random: &mut Random,
 ) -> Result<(), Failure> {
+    let stage = &*parts.stage;
+    let mut crashes_left = if plan.storage == "after-sending" { 12 } else { 0 };
     let mut prompter = Prompter::<T>::new(plan, stage, random);
     let events_max = stage.events_max(plan.shape.n());
     for event in 0..events_max {
@@ -309,6 +312,16 @@ fn drive<T: Stage>(
             prompter.cut_power(sim);
         }
         prompter.strike(event, sim);
+        // Striking makes the watch see things: it must not be borrowed meanwhile.
+        let spoke = parts.watch.borrow_mut().spoke.take();
+        if crashes_left > 0
+            && let Some(party) = spoke
+            && random.chance(60)
+        {
+            crashes_left -= 1;
+            prompter.moments.push((event, party));
+            prompter.strike(event, sim);
+        }
         if sim.stats().crashes > 0 {
             prompter.ask_again(sim);
         }

@@ -4,7 +4,8 @@ mod registry;
 
 pub use registry::{Canary, REGISTRY};
 
-use crate::course::course;
+use crate::course::{course, replay};
+use crate::ledger;
 use crate::plan::Wishes;
 use crate::run::Options;
 use maftia_base::canary::sing;
@@ -21,6 +22,8 @@ pub struct Catch {
     pub checker: Option<&'static str>,
     /// In how many runs, the catching one included; the median over a few hunts.
     pub runs: u64,
+    /// Not by a hunt, but only by a seed that the ledger keeps.
+    pub is_kept: bool,
 }
 
 /// Runs of one hunt at most.
@@ -59,19 +62,31 @@ fn hunt_from(canary: &Canary, first: u64, runs_max: u64) -> Option<(u64, String,
     None
 }
 
+/// What the ledger's own run says of a canary that a hunt did not find.
+fn kept(canary: &'static Canary, runs: u64) -> Catch {
+    let entries = ledger::entries(ledger::LEDGER).unwrap_or_default();
+    let mut kept = entries.into_iter().filter(|entry| entry.canary == Some(canary.name));
+    let _song = Song::of(canary.name);
+    let caught = kept.find_map(|entry| {
+        let (_, verdict) = replay(entry.token, Options::default()).ok()?;
+        Some((entry.token.to_owned(), verdict.complaints.first()?.checker))
+    });
+    let (token, checker) = caught.unzip();
+    Catch { canary: canary.name, is_kept: token.is_some(), token, checker, runs }
+}
+
 /// Hunts for a canary `hunts` times, each from other seeds on.
 pub fn hunt(canary: &'static Canary, hunts: u64, runs_max: u64) -> Catch {
     let mut caught: Vec<(u64, String, &'static str)> = Vec::new();
     for number in 0..hunts {
         match hunt_from(canary, number * 1_000_003, runs_max) {
             Some(catch) => caught.push(catch),
-            None => {
-                return Catch { canary: canary.name, token: None, checker: None, runs: runs_max };
-            }
+            None => return kept(canary, runs_max),
         }
     }
     let (_, token, checker) = caught[0].clone();
     caught.sort();
     let runs = caught[caught.len() / 2].0;
-    Catch { canary: canary.name, token: Some(token), checker: Some(checker), runs }
+    let (token, checker) = (Some(token), Some(checker));
+    Catch { canary: canary.name, token, checker, runs, is_kept: false }
 }

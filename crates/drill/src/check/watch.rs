@@ -34,6 +34,8 @@ pub struct Watch<T: Stage> {
     pub honest_letters: u64,
     /// Letters in the names of corrupt ones.
     pub corrupt_letters: u64,
+    /// The honest server that spoke last, until somebody asks.
+    pub spoke: Option<Party>,
     /// Times that a channel was mended.
     pub reconnections: u64,
     /// Who was convicted by somebody honest, with evidence that holds.
@@ -59,6 +61,7 @@ impl<T: Stage> Watch<T> {
             remarked: BTreeMap::new(),
             last: None,
             honest_letters: 0,
+            spoke: None,
             corrupt_letters: 0,
             reconnections: 0,
             convicted: PartySet::EMPTY,
@@ -127,6 +130,7 @@ impl<T: Stage> Observer<T::Protocol> for WatchHandle<T> {
             return;
         }
         watch.honest_letters += 1;
+        watch.spoke = Some(from);
         let is_same = watch
             .last
             .as_ref()
