@@ -57,7 +57,10 @@ impl<S: Suite> AtomicBroadcast<S> {
         self.proposed = false;
         self.round = round.next();
         self.recent.insert(*round, decided);
-        while self.recent.len() as u64 > KEPT_ROUNDS {
+        // Those that wait for their batches are written again at a mark.
+        while self.recent.len() as u64 > KEPT_ROUNDS
+            && self.recent.first_key_value().is_some_and(|(first, _)| *first < self.completed)
+        {
             self.recent.pop_first();
         }
         if self.live {
