@@ -31,7 +31,7 @@
 //!   time, and of what comes meanwhile the latest. Who sends one that does not hold is not
 //!   listened to again.
 //! - **K4.** With a new certificate, made or verified: send it to all, forget what lies below,
-//!   compare, go on with the next mark.
+//!   compare, go on with the next mark. The certificate is durable before anything follows from it.
 //! - **K5.** Two votes of one server for different digests at a mark are evidence.
 //! - **K6.** Restarted: sign and send the vote again. Told that a peer may have lost messages: send
 //!   it the last certificate and the vote.
@@ -42,16 +42,17 @@
 //! be the lowest that some honest server votes for. All honest servers reach it, and vote for it or
 //! have a certificate for it or a later one. What one has all get (K4). If none has, all vote for
 //! the same mark and, being in the same state, for the same digest; they are a quorum; their votes
-//! are not replaced by later ones before somebody has a certificate (K1). *Divergence.* The
-//! certificate reaches all (K4). *Silence.* A message follows from a mark that is not certified
-//! somewhere.
+//! are not replaced by later ones before somebody has a certificate (K1), and who has one keeps it
+//! in a crash: else it would vote for an earlier mark again, where its later vote is known (K4).
+//! *Divergence.* The certificate reaches all (K4). *Silence.* A message follows from a mark that is
+//! not certified somewhere.
 //!
 //! # Bounds
 //!
 //! [`REACHED_MAX`] marks that are not certified: beyond, the lowest are forgotten. One vote, one
 //! certificate under verification, one that waits and one accusation of each peer. One delay after
-//! the last of a quorum has reached the mark; each server sends a vote and a certificate to all; no
-//! durable wait.
+//! the last of a quorum has reached the mark; each server sends a vote and a certificate to all.
+//! One durable wait, of the certificate, before the vote for the next mark leaves.
 //!
 //! # Sources
 //!
@@ -61,6 +62,7 @@
 //! replace each other in bounded memory; (c) divergence is told; (d) restart and reconnection.
 
 use crate::evidence::{Accusations, all_hold};
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::{wire_enum, wire_struct};
 use maftia_base::{
@@ -208,7 +210,7 @@ wire_enum!(<S: Suite> Message<S> {
     1 => Certified(checkpoint),
 });
 
-/// What need not be learned again after a restart.
+/// The last certificate: a server that votes for a mark must not go back to an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record<S: Suite>(pub Checkpoint<S>);
 
@@ -256,6 +258,7 @@ impl<S: Suite> Protocol for Checkpoints<S> {
                 self.live = true;
                 self.sign(cx);
             }
+            Event::Reconnected(_) if canary!("checkpoint-deaf-to-reconnection", true, false) => {}
             Event::Reconnected(peer) => {
                 let certified = self.certified.clone().map(Message::Certified);
                 certified.into_iter().for_each(|message| cx.send(Target::One(peer), message));
@@ -352,7 +355,8 @@ impl<S: Suite> Checkpoints<S> {
         }
         let claim = Claim { party: from, statement: vote(cx.scope(), mark, digest), signature };
         if let Some(known) = self.votes.get(&from).filter(|known| known.mark >= mark) {
-            if known.mark == mark && known.claim.statement != claim.statement {
+            let conflict = known.mark == mark && known.claim.statement != claim.statement;
+            if canary!("checkpoint-no-accusation", false, conflict) {
                 self.accuse(known.claim.clone(), claim, cx);
             }
             return;
@@ -376,12 +380,26 @@ impl<S: Suite> Checkpoints<S> {
         let agreeing = |states: &[VoteState]| -> PartySet {
             let votes = self.votes.iter();
             let agree = votes.filter(|(_, vote)| {
-                vote.claim.statement == statement && states.contains(&vote.state)
+                let same = canary!(
+                    "checkpoint-any-state",
+                    vote.mark == mark,
+                    vote.claim.statement == statement
+                );
+                same && states.contains(&vote.state)
             });
             agree.map(|(party, _)| *party).chain([me]).collect()
         };
-        let good = agreeing(&[VoteState::Good]);
-        if cx.group().structure().is_quorum(good) {
+        let good = canary!(
+            "checkpoint-counts-unverified",
+            agreeing(&[VoteState::Good, VoteState::Checking]),
+            agreeing(&[VoteState::Good])
+        );
+        let structure = cx.group().structure();
+        if canary!(
+            "checkpoint-certifies-few",
+            structure.has_honest(good),
+            structure.is_quorum(good)
+        ) {
             let votes = good.iter().filter_map(|party| {
                 let signature = self.votes.get(&party)?.claim.signature.clone();
                 Some((party, Signed { statement, signature }))
@@ -473,7 +491,7 @@ impl<S: Suite> Checkpoints<S> {
 
     fn on_claim_verified(&mut self, from: Party, done: &Done<S>, cx: &mut impl Context<Self>) {
         let Some(Claimed { now, next }) = self.claims.remove(&from) else { return };
-        if !all_hold(done) {
+        if !canary!("checkpoint-claim-unchecked", true, all_hold(done)) {
             return self.distrust(from, cx);
         }
         if !self.is_certified(now.mark) {
@@ -491,8 +509,10 @@ impl<S: Suite> Checkpoints<S> {
 
     /// K4.
     fn adopt(&mut self, checkpoint: Checkpoint<S>, cx: &mut impl Context<Self>) {
-        cx.note(Record(checkpoint.clone()));
-        cx.send(Target::Others, Message::Certified(checkpoint.clone()));
+        let record = Record(checkpoint.clone());
+        canary!("checkpoint-certificate-not-durable", cx.note(record), cx.persist(record));
+        let told = Message::Certified(checkpoint.clone());
+        canary!("checkpoint-keeps-to-itself", drop(told), cx.send(Target::Others, told));
         self.take_over(checkpoint, cx);
         self.sign(cx);
     }

@@ -40,6 +40,7 @@
 //!
 //! C. Cachin, K. Kursawe, V. Shoup, "Random oracles in Constantinople", 2000.
 
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::{List, wire_enum, wire_struct};
 use maftia_base::{
@@ -197,10 +198,11 @@ impl<S: Suite> Protocol for CommonCoin<S> {
                 cx.output(Outcome::Tossed(value, proof));
             }
             Event::Resumed => {
-                if self.tossed {
+                if canary!("coin-share-at-restart", true, self.tossed) {
                     cx.offload(Ticket::Share, Work::CoinShare(cx.scope()));
                 }
             }
+            Event::Reconnected(_) if canary!("coin-deaf-to-reconnection", true, false) => {}
             Event::Reconnected(peer) => self.emit(Target::One(peer), cx),
             Event::Timer(never) => match never {},
         }
@@ -234,6 +236,9 @@ impl<S: Suite> CommonCoin<S> {
         if self.value.is_some() || self.bad.contains(from) {
             return;
         }
+        if canary!("coin-blames-second-share", self.shares.contains_key(&from), false) {
+            cx.blame(maftia_base::Fault::suspected(from, maftia_base::FaultKind::Equivocation));
+        }
         self.shares.entry(from).or_insert(share);
         self.try_combine(cx);
     }
@@ -241,7 +246,7 @@ impl<S: Suite> CommonCoin<S> {
     /// R4.
     fn drop_bad(&mut self, party: Party) {
         self.bad.insert(party);
-        self.shares.remove(&party);
+        canary!("coin-keeps-bad-shares", (), drop(self.shares.remove(&party)));
     }
 
     fn on_combined(&mut self, value: Option<Digest>, good: &[Party], cx: &mut impl Context<Self>) {
@@ -272,8 +277,12 @@ impl<S: Suite> CommonCoin<S> {
     /// R3.
     fn try_combine(&mut self, cx: &mut impl Context<Self>) {
         let holders: PartySet = self.shares.keys().copied().collect();
+        if canary!("coin-needs-everybody", holders.len() < cx.group().n(), false) {
+            return;
+        }
         let ready = self.tossed && self.value.is_none() && self.combining.is_none();
-        if !ready || !cx.group().sharing().is_qualified(holders) {
+        let able = cx.group().sharing().is_qualified(holders);
+        if !ready || !canary!("coin-combines-few", true, able) {
             return;
         }
         self.combining = Some(holders);

@@ -1,5 +1,6 @@
 //! From two conflicting signatures to transferable evidence.
 
+use maftia_base::canary;
 use maftia_base::wire::{Blob, Wire};
 use maftia_base::{Fault, FaultKind, Party, PartySet, SignedStatement};
 use maftia_crypto::{Claim, Done, Suite, Work};
@@ -38,7 +39,7 @@ impl<S: Suite> Accusations<S> {
     /// a suspicion, since it came from `party` over its own link.
     pub(crate) fn judge(&mut self, party: Party, done: &Done<S>) -> Option<Fault> {
         let [first, second] = self.open.remove(&party)?;
-        if all_hold(done) {
+        if canary!("evidence-unchecked", true, all_hold(done)) {
             return Some(Fault::conflict(party, signed(&first), signed(&second)));
         }
         Some(Fault::suspected(party, FaultKind::Equivocation))

@@ -1,5 +1,6 @@
 //! One vote a party, and who stands behind which value.
 
+use maftia_base::canary;
 use maftia_base::{Party, PartySet};
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ impl<T: Copy + Eq> Tally<T> {
     /// Counts the first vote of `party`; a later one that differs is refused with the first, and
     /// one that repeats it changes nothing.
     pub(crate) fn insert(&mut self, party: Party, vote: T) -> Result<(), T> {
+        canary!("tally-counts-again", self.votes.insert(party, vote));
         let first = *self.votes.entry(party).or_insert(vote);
         if first == vote { Ok(()) } else { Err(first) }
     }

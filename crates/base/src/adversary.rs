@@ -1,5 +1,6 @@
 //! Which sets of servers may be corrupt at once, and the questions that protocols ask about it.
 
+use crate::canary;
 use crate::{PARTIES_MAX, Party, PartySet};
 use thiserror::Error;
 
@@ -163,12 +164,17 @@ impl AdversaryStructure {
 
     /// May all parties outside `set` be corrupt? One must not wait for more. (`n - f`)
     pub fn is_quorum(&self, set: PartySet) -> bool {
-        self.may_be_corrupt(PartySet::all(self.n).difference(set))
+        let missing = PartySet::all(self.n).difference(set);
+        canary!(
+            "structure-quorum-short",
+            missing.len() <= self.largest() + 1,
+            self.may_be_corrupt(missing)
+        )
     }
 
     /// Is at least one of `set` honest, whatever the adversary chose? (`f + 1`)
     pub fn has_honest(&self, set: PartySet) -> bool {
-        !self.may_be_corrupt(set)
+        canary!("structure-counts-only", set.len() >= self.largest(), !self.may_be_corrupt(set))
     }
 
     /// Do the honest ones in `set` alone satisfy [`has_honest`](Self::has_honest)? That is: no two

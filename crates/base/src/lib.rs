@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod adversary;
+pub mod canary;
 mod digest;
 mod fault;
 mod formula;

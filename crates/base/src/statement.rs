@@ -1,3 +1,4 @@
+use crate::canary;
 use crate::wire::{Encode, Wire, wire_enum, wire_struct};
 use crate::{Digest, Epoch, GroupId, WIRE_VERSION};
 
@@ -117,7 +118,9 @@ impl Statement {
     /// The bytes that are signed.
     pub fn signing_bytes(&self) -> Vec<u8> {
         let mut bytes = b"maftia statement".to_vec();
-        bytes.extend_from_slice(&self.encode());
+        let place = canary!("crypto-place-unsigned", Place::default(), self.place);
+        let scope = canary!("crypto-scope-unsigned", Scope(Digest::default()), self.scope);
+        bytes.extend_from_slice(&Self { scope, place, ..*self }.encode());
         bytes
     }
 

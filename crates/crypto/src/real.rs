@@ -17,6 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
+use maftia_base::canary;
 use maftia_base::time::Reading;
 use maftia_base::wire::Wire;
 use maftia_base::{
@@ -263,7 +264,8 @@ impl RealKeyring {
             if verdict {
                 good.push(*party);
             } else {
-                faults.push(self.fault(&Subject::Coin(name), *party, signed));
+                let fault = self.fault(&Subject::Coin(name), *party, signed);
+                canary!("crypto-bad-share-forgiven", drop(fault), faults.push(fault));
             }
         }
         Done::Coin { value, good, faults }
@@ -300,7 +302,8 @@ impl RealKeyring {
     ) -> Fault {
         let share = signed.share.to_wire();
         let statement = subject.statement(self.keys, &share);
-        if self.holds(culprit, &statement, &signed.signature) {
+        let holds = self.holds(culprit, &statement, &signed.signature);
+        if canary!("crypto-bad-share-evidence-unsigned", true, holds) {
             subject.bad_share::<RealSuite>(self.keys, culprit, share, &signed.signature)
         } else {
             Fault::suspected(culprit, FaultKind::BadShare)

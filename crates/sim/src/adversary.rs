@@ -24,6 +24,12 @@ pub trait Adversary<P: TimedProtocol> {
         peer.index() % self.copies(party).max(1)
     }
 
+    /// Does this copy of `party` deal with `peer`? More than one may: then `peer` hears all of
+    /// them, and all of them hear it.
+    fn deals(&self, party: Party, copy: usize, peer: Party) -> bool {
+        self.facing(party, peer) == copy
+    }
+
     /// The run begins.
     fn started(&mut self, hand: &mut Hand<'_, P>) {
         let _ = hand;
@@ -43,6 +49,36 @@ pub trait Adversary<P: TimedProtocol> {
     /// An honest party sent `letter`, to whomever.
     fn overheard(&mut self, letter: &Letter<P::Message>, hand: &mut Hand<'_, P>) {
         let _ = (letter, hand);
+    }
+}
+
+impl<P: TimedProtocol> Adversary<P> for Box<dyn Adversary<P>> {
+    fn copies(&self, party: Party) -> usize {
+        (**self).copies(party)
+    }
+
+    fn facing(&self, party: Party, peer: Party) -> usize {
+        (**self).facing(party, peer)
+    }
+
+    fn deals(&self, party: Party, copy: usize, peer: Party) -> bool {
+        (**self).deals(party, copy, peer)
+    }
+
+    fn started(&mut self, hand: &mut Hand<'_, P>) {
+        (**self).started(hand);
+    }
+
+    fn outgoing(&mut self, letter: &Letter<P::Message>, hand: &mut Hand<'_, P>) {
+        (**self).outgoing(letter, hand);
+    }
+
+    fn incoming(&mut self, letter: &Letter<P::Message>, hand: &mut Hand<'_, P>) -> bool {
+        (**self).incoming(letter, hand)
+    }
+
+    fn overheard(&mut self, letter: &Letter<P::Message>, hand: &mut Hand<'_, P>) {
+        (**self).overheard(letter, hand);
     }
 }
 

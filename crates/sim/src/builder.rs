@@ -1,5 +1,6 @@
 use crate::adversary::{Adversary, Corruption};
 use crate::network::{Network, Scheduler};
+use crate::observer::Observer;
 use crate::report::Trace;
 use crate::simulation::{Crashes, Rules, Simulation};
 use crate::{Random, seeds};
@@ -139,9 +140,22 @@ impl<P: TimedProtocol> Builder<P> {
         self
     }
 
+    /// Of the crashes, only one, and that exactly at the persist point of this number, counted
+    /// among those of all who may crash.
+    pub fn crashing_only_at(mut self, persist_point: u64) -> Self {
+        self.rules.crash_at = Some(persist_point);
+        self
+    }
+
     /// No honest server may ever hold more than this many items on behalf of its peers.
     pub fn footprint_max(mut self, items: usize) -> Self {
         self.rules.footprint_max = Some(items);
+        self
+    }
+
+    /// Somebody who sees everything.
+    pub fn observer(mut self, observer: impl Observer<P> + 'static) -> Self {
+        self.rules.observer = Some(Box::new(observer));
         self
     }
 

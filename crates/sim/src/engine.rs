@@ -56,6 +56,7 @@ impl<P: TimedProtocol> Simulation<P> {
             effects: Effects::default(),
             letters: 0,
             armings: 0,
+            persist_points: 0,
             stats: Stats::default(),
             blames: Vec::new(),
             trace,
@@ -101,6 +102,11 @@ impl<P: TimedProtocol> Simulation<P> {
                 if self.is_current(node, incarnation) {
                     self.trace.push(self.now, node, Happening::Own(Rc::clone(&body)));
                     let from = self.nodes[node].party;
+                    if let Some(observer) = &mut self.rules.observer
+                        && !self.corrupt.contains(from)
+                    {
+                        observer.heard_itself(from, &body);
+                    }
                     self.handle(node, Event::Message { from, body: Rc::unwrap_or_clone(body) });
                 }
             }
@@ -255,6 +261,11 @@ impl<P: TimedProtocol> Simulation<P> {
         {
             self.violation.get_or_insert(Violation::Check { party, complaint });
         }
+        if let Some(observer) = &mut self.rules.observer
+            && !self.corrupt.contains(party)
+        {
+            observer.told(party, &outcome);
+        }
         if let Some(application) = &mut self.rules.application {
             for command in application(party, &outcome, &node.log.records) {
                 let after = self.scheduler.local(party, Local::Command, &mut self.random);
@@ -276,6 +287,9 @@ impl<P: TimedProtocol> Simulation<P> {
         let by = self.nodes[index].party;
         if self.corrupt.contains(by) {
             return;
+        }
+        if let Some(observer) = &mut self.rules.observer {
+            observer.blamed(by, &fault);
         }
         if !self.corrupt.contains(fault.culprit) {
             self.violate(Violation::HonestBlamed { by, fault: fault.clone() }); // E5
@@ -361,6 +375,11 @@ impl<P: TimedProtocol> Simulation<P> {
         let done = worker(party, works, clock);
         assert!(done.len() == tickets.len(), "a worker returns one result for each piece of work");
         self.stats.works += done.len() as u64;
+        if let Some(observer) = &mut self.rules.observer
+            && !self.corrupt.contains(party)
+        {
+            observer.worked(party, &done);
+        }
         for (ticket, done) in tickets.into_iter().zip(done) {
             let after = self.local(party, Local::Done);
             let pending = Pending::Done { node: index, incarnation, ticket, done };

@@ -48,6 +48,7 @@ mod explore;
 mod figures;
 mod network;
 mod node;
+mod observer;
 mod queue;
 mod random;
 mod recovery;
@@ -64,6 +65,7 @@ pub use network::{
     Fate, LOSSES_PER_CHANNEL_MAX, Letter, Local, Network, Partition, Scheduler, UNIT,
 };
 pub use node::Told;
+pub use observer::Observer;
 pub use random::Random;
 pub use report::{Failure, Stats, Violation};
 pub use seeds::{check_deterministic, seeds};

@@ -96,6 +96,32 @@ pub trait Scheduler<M> {
     }
 }
 
+impl<M> Scheduler<M> for Box<dyn Scheduler<M>> {
+    fn route(&mut self, letter: &Letter<M>, random: &mut Random) -> Fate {
+        (**self).route(letter, random)
+    }
+
+    fn local(&mut self, party: Party, what: Local, random: &mut Random) -> Duration {
+        (**self).local(party, what, random)
+    }
+
+    fn release(&mut self, held: &[Letter<M>], random: &mut Random) -> Option<usize> {
+        (**self).release(held, random)
+    }
+
+    fn waits_for_calm(&self) -> bool {
+        (**self).waits_for_calm()
+    }
+
+    fn is_aided(&self) -> bool {
+        (**self).is_aided()
+    }
+
+    fn shuffles_work(&self) -> bool {
+        (**self).shuffles_work()
+    }
+}
+
 /// A time during which one side of the group is cut off from the other.
 #[derive(Clone, Copy, Debug)]
 pub struct Partition {

@@ -2,7 +2,7 @@
 
 use crate::network::Local;
 use crate::report::{Happening, Violation};
-use crate::simulation::{Pending, Simulation};
+use crate::simulation::{Crashes, Pending, Simulation};
 use maftia_base::Party;
 use maftia_base::protocol::{Event, TimedProtocol};
 use maftia_base::time::Duration;
@@ -15,12 +15,20 @@ impl<P: TimedProtocol> Simulation<P> {
         if index < self.groups.len()
             && crashes.crashes_max > 0
             && crashes.parties.contains(party)
-            && self.random.chance(crashes.permille)
+            && self.is_crash_due(crashes)
         {
             self.rules.crashes.crashes_max -= 1;
             self.crash(party);
             let after = Duration(1 + self.random.exponential(crashes.downtime.0));
             self.queue.push(self.now + after, Pending::Restart(party));
+        }
+    }
+
+    fn is_crash_due(&mut self, crashes: Crashes) -> bool {
+        self.persist_points += 1;
+        match self.rules.crash_at {
+            Some(position) => self.persist_points == position + 1,
+            None => self.random.chance(crashes.permille),
         }
     }
 
@@ -32,6 +40,9 @@ impl<P: TimedProtocol> Simulation<P> {
         if was_up {
             self.stats.crashes += 1;
             self.trace.push(self.now, index, Happening::Crashed { kept });
+            if let Some(observer) = &mut self.rules.observer {
+                observer.crashed(party, kept);
+            }
         }
     }
 
@@ -45,11 +56,12 @@ impl<P: TimedProtocol> Simulation<P> {
         }
         for peer in (0..self.groups.len()).map(Party::new).filter(|peer| *peer != party) {
             for (end, other) in [(peer, party), (party, peer)] {
-                let Some(node) = self.facing(end, other) else { continue };
-                let after = self.local(end, Local::Reconnect);
-                let incarnation = self.nodes[node].incarnation;
-                let pending = Pending::Reconnected { node, incarnation, peer: other };
-                self.queue.push(self.now + after, pending); // E4
+                for node in self.facing(end, other) {
+                    let after = self.local(end, Local::Reconnect);
+                    let incarnation = self.nodes[node].incarnation;
+                    let pending = Pending::Reconnected { node, incarnation, peer: other };
+                    self.queue.push(self.now + after, pending); // E4
+                }
             }
         }
     }
@@ -62,6 +74,10 @@ impl<P: TimedProtocol> Simulation<P> {
         let records = node.log.records.len();
         if node.incarnation > 0 {
             self.trace.push(self.now, index, Happening::Restarted { records });
+            let party = node.party;
+            if let Some(observer) = &mut self.rules.observer {
+                observer.restarted(party);
+            }
         }
         for position in 0..records {
             let record = self.nodes[index].log.records[position].clone();

@@ -3,6 +3,7 @@ use crate::adversary::Corruption;
 use crate::builder::Builder;
 use crate::network::{Letter, Local, Scheduler, UNIT};
 use crate::node::{Effects, Node, Told};
+use crate::observer::Observer;
 use crate::queue::Queue;
 use crate::report::{Failure, Happening, Stats, Trace, Violation};
 use maftia_base::protocol::{Event, TimedProtocol, Vocabulary};
@@ -53,7 +54,10 @@ pub(crate) struct Rules<P: TimedProtocol> {
     pub(crate) clocks: Option<Box<dyn FnMut(Party, Time) -> Reading>>,
     pub(crate) measure: Option<Box<Measure<P>>>,
     pub(crate) crashes: Crashes,
+    /// Instead of chance: the number of the one persist point at which there is a crash.
+    pub(crate) crash_at: Option<u64>,
     pub(crate) footprint_max: Option<usize>,
+    pub(crate) observer: Option<Box<dyn Observer<P>>>,
 }
 
 impl<P: TimedProtocol> Default for Rules<P> {
@@ -66,7 +70,9 @@ impl<P: TimedProtocol> Default for Rules<P> {
             clocks: None,
             measure: None,
             crashes: Crashes::default(),
+            crash_at: None,
             footprint_max: None,
+            observer: None,
         }
     }
 }
@@ -140,6 +146,8 @@ pub struct Simulation<P: TimedProtocol> {
     pub(crate) effects: Effects<P>,
     pub(crate) letters: u64,
     pub(crate) armings: u64,
+    /// How many points there were at which a server that may crash could have.
+    pub(crate) persist_points: u64,
     pub(crate) stats: Stats,
     pub(crate) blames: Vec<(Party, Fault)>,
     pub(crate) trace: Trace<P>,
@@ -213,6 +221,7 @@ impl<P: TimedProtocol> Simulation<P> {
         self.verdict(true)?;
         let end = self.now + time;
         for _ in 0..events_max {
+            self.release_held();
             if self.queue.next_at().is_none_or(|next| next > end) {
                 self.now = end;
                 return Ok(());
@@ -402,6 +411,12 @@ impl<P: TimedProtocol> Simulation<P> {
         if self.trace.is_on() {
             let command = format!("{command:?}");
             self.trace.push(self.now, node, Happening::Command(command));
+        }
+        let party = self.nodes[node].party;
+        if let Some(observer) = &mut self.rules.observer
+            && !self.corrupt.contains(party)
+        {
+            observer.commanded(party, &command);
         }
         self.handle(node, Event::Command(command));
     }

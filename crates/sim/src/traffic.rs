@@ -3,6 +3,7 @@
 
 use crate::adversary::{Adversary, Corruption, Hand};
 use crate::network::{Fate, Letter, Local};
+use crate::node::Node;
 use crate::report::Happening;
 use crate::simulation::{Pending, Simulation};
 use maftia_base::Party;
@@ -17,8 +18,8 @@ impl<P: TimedProtocol> Simulation<P> {
         let from = self.nodes[index].party;
         let letter = Letter { from, to, body, sent: self.now, number: self.letters };
         if let Some(owner) = self.owner(from) {
-            // Of several copies only the one that faces the receiver is heard by it.
-            if self.facing(from, to) == Some(index) {
+            // Of several copies only those that deal with the receiver are heard by it.
+            if self.deals(owner, index, to) {
                 self.with_hand(owner, |adversary, hand| adversary.outgoing(&letter, hand));
             }
             return;
@@ -72,6 +73,9 @@ impl<P: TimedProtocol> Simulation<P> {
         if let Some(measure) = &self.rules.measure {
             self.stats.bytes += measure(&letter.body) as u64;
         }
+        if let Some(observer) = &mut self.rules.observer {
+            observer.sent(&letter);
+        }
         match self.scheduler.route(&letter, &mut self.random) {
             Fate::Arrives(after) => self.queue.push(self.now + after, Pending::Letter(letter)),
             Fate::ArrivesTwice(after, again) => {
@@ -118,12 +122,35 @@ impl<P: TimedProtocol> Simulation<P> {
                 return;
             }
         }
-        let Some(node) = self.facing(letter.to, letter.from) else { return };
+        let copies = self.copies[letter.to.index()].len();
+        for copy in 1..copies {
+            if self.owner(letter.to).is_some_and(|owner| {
+                self.corruptions[owner].adversary.deals(letter.to, copy, letter.from)
+            }) {
+                self.deliver(self.copies[letter.to.index()][copy], letter.clone());
+            }
+        }
+        let first = self.copies[letter.to.index()].first().copied();
+        let is_dealt_with =
+            |owner: usize| self.corruptions[owner].adversary.deals(letter.to, 0, letter.from);
+        if let Some(node) = first
+            && self.owner(letter.to).is_none_or(is_dealt_with)
+        {
+            self.deliver(node, letter);
+        }
+    }
+
+    fn deliver(&mut self, node: usize, letter: Letter<P::Message>) {
         if self.nodes[node].state.is_none() || self.is_cut_off(&letter) {
             return self.lose(letter); // E4: a restart is followed by Reconnected
         }
         if self.trace.is_on() {
             self.trace.push(self.now, node, Happening::Message(letter.clone()));
+        }
+        if let Some(observer) = &mut self.rules.observer
+            && !self.corrupt.contains(letter.to)
+        {
+            observer.arrived(&letter);
         }
         let Letter { from, body, .. } = letter;
         self.handle(node, Event::Message { from, body: Rc::unwrap_or_clone(body) });
@@ -136,28 +163,39 @@ impl<P: TimedProtocol> Simulation<P> {
             && self.random.chance(CUT_OFF_PERMILLE)
     }
 
-    /// The node of `party` that deals with `peer`.
-    pub(crate) fn facing(&self, party: Party, peer: Party) -> Option<usize> {
-        let copy = match self.owner(party) {
-            None => 0,
-            Some(owner) => self.corruptions[owner].adversary.facing(party, peer),
-        };
-        self.copies[party.index()].get(copy).copied()
+    /// The nodes of `party` that deal with `peer`: one, unless an adversary wants otherwise.
+    pub(crate) fn facing(&self, party: Party, peer: Party) -> Vec<usize> {
+        let nodes = self.copies[party.index()].iter().copied();
+        match self.owner(party) {
+            None => nodes.take(1).collect(),
+            Some(owner) => nodes.filter(|node| self.deals(owner, *node, peer)).collect(),
+        }
+    }
+
+    fn deals(&self, owner: usize, node: usize, peer: Party) -> bool {
+        let Node { party, copy, .. } = self.nodes[node];
+        self.corruptions[owner].adversary.deals(party, copy, peer)
     }
 
     pub(crate) fn on_mended(&mut self, one: Party, other: Party) {
         self.mending.remove(&(one, other));
         for (end, peer) in [(one, other), (other, one)] {
-            if let Some(node) = self.facing(end, peer)
-                && self.nodes[node].state.is_some()
-            {
-                self.reconnected(node, peer);
+            for node in self.facing(end, peer) {
+                if self.nodes[node].state.is_some() {
+                    self.reconnected(node, peer);
+                }
             }
         }
     }
 
     pub(crate) fn reconnected(&mut self, node: usize, peer: Party) {
         self.trace.push(self.now, node, Happening::Reconnected(peer));
+        let party = self.nodes[node].party;
+        if let Some(observer) = &mut self.rules.observer
+            && !self.corrupt.contains(party)
+        {
+            observer.reconnected(party, peer);
+        }
         self.handle(node, Event::Reconnected(peer));
     }
 }

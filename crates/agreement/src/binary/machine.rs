@@ -6,6 +6,7 @@ use super::{
     ROUNDS_MAX, Record, Round, RoundState, Ticket,
 };
 use crate::coin::{self, CommonCoin};
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::{Context, Event, Fault, FaultKind, Party, PartySet, Protocol, Target};
 use maftia_crypto::{self as crypto, Certificate, Claim, Signed, Suite, Work};
@@ -72,14 +73,11 @@ impl<S: Suite> BinaryAgreement<S> {
             Message::Coin(..) => return malformed(from, cx),
             Message::Done(..) => Round(0),
         };
-        if round.0 >= ROUNDS_MAX {
+        if canary!("binary-round-unchecked", false, round.0 >= ROUNDS_MAX) {
             return malformed(from, cx);
         }
         let fits = match body {
-            Message::Val(_, bit) => {
-                self.round(round).on_val(from, bit);
-                true
-            }
+            Message::Val(_, bit) => self.round(round).on_val(from, bit),
             Message::Echo(_, bit) => self.round(round).on_echo(from, bit),
             Message::Vote(_, vote) => self.round(round).on_vote(from, vote),
             Message::Coin(_, body) => {
@@ -99,8 +97,9 @@ impl<S: Suite> BinaryAgreement<S> {
     fn enter(&mut self, round: Round, estimate: bool, cx: &mut impl Context<Self>) {
         self.current = Some(round);
         self.round(round).estimate = Some(estimate);
-        cx.note(Record::Entered(round, estimate));
+        cx.persist(Record::Entered(round, estimate));
         self.send_val(round, estimate, cx);
+        canary!("binary-tosses-early", self.coin_of(round, cx));
         self.drive(round, cx);
     }
 
@@ -114,17 +113,21 @@ impl<S: Suite> BinaryAgreement<S> {
         let (echo, vote) = (round.echo_due(structure), round.vote_due(structure));
         let result = round.result_due(structure);
         if let Some(bit) = support {
+            let record = Record::Supported(number, bit);
+            canary!("binary-support-not-durable", drop(record), cx.persist(record));
             self.send_val(number, bit, cx);
         }
         let round = self.round(number);
         if let Some(bit) = echo {
             round.echoed = Some(bit);
-            cx.persist(Record::Echoed(number, bit));
+            let record = Record::Echoed(number, bit);
+            canary!("binary-echo-not-durable", cx.note(record), cx.persist(record));
             cx.send(Target::All, Message::Echo(number, bit));
         }
         if let Some(vote) = vote {
             round.voted = Some(vote);
-            cx.persist(Record::Voted(number, vote));
+            let record = Record::Voted(number, vote);
+            canary!("binary-vote-not-durable", cx.note(record), cx.persist(record));
             cx.send(Target::All, Message::Vote(number, vote));
         }
         round.result = round.result.or(result);
@@ -139,14 +142,15 @@ impl<S: Suite> BinaryAgreement<S> {
             let Some(coin) = self.coin_of(number, cx) else {
                 return;
             };
-            if result == Some(coin) {
+            if canary!("binary-decides-without-coin", result.is_some(), result == Some(coin)) {
                 self.decide(coin, cx);
             }
             let next = Round(number.0 + 1);
             if next.0 >= ROUNDS_MAX {
                 return;
             }
-            self.enter(next, result.unwrap_or(coin), cx);
+            let estimate = canary!("binary-ignores-result", coin, result.unwrap_or(coin));
+            self.enter(next, estimate, cx);
         }
     }
 
@@ -188,7 +192,8 @@ impl<S: Suite> BinaryAgreement<S> {
             return;
         }
         self.claims.entry(from).or_insert(Done { claim, checked: Checked::No });
-        if cx.group().structure().has_honest(self.dones.supporters(bit)) {
+        let honest = cx.group().structure().has_honest(self.dones.supporters(bit));
+        if canary!("binary-believes-one-done", true, honest) {
             self.decide(bit, cx);
         }
         self.try_verify(cx);
@@ -200,7 +205,13 @@ impl<S: Suite> BinaryAgreement<S> {
             return;
         };
         let done = self.dones.supporters(bit);
-        if self.is_halted() || !cx.group().structure().has_honest_quorum(done) {
+        let structure = cx.group().structure();
+        let enough = canary!(
+            "binary-halts-on-few",
+            structure.has_honest(done),
+            structure.has_honest_quorum(done)
+        );
+        if self.is_halted() || !enough {
             return;
         }
         let mut parties = PartySet::EMPTY;
@@ -287,6 +298,9 @@ impl<S: Suite> BinaryAgreement<S> {
                 round.estimate = Some(estimate);
                 round.supported[usize::from(estimate)] = true;
             }
+            Record::Supported(number, bit) => {
+                self.round(number).supported[usize::from(bit)] = true;
+            }
             Record::Echoed(number, bit) => self.round(number).echoed = Some(bit),
             Record::Voted(number, vote) => self.round(number).voted = Some(vote),
             Record::Coin(number, record) => self.step_coin(number, Event::Restore(record), cx),
@@ -314,7 +328,10 @@ impl<S: Suite> BinaryAgreement<S> {
     /// R10.
     fn on_reconnected(&mut self, peer: Party, cx: &mut impl Context<Self>) {
         self.emit_done(Target::One(peer), cx);
-        self.emit_rounds(Target::One(peer), cx);
+        let forgets = canary!("binary-deaf-to-reconnection", true, false);
+        if !forgets {
+            self.emit_rounds(Target::One(peer), cx);
+        }
         for number in self.coins() {
             self.step_coin(number, Event::Reconnected(peer), cx);
         }

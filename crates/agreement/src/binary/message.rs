@@ -51,7 +51,7 @@ wire_enum!(<S: Suite> Message<S> {
     4 => Done(bit, signature),
 });
 
-/// What must survive a crash: ECHO, VOTE and DONE; the rest saves work.
+/// What must survive a crash: VAL, ECHO, VOTE and DONE; the rest saves work.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Record<S: Suite> {
     /// A round was entered with this estimate.
@@ -66,6 +66,8 @@ pub enum Record<S: Suite> {
     Decided(bool),
     /// With this the instance halted.
     Certified(Decision<S>),
+    /// Our VAL for a bit that is not our estimate.
+    Supported(Round, bool),
 }
 
 wire_enum!(<S: Suite> Record<S> {
@@ -75,6 +77,7 @@ wire_enum!(<S: Suite> Record<S> {
     3 => Coin(round, record),
     4 => Decided(bit),
     5 => Certified(decision),
+    6 => Supported(round, bit),
 });
 
 /// Names of pieces of work.

@@ -79,9 +79,10 @@
 //! number of rounds after the first two is at most 4. An instance runs at most [`ROUNDS_MAX`]
 //! rounds: `k` coins fail to decide with probability at most `(k + 1) / 2^k`, below 2^-55 for the
 //! 62 there are; should they, safety is kept and termination lost. At most [`footprint_max`] items
-//! held. Two sequential durable waits a round (ECHO, VOTE), and one for the decision. VAL needs
-//! none: any estimate that a server recomputes after a restart is one that R7 allows, and R2 to R5
-//! hold for servers that send both.
+//! held. Three sequential durable waits a round (VAL, ECHO, VOTE), and one for the decision. VAL
+//! needs its own although honest servers may send both: an ECHO or a VOTE for none, which cannot be
+//! taken back, rests on the VAL of others, and if these forget it in a crash, and liars who had
+//! supported it fall silent, nobody can ever approve what was approved.
 //!
 //! # Sources
 //!

@@ -1,6 +1,7 @@
 //! One round: what was said in it, and which rule is due.
 
 use crate::tally::Tally;
+use maftia_base::canary;
 use maftia_base::{AdversaryStructure, Party, PartySet};
 
 /// What one server knows and said in one round; `C` is its coin.
@@ -32,9 +33,10 @@ impl<C> RoundState<C> {
         vals + self.echoes.len() + self.votes.len()
     }
 
-    /// Counts a VAL; one party may send both.
-    pub(super) fn on_val(&mut self, from: Party, bit: bool) {
+    /// Counts a VAL; one party may send both. Always true: it never contradicts an earlier one.
+    pub(super) fn on_val(&mut self, from: Party, bit: bool) -> bool {
         self.vals[usize::from(bit)].insert(from);
+        canary!("binary-blames-both-vals", !self.vals[usize::from(!bit)].contains(from), true)
     }
 
     /// Counts an ECHO; false if it contradicts an earlier one.
@@ -51,13 +53,20 @@ impl<C> RoundState<C> {
     pub(super) fn support_due(&self, structure: &AdversaryStructure) -> Option<bool> {
         [false, true].into_iter().find(|bit| {
             let index = usize::from(*bit);
-            !self.supported[index] && structure.has_honest(self.vals[index])
+            let vals = self.vals[index];
+            !self.supported[index]
+                && canary!("binary-supports-anything", !vals.is_empty(), structure.has_honest(vals))
         })
     }
 
     /// R3: an honest server's estimate, and all honest servers will come to know it.
     fn is_approved(&self, bit: bool, structure: &AdversaryStructure) -> bool {
-        structure.has_honest_quorum(self.vals[usize::from(bit)])
+        let vals = self.vals[usize::from(bit)];
+        canary!(
+            "binary-approves-few",
+            structure.has_honest(vals),
+            structure.has_honest_quorum(vals)
+        )
     }
 
     fn are_both_approved(&self, structure: &AdversaryStructure) -> bool {
@@ -76,7 +85,10 @@ impl<C> RoundState<C> {
         if self.voted.is_some() {
             return None;
         }
-        let echoed = |bit: &bool| structure.is_quorum(self.echoes.supporters(*bit));
+        let echoed = |bit: &bool| {
+            let echoes = self.echoes.supporters(*bit);
+            canary!("binary-echoes-few", structure.has_honest(echoes), structure.is_quorum(echoes))
+        };
         match [false, true].into_iter().find(echoed) {
             Some(bit) => Some(Some(bit)),
             None => self.are_both_approved(structure).then_some(None),
@@ -88,7 +100,10 @@ impl<C> RoundState<C> {
         if self.result.is_some() {
             return None;
         }
-        let voted = |bit: &bool| structure.is_quorum(self.votes.supporters(Some(*bit)));
+        let voted = |bit: &bool| {
+            let votes = self.votes.supporters(Some(*bit));
+            canary!("binary-votes-few", structure.has_honest(votes), structure.is_quorum(votes))
+        };
         match [false, true].into_iter().find(voted) {
             Some(bit) => Some(Some(bit)),
             None => (self.are_both_approved(structure) && structure.is_quorum(self.votes.voters()))

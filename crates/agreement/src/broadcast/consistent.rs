@@ -24,7 +24,8 @@
 //! - R2. Upon the first SEND(v) from the sender: remember its digest for ever, sign the ECHO
 //!   statement for it, and send the signature to the sender.
 //! - R3. When those whose ECHO of v the sender has are a quorum: verify the new ones. When the
-//!   verified ones are a quorum: send FINAL(digest, certificate) to all.
+//!   verified ones are a quorum, or upon a valid FINAL of an earlier life: send
+//!   FINAL(digest, certificate) to all.
 //! - R4. Upon a valid FINAL for a value that SEND brought: deliver it.
 //! - R5. Upon a peer's reconnection: the sender sends it SEND and FINAL again; the others send the
 //!   sender their ECHO again.
@@ -54,6 +55,7 @@
 
 use crate::evidence::{Accusations, all_hold};
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::wire_enum;
 use maftia_base::{
@@ -173,7 +175,8 @@ pub const fn footprint_max(n: usize) -> usize {
 
 /// The statement that a vote for `value` in the broadcast of `sender` at `scope` signs.
 pub fn vote(scope: Scope, sender: Party, value: Digest) -> Statement {
-    Statement::new(scope, StatementKind::Echo, Place(0, sender.index() as u64), value)
+    let kind = canary!("consistent-wrong-domain", StatementKind::BatchVote, StatementKind::Echo);
+    Statement::new(scope, kind, Place(0, sender.index() as u64), value)
 }
 
 /// The work of verifying that `certificate` is one for `value` in the broadcast of `sender` at
@@ -186,7 +189,13 @@ pub fn verification<S: Suite>(
     certificate: &Certificate<S>,
 ) -> Option<Work<S>> {
     let voters = certificate.voters()?;
-    let suffices = voters.is_subset(group.parties()) && group.structure().is_quorum(voters);
+    let structure = group.structure();
+    let enough = canary!(
+        "consistent-certificate-short",
+        structure.has_honest(voters),
+        structure.is_quorum(voters)
+    );
+    let suffices = voters.is_subset(group.parties()) && enough;
     suffices.then(|| certificate.verification(vote(scope, sender, value)))
 }
 
@@ -265,7 +274,8 @@ impl<S: Suite, V: Value> ConsistentBroadcast<S, V> {
         if self.voted.is_some() {
             return;
         }
-        cx.persist(Record::Sent(value.clone()));
+        let record = Record::Sent(value.clone());
+        canary!("consistent-sent-not-durable", drop(record), cx.persist(record));
         self.voted = Some(digest_of(&value));
         self.value = Some(value);
         self.sign_vote(cx);
@@ -288,7 +298,7 @@ impl<S: Suite, V: Value> ConsistentBroadcast<S, V> {
         let digest = digest_of(&value);
         let claim = Claim { party: from, statement: vote(cx.scope(), from, digest), signature };
         if let Some(first) = self.voted
-            && first != digest
+            && canary!("consistent-no-accusation", false, first != digest)
         {
             return self.accuse_sender(claim, cx);
         }
@@ -296,7 +306,8 @@ impl<S: Suite, V: Value> ConsistentBroadcast<S, V> {
         self.value.get_or_insert(value);
         if self.voted.is_none() {
             self.voted = Some(digest);
-            cx.persist(Record::Voted(digest));
+            let record = Record::Voted(digest);
+            canary!("consistent-vote-not-durable", cx.note(record), cx.persist(record));
             self.sign_vote(cx);
         }
         self.try_deliver(cx);
@@ -397,13 +408,18 @@ impl<S: Suite, V: Value> ConsistentBroadcast<S, V> {
         let Some((digest, certificate)) = self.finals.remove(&from) else {
             return;
         };
-        if !all_hold(done) {
+        if !canary!("consistent-final-unchecked", true, all_hold(done)) {
             return cx.blame(Fault::suspected(from, FaultKind::BadCertificate));
         }
         if self.voted.is_some_and(|voted| voted != digest) {
             self.accuse_by_certificate(digest, &certificate, cx);
         }
         if self.certificate.is_none() {
+            // A restarted sender may get its own certificate back, and from one peer alone.
+            let is_senders = cx.group().me() == self.sender;
+            if canary!("consistent-sender-keeps-certificate", false, is_senders) {
+                cx.send(Target::Others, Message::Final(digest, certificate.clone()));
+            }
             self.certificate = Some((digest, certificate));
         }
         self.try_deliver(cx);
@@ -505,7 +521,11 @@ impl<S: Suite, V: Value> ConsistentBroadcast<S, V> {
         let others = self
             .echoes
             .iter()
-            .filter(|(party, echo)| echo.state == EchoState::Good && **party != self.sender)
+            .filter(|(_, echo)| {
+                let good = echo.state == EchoState::Good;
+                canary!("consistent-counts-unverified", true, good)
+            })
+            .filter(|(party, _)| **party != self.sender)
             .map(|(party, echo)| (*party, echo.signed.clone()));
         let certificate = Certificate::new(std::iter::once(own).chain(others));
         let voters = certificate.voters().expect("one vote a party");

@@ -54,6 +54,7 @@
 
 use crate::tally::Tally;
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::wire_enum;
 use maftia_base::{Context, Digest, Event, Fault, FaultKind, Party, Protocol, Target};
@@ -168,6 +169,7 @@ impl<S: Suite, V: Value> Protocol for ReliableBroadcast<S, V> {
             },
             Event::Restore(record) => self.on_restore(record, cx),
             Event::Resumed => self.emit(Target::All, cx),
+            Event::Reconnected(_) if canary!("reliable-deaf-to-reconnection", true, false) => {}
             Event::Reconnected(peer) => self.emit(Target::One(peer), cx),
             Event::Timer(never) | Event::Done { ticket: never, .. } => match never {},
         }
@@ -196,7 +198,7 @@ impl<S: Suite, V: Value> ReliableBroadcast<S, V> {
 
     /// R2.
     fn on_init(&mut self, from: Party, value: V, cx: &mut impl Context<Self>) {
-        if from != self.sender {
+        if canary!("reliable-init-from-anyone", false, from != self.sender) {
             return cx.blame(Fault::suspected(from, FaultKind::Malformed));
         }
         let digest = digest_of(&value);
@@ -213,11 +215,14 @@ impl<S: Suite, V: Value> ReliableBroadcast<S, V> {
     /// R3: two quorums share an honest server, which echoes once.
     fn on_echo(&mut self, from: Party, value: V, cx: &mut impl Context<Self>) {
         let digest = digest_of(&value);
+        canary!("reliable-keeps-all-values", drop(self.values.insert(digest, value.clone())));
         if self.echoes.insert(from, digest).is_err() {
             return cx.blame(Fault::suspected(from, FaultKind::Equivocation));
         }
         self.values.entry(digest).or_insert(value);
-        if cx.group().structure().is_quorum(self.echoes.supporters(digest)) {
+        let (echoed, structure) = (self.echoes.supporters(digest), cx.group().structure());
+        if canary!("reliable-echoes-few", structure.has_honest(echoed), structure.is_quorum(echoed))
+        {
             self.try_ready(digest, cx);
         }
         self.try_deliver(digest, cx);
@@ -228,7 +233,8 @@ impl<S: Suite, V: Value> ReliableBroadcast<S, V> {
         if self.readies.insert(from, digest).is_err() {
             return cx.blame(Fault::suspected(from, FaultKind::Equivocation));
         }
-        if cx.group().structure().has_honest(self.readies.supporters(digest)) {
+        let (readied, structure) = (self.readies.supporters(digest), cx.group().structure());
+        if canary!("reliable-ready-at-once", true, structure.has_honest(readied)) {
             self.try_ready(digest, cx);
         }
         self.try_deliver(digest, cx);
@@ -261,7 +267,8 @@ impl<S: Suite, V: Value> ReliableBroadcast<S, V> {
     fn send_echo(&mut self, value: V, cx: &mut impl Context<Self>) {
         assert!(self.echoed.is_none(), "an honest server echoes once");
         self.echoed = Some(value.clone());
-        cx.persist(Record::Echoed(value.clone()));
+        let record = Record::Echoed(value.clone());
+        canary!("reliable-echo-not-durable", cx.note(record), cx.persist(record));
         cx.send(Target::All, Message::Echo(value));
     }
 
@@ -270,17 +277,27 @@ impl<S: Suite, V: Value> ReliableBroadcast<S, V> {
             return;
         }
         self.readied = Some(digest);
-        cx.persist(Record::Readied(digest));
+        let record = Record::Readied(digest);
+        canary!("reliable-ready-not-durable", cx.note(record), cx.persist(record));
         cx.send(Target::All, Message::Ready(digest));
     }
 
     /// R5: the honest ones among these READY convince every honest server.
     fn try_deliver(&mut self, digest: Digest, cx: &mut impl Context<Self>) {
         let readied = self.readies.supporters(digest);
-        if self.delivered || !cx.group().structure().has_honest_quorum(readied) {
+        let structure = cx.group().structure();
+        let enough = canary!(
+            "reliable-delivers-on-few",
+            structure.has_honest(readied),
+            structure.has_honest_quorum(readied)
+        );
+        if self.delivered || !enough {
             return;
         }
-        let Some(value) = self.values.get(&digest).cloned() else {
+        let values = &self.values;
+        let value =
+            canary!("reliable-delivers-any-value", values.values().next(), values.get(&digest));
+        let Some(value) = value.cloned() else {
             return;
         };
         self.delivered = true;

@@ -112,6 +112,8 @@ pub(super) struct Attempt<S: Suite, V: Value> {
     /// What they made, by [`Step`].
     pub(super) certificates: [Option<Certificate<S>>; 2],
     pub(super) finishes: Poll<(Digest, Certificate<S>)>,
+    /// This server's share of the coin may leave.
+    pub(super) tossing: bool,
     /// No echoes are given any more.
     pub(super) abandoned: bool,
     pub(super) share: MyShare<S>,
@@ -119,6 +121,12 @@ pub(super) struct Attempt<S: Suite, V: Value> {
     /// The coin is being combined, perhaps of shares that are all known to be good.
     pub(super) is_combining: bool,
     pub(super) election: Option<(Party, Election<S>)>,
+    /// The coin itself.
+    pub(super) coin: Option<Digest>,
+    /// Proofs of the coin that peers sent, unchecked: one of each.
+    pub(super) proofs: BTreeMap<Party, Election<S>>,
+    /// Whose is being checked.
+    pub(super) proof: Option<Party>,
     /// Is a combination of the coin under way? Its shares may all have been found good before.
     pub(super) combining: bool,
     pub(super) refused: Mine<S::Signature>,
@@ -143,11 +151,15 @@ impl<S: Suite, V: Value> Attempt<S, V> {
             echoes: Default::default(),
             certificates: [None, None],
             finishes: Poll::default(),
+            tossing: false,
             abandoned: false,
             share: MyShare::Unknown,
             shares: Poll::default(),
             is_combining: false,
             election: None,
+            coin: None,
+            proofs: BTreeMap::new(),
+            proof: None,
             combining: false,
             refused: Mine::Unsigned,
             refusals: Poll::default(),
@@ -190,6 +202,6 @@ impl<S: Suite, V: Value> Attempt<S, V> {
         let offered = self.slots.values().filter(|slot| slot.offered.is_some()).count();
         let echoes: usize = self.echoes.iter().map(Poll::len).sum();
         let polls = self.finishes.len() + self.shares.len() + self.refusals.len();
-        self.slots.len() + offered + echoes + polls + self.votes.len()
+        self.slots.len() + offered + echoes + polls + self.votes.len() + self.proofs.len()
     }
 }

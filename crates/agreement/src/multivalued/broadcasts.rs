@@ -6,6 +6,7 @@ use super::message::{Basis, Message, Record, Step, View, echo};
 use super::poll::Gather;
 use super::{Asked, Outcome, Ticket, ValidatedAgreement};
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::{Context, Digest, Fault, FaultKind, Party, PartySet, Scope, Target};
 use maftia_crypto::{Certificate, Claim, Done, Signed, Suite, Work};
 
@@ -70,11 +71,18 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         }
         let digest = digest_of(&value);
         let slot = self.attempt.slot(from);
+        let forgets = canary!("multivalued-echoes-twice", true, false);
+        if forgets {
+            (slot.proposal, slot.echoes) = (None, [Mine::Unsigned, Mine::Unsigned]);
+        }
         if let Some(first) = &slot.proposal {
             if first.digest != digest {
                 let first = first.signature.clone().map(|signature| (first.digest, signature));
                 self.accuse_proposer(from, first, Some((digest, signature)), cx);
+                return;
             }
+            // The log may know it by its lock alone, and its proposer still lack this echo.
+            canary!("multivalued-ignores-known-proposal", (), self.try_echo(from, cx));
             return;
         }
         slot.entitled = view == View::FIRST;
@@ -168,11 +176,12 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
                 self.asked.insert(digest, Asked { view, accepted: false });
                 cx.output(Outcome::Validate { from: proposer, value: value.clone() });
             }
-            if !accepted {
+            if !canary!("multivalued-accepts-anything", true, accepted) {
                 return;
             }
         }
-        cx.persist(Record::Echoed { view, proposer, value });
+        let record = Record::Echoed { view, proposer, value };
+        canary!("multivalued-echo-not-durable", cx.note(record), cx.persist(record));
         self.attempt.slot(proposer).echoes[Step::Lock as usize] = Mine::Signing;
         self.sign_echo(scope, Step::Lock, proposer, digest, cx);
     }
@@ -325,7 +334,12 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     fn try_certificate(&mut self, step: Step, digest: Digest, cx: &mut impl Context<Self>) -> bool {
         let (scope, view, me) = (cx.scope(), self.attempt.view, cx.group().me());
         let poll = &self.attempt.echoes[step as usize];
-        if !cx.group().structure().is_quorum(poll.voters()) {
+        let (voters, structure) = (poll.voters(), cx.group().structure());
+        if !canary!(
+            "multivalued-locks-on-few",
+            structure.has_honest(voters),
+            structure.is_quorum(voters)
+        ) {
             return false;
         }
         let statement = echo(scope, view, step, me, digest);
@@ -425,11 +439,11 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         cx: &mut impl Context<Self>,
     ) {
         let (scope, view) = (cx.scope(), self.attempt.view);
-        let abandoned = self.attempt.abandoned;
+        let abandoned = canary!("multivalued-echoes-after-refusing", false, self.attempt.abandoned);
         let slot = self.attempt.slot(proposer);
         slot.is_checking_lock = false;
         let Some((digest, lock)) = slot.offered.clone() else { return };
-        if !super::decision::all_true(done) {
+        if !canary!("multivalued-lock-unchecked", true, super::decision::all_true(done)) {
             slot.offered = None;
             return self.distrust(proposer, cx);
         }
@@ -441,7 +455,8 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         slot.lock = Some(lock.clone());
         slot.echoes[Step::Finish as usize] = Mine::Signing;
         let value = value.filter(|_| !recorded);
-        cx.persist(Record::Locked { view, proposer, value, lock });
+        let record = Record::Locked { view, proposer, value, lock };
+        canary!("multivalued-lock-not-durable", cx.note(record), cx.persist(record));
         self.sign_echo(scope, Step::Finish, proposer, digest, cx);
     }
 
@@ -468,7 +483,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     pub(super) fn try_finishes(&mut self, cx: &mut impl Context<Self>) {
         let group = cx.group();
         let is_due = self.attempt.finishes.is_due(|heard| group.structure().is_quorum(heard));
-        if is_due && !self.attempt.abandoned {
+        if is_due && !self.attempt.tossing {
             self.check_finishes(group.parties(), cx);
         }
     }
@@ -485,7 +500,11 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
 
     /// Finishes have been checked. (R4)
     pub(super) fn on_finishes(&mut self, verdicts: &[bool], cx: &mut impl Context<Self>) {
-        let bad = self.attempt.finishes.settle(verdicts);
+        let bad = self.attempt.finishes.settle(canary!(
+            "multivalued-finish-unchecked",
+            &[true; 4096][..verdicts.len()],
+            verdicts
+        ));
         Self::blame_all(bad, FaultKind::BadCertificate, cx);
         self.after_finish(cx);
     }

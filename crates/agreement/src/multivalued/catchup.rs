@@ -5,6 +5,7 @@ use super::message::{Basis, Message, Record, View};
 use super::poll::Gather;
 use super::{Decision, Outcome, Ticket, ValidatedAgreement};
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::{Context, Digest, Fault, FaultKind, Party, Target};
 use maftia_crypto::{Done, Suite, Work};
 
@@ -186,7 +187,8 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         let Some(dones) = claim.and_then(|(_, check)| check.put(part, done)) else { return };
         self.claim = None;
         let Some((digest, decision)) = self.claims.remove(&from) else { return };
-        match decision.holds(cx.group(), &dones) {
+        let held = decision.holds(cx.group(), &dones);
+        match canary!("multivalued-decision-unchecked", held.or(Some(digest)), held) {
             Some(seed) => self.decide(digest, decision, seed, cx),
             None => self.distrust(from, cx),
         }

@@ -1,6 +1,7 @@
 //! Proofs that stand on their own: who led a view, and what was decided.
 
 use super::message::{Step, View, echo, vote};
+use maftia_base::canary;
 use maftia_base::wire::{List, wire_enum, wire_struct};
 use maftia_base::{Digest, Group, PARTIES_MAX, Party, PartySet, Scope};
 use maftia_crypto::{Certificate, Done, SignedShare, Suite, Work};
@@ -32,7 +33,7 @@ impl<S: Suite> Election<S> {
     }
 
     /// The work of combining the coin called `name`; `None` if these parties cannot.
-    fn check(&self, name: Scope, group: &Group) -> Option<Work<S>> {
+    pub(super) fn check(&self, name: Scope, group: &Group) -> Option<Work<S>> {
         let mut parties = PartySet::EMPTY;
         let distinct = self.shares.iter().all(|cast| parties.insert(cast.party));
         let able = parties.is_subset(group.parties()) && group.sharing().is_qualified(parties);
@@ -45,7 +46,8 @@ impl<S: Suite> Election<S> {
 ///
 /// The value is 256 random bits, so that the remainder is uniform up to 2^-58.
 pub(super) fn leader_of(coin: Digest, group: &Group) -> Party {
-    Party::new((coin.short() % group.n() as u64) as usize)
+    let last = canary!("multivalued-leader-off-by-one", 1, 0);
+    Party::new((coin.short() % (group.n() as u64 - last)) as usize)
 }
 
 /// What the layer above gets of the first view's coin: not the leader's number in disguise.
@@ -163,7 +165,13 @@ impl<S: Suite> Decision<S> {
 /// Did a quorum of the group sign this, once each?
 pub(super) fn is_quorum<S: Suite>(certificate: &Certificate<S>, group: &Group) -> bool {
     certificate.voters().is_some_and(|voters| {
-        voters.is_subset(group.parties()) && group.structure().is_quorum(voters)
+        let structure = group.structure();
+        let enough = canary!(
+            "multivalued-certificate-short",
+            structure.has_honest(voters),
+            structure.is_quorum(voters)
+        );
+        voters.is_subset(group.parties()) && enough
     })
 }
 

@@ -2,9 +2,10 @@
 
 use super::attempt::MyShare;
 use super::decision::{Election, leader_of, seed_of};
-use super::message::{Choice, Message, View};
+use super::message::{Choice, Message, Record, View};
 use super::{Elections, Proof, Ticket, ValidatedAgreement};
 use crate::Value;
+use maftia_base::canary;
 use maftia_base::{Context, Digest, Fault, FaultKind, Party, PartySet, Target};
 use maftia_crypto::{SignedShare, Suite, Work};
 
@@ -16,16 +17,18 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         }
         let finished = self.attempt.finishes.voters();
         if cx.group().structure().is_quorum(finished) {
-            self.abandon(cx);
+            self.toss(cx);
         } else {
             self.try_finishes(cx);
         }
     }
 
-    /// Stops echoing in this view, and gives away the share of its coin. (R5)
-    pub(super) fn abandon(&mut self, cx: &mut impl Context<Self>) {
-        if !self.attempt.abandoned {
-            self.attempt.abandoned = true;
+    /// Gives away the share of this view's coin. It goes on echoing: what a liar showed to this
+    /// server alone must not keep the others from finishing. (R5)
+    pub(super) fn toss(&mut self, cx: &mut impl Context<Self>) {
+        if !self.attempt.tossing {
+            self.attempt.tossing = true;
+            self.attempt.abandoned |= canary!("multivalued-abandons-too-early", true, false);
             self.compute_share(cx);
             self.send_share(cx);
         }
@@ -53,7 +56,9 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     /// This server's share as others get it, once it may leave. (R5)
     pub(super) fn my_share(&self) -> Option<Message<S, V>> {
         match &self.attempt.share {
-            MyShare::Known(share) if self.attempt.abandoned => {
+            MyShare::Known(share)
+                if canary!("multivalued-share-too-early", true, self.attempt.tossing) =>
+            {
                 Some(Message::Share { view: self.attempt.view, share: share.clone() })
             }
             _ => None,
@@ -93,20 +98,110 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         let bad = self.attempt.shares.settle_by(|party| good.contains(party));
         let unblamed = bad.into_iter().filter(|party| !blamed.contains(*party)).collect();
         Self::blame_all(unblamed, FaultKind::BadShare, cx);
+        if self.attempt.election.is_some() {
+            return;
+        }
         let Some(coin) = value else { return self.try_coin(cx) };
         let shares = self.attempt.shares.good().iter();
         let shares = shares.filter(|(party, _)| good.contains(**party));
         let election = Election::new(shares.map(|(party, share)| (*party, share.clone())));
-        if self.attempt.view == View::FIRST {
-            self.first = Some((seed_of(coin), election.clone()));
+        self.elect(coin, election, cx);
+    }
+
+    /// [`Message::Elected`]: one a peer is kept. (R6)
+    pub(super) fn on_elected(
+        &mut self,
+        from: Party,
+        election: Election<S>,
+        cx: &mut impl Context<Self>,
+    ) {
+        if self.attempt.election.is_none() && !self.distrusted.contains(from) {
+            self.attempt.proofs.entry(from).or_insert(election);
+            self.try_proof(cx);
         }
-        self.attempt.election = Some((leader_of(coin, cx.group()), election));
+    }
+
+    /// Has one proof of the coin checked at a time. (R6)
+    fn try_proof(&mut self, cx: &mut impl Context<Self>) {
+        let view = self.attempt.view;
+        while self.attempt.election.is_none() && self.attempt.proof.is_none() {
+            let Some((&from, election)) = self.attempt.proofs.first_key_value() else { return };
+            match election.check(view.coin(cx.scope()), cx.group()) {
+                None => {
+                    self.attempt.proofs.remove(&from);
+                    self.distrust(from, cx);
+                }
+                Some(work) => {
+                    self.attempt.proof = Some(from);
+                    cx.offload(Ticket::Proof(view, from), work);
+                }
+            }
+        }
+    }
+
+    /// A proof of the coin has been checked. (R6)
+    pub(super) fn on_proof(
+        &mut self,
+        from: Party,
+        value: Option<Digest>,
+        cx: &mut impl Context<Self>,
+    ) {
+        self.attempt.proof = None;
+        let election = self.attempt.proofs.remove(&from);
+        match (election, value) {
+            _ if self.attempt.election.is_some() => {}
+            (Some(election), Some(coin)) => self.elect(coin, election, cx),
+            // Its shares may name anyone: they are held against who sent them only.
+            _ => {
+                self.distrust(from, cx);
+                self.try_proof(cx);
+            }
+        }
+    }
+
+    /// The coin is known. (R6)
+    fn elect(&mut self, coin: Digest, election: Election<S>, cx: &mut impl Context<Self>) {
+        self.take_election(coin, election, cx);
+        self.attempt.proofs.clear();
         // Who learns the coin must not echo any more: an honest server has seen a quorum finish.
-        self.abandon(cx);
+        self.attempt.abandoned = true;
+        self.toss(cx);
         self.try_elected(cx);
         self.try_end(cx);
         self.try_votes(cx);
         self.try_refusals(cx);
+    }
+
+    /// Remembers whom the coin elects, and how that is proven. (R6, R14)
+    pub(super) fn take_election(
+        &mut self,
+        coin: Digest,
+        election: Election<S>,
+        cx: &mut impl Context<Self>,
+    ) {
+        if self.attempt.view == View::FIRST {
+            self.first = Some((seed_of(coin), election.clone()));
+        }
+        self.attempt.coin = Some(coin);
+        self.attempt.election = Some((leader_of(coin, cx.group()), election));
+    }
+
+    /// Before acting on the coin: others may lack the finishes or shares from which to learn it,
+    /// and this server will help them to no more finishes. (R7)
+    pub(super) fn announce_coin(&mut self, cx: &mut impl Context<Self>) {
+        let (view, coin) = (self.attempt.view, self.attempt.coin);
+        let coin = coin.expect("who knows the leader knows the coin");
+        let (_, election) = self.attempt.election.clone().expect("it elected the leader");
+        cx.persist(Record::Elected { view, coin, election: election.clone() });
+        let told = Message::Elected { view, election };
+        canary!("multivalued-coin-untold", drop(told), cx.send(Target::Others, told));
+    }
+
+    /// The coin as others get it, once this server acts on it. (R6)
+    pub(super) fn my_election(&self) -> Option<Message<S, V>> {
+        let acts = self.attempt.choice.is_some() || !self.attempt.refused.is_unsigned();
+        let (_, election) = self.attempt.election.clone().filter(|_| acts)?;
+        Some(Message::Elected { view: self.attempt.view, election })
     }
 
     /// What is proven of this view's election. (R6)

@@ -1,6 +1,6 @@
 //! What servers say to each other, what each keeps, and what each signs.
 
-use super::decision::{Decision, Elections, all_true, is_quorum};
+use super::decision::{Decision, Election, Elections, all_true, is_quorum};
 use crate::{Value, digest_of};
 use maftia_base::wire::{wire_enum, wire_struct};
 use maftia_base::{Digest, Group, Party, Place, Scope, Statement, StatementKind};
@@ -167,6 +167,13 @@ pub enum Message<S: Suite, V: Value> {
         /// The share.
         share: SignedShare<S, S::CoinShare>,
     },
+    /// The sender knows the coin, and so does whoever reads this.
+    Elected {
+        /// Of which view.
+        view: View,
+        /// Shares that make the coin.
+        election: Election<S>,
+    },
     /// The sender holds no lock of the leader.
     Refuse {
         /// In which view.
@@ -213,6 +220,7 @@ wire_enum!(<S: Suite, V: Value> Message<S, V> {
     7 => Decided { digest, decision },
     8 => Ask { digest },
     9 => Answer { value },
+    10 => Elected { view, election },
 });
 
 impl<S: Suite, V: Value> Choice<S, V> {
@@ -283,6 +291,7 @@ impl<S: Suite, V: Value> Message<S, V> {
             | Self::Lock { view, .. }
             | Self::Finish { view, .. }
             | Self::Share { view, .. }
+            | Self::Elected { view, .. }
             | Self::Refuse { view, .. }
             | Self::Vote { view, .. } => Some(*view),
             Self::Decided { .. } | Self::Ask { .. } | Self::Answer { .. } => None,
@@ -336,6 +345,15 @@ pub enum Record<S: Suite, V: Value> {
         /// The lock.
         lock: Certificate<S>,
     },
+    /// This server learned the coin, and is about to refuse the leader or to vote.
+    Elected {
+        /// In which view.
+        view: View,
+        /// The coin.
+        coin: Digest,
+        /// Shares that make it.
+        election: Election<S>,
+    },
     /// This server refused the leader.
     Refused {
         /// In which view.
@@ -368,4 +386,5 @@ wire_enum!(<S: Suite, V: Value> Record<S, V> {
     5 => Refused { view },
     6 => Voted { view, choice },
     7 => Decided { value, decision, seed },
+    8 => Elected { view, coin, election },
 });

@@ -36,12 +36,12 @@
 //! - **R3.** Upon a quorum of echoes of the own proposal: they are its lock; send LOCK to all.
 //!   Upon a LOCK for the proposal seen, not having abandoned: record the lock, then echo it.
 //! - **R4.** Upon a quorum of echoes of the own lock: they are its finish; send FINISH to all.
-//! - **R5.** Upon a quorum's finishes: abandon, that is echo nothing more in this view; send the
-//!   share of the view's coin.
-//! - **R6.** Upon enough shares: the coin elects the leader. Abandon. If the leader's finish is
+//! - **R5.** Upon a quorum's finishes: send the share of the view's coin.
+//! - **R6.** Upon enough shares, or an ELECTED, which carries them: the coin elects the leader.
+//!   Abandon, that is echo nothing more in this view; send the share. If the leader's finish is
 //!   known, now or later in this view: decide its value.
-//! - **R7.** If it is not: with a recorded lock of the leader, vote for its value. Without, record
-//!   and send REFUSE.
+//! - **R7.** If it is not: record the coin, and send it to all as ELECTED. With a recorded lock of
+//!   the leader, vote for its value. Without, record and send REFUSE.
 //! - **R8.** Upon a quorum of refusals, not having voted: vote for nothing, with them as proof.
 //!   Each vote is recorded, then signed and sent.
 //! - **R9.** Upon a vote for the leader's value, which carries its lock, not having voted: vote for
@@ -61,14 +61,16 @@
 //! - *One lock a proposer and view*, by R2.
 //! - *A finish excludes a quorum of refusals*: a shared honest server recorded the lock before it
 //!   echoed it, and who holds the leader's lock does not refuse (R7); nor does who refused echo a
-//!   lock later, having abandoned (R5, R6). Hence nobody can vote for nothing, nobody has a basis
+//!   lock later, having abandoned (R6). Hence nobody can vote for nothing, nobody has a basis
 //!   of votes for nothing, and every later proposal is the locked value, by induction over views.
 //! - *A quorum of votes for it excludes one for nothing*, to the same effect.
-//! - *Progress.* Unless they decide, all honest servers abandon: until one has, honest proposals
-//!   are echoed, locked and finished; one share of an honest server then means that a quorum of
-//!   finishes exists, and the shares of all honest servers follow (R6). If the leader is among that
-//!   quorum, no quorum of refusals can exist, every valid vote is for it, and all decide. That
-//!   has probability `q/n` at least, independent of all that was fixed before the coin.
+//! - *Progress.* Unless they decide, all honest servers learn the coin: until one has, honest
+//!   proposals are echoed, locked and finished, whatever finishes liars show to whom; then all
+//!   honest servers know a quorum's finishes, and give their shares. Once one has, it decides, and
+//!   tells all, or tells all the coin (R7). The first honest share means that a quorum's finishes
+//!   exist. If the leader is among that quorum, no quorum of refusals can exist, every valid vote
+//!   is for it, and all decide. That has probability `q/n` at least, independent of all that was
+//!   fixed before the coin.
 //! - *Jumping is harmless.* Every basis contains or implies a quorum of refusals, so that only a
 //!   view whose leader had not finished can be left by R11.
 //! - *A slow server catches up* without any message of the views it missed: a proposal proves its
@@ -76,7 +78,8 @@
 //!
 //! # Bounds
 //! Messages O(n²) a view, certificates included O(n³) signatures; expected constant views. State:
-//! of each peer one proposal, lock, finish, share, refusal, vote and decision, and of peers that
+//! of each peer one proposal, lock, finish, share, coin, refusal, vote and decision, and of peers
+//! that
 //! are ahead, one message of each kind in the furthest view heard of: at most
 //! [`ITEMS_PER_PARTY_MAX`] items a peer. A basis or decision that does not hold is the last that is
 //! checked of its sender; at most one decision and one later view are checked at a time.
@@ -93,7 +96,9 @@
 //!   check is several times cheaper.
 //! - A server that holds the lock of the leader votes at once; its vote says what its pre-vote
 //!   would have. The refusals are the pre-votes.
-//! - Learning the coin abandons (R6), which spares the checks of finishes that come later.
+//! - Learning the coin abandons (R6), and not already a quorum's finishes (R5): no message makes
+//!   these known to others, and one that stopped echoing on what it alone was shown would keep
+//!   them from finishing. Hence also ELECTED.
 //! - A basis on a lock carries the refusals too, so that R11 can rely on it. The paper's servers
 //!   keep all views until they halt and need no R11.
 //! - Votes are checked when a quorum of them is there, all in one piece of work.
@@ -129,7 +134,7 @@ pub use decision::{Decision, Election, Elections, Proof};
 pub use message::{Basis, Choice, Message, Record, Step, View};
 
 /// Most items that an instance holds on behalf of each peer.
-pub const ITEMS_PER_PARTY_MAX: usize = 19;
+pub const ITEMS_PER_PARTY_MAX: usize = 21;
 
 /// What the layer above asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -187,6 +192,8 @@ pub enum Ticket<S: Suite> {
     Finishes(View),
     /// The coin of a view.
     Coin(View),
+    /// The proof of a view's coin that this party sent.
+    Proof(View, Party),
     /// Refusals.
     Refusals(View),
     /// Votes.
@@ -371,6 +378,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
                 self.attempt.shares.insert(from, share);
                 self.try_coin(cx);
             }
+            Message::Elected { election, .. } => self.on_elected(from, election, cx),
             Message::Refuse { signature, .. } => {
                 self.attempt.refusals.insert(from, signature);
                 self.try_refusals(cx);
@@ -419,6 +427,9 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
             }
             (Ticket::Coin(view), Done::Coin { value, good, faults }) if view == now => {
                 self.on_coin(value, &good, faults, cx);
+            }
+            (Ticket::Proof(view, from), Done::Coin { value, .. }) if view == now => {
+                self.on_proof(from, value, cx);
             }
             (Ticket::Refusals(view), Done::Verified(verdicts)) if view == now => {
                 self.on_refusals(&verdicts, cx);

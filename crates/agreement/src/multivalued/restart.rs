@@ -5,6 +5,7 @@ use super::catchup::Verdict;
 use super::message::{Basis, Choice, Message, Record, Step, View};
 use super::{Asked, Outcome, Ticket, ValidatedAgreement};
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::{Context, Digest, Party, Target};
 use maftia_crypto::{Certificate, Suite, Work};
 
@@ -26,6 +27,11 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
             }
             Record::Locked { proposer, value, lock, .. } => {
                 self.restore_locked(me, proposer, value, lock);
+            }
+            Record::Elected { coin, election, .. } => {
+                self.attempt.abandoned = true;
+                self.attempt.tossing = true;
+                self.take_election(coin, election, cx);
             }
             Record::Refused { .. } => {
                 self.attempt.abandoned = true;
@@ -83,7 +89,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
             self.restore_proposal(proposer, value);
         }
         let slot = self.attempt.slot(proposer);
-        slot.lock = Some(lock.clone());
+        slot.lock = canary!("multivalued-lock-forgotten", None, Some(lock.clone()));
         slot.echoes[Step::Finish as usize] = Mine::Signing;
         if proposer == me {
             self.attempt.certificates[Step::Lock as usize] = Some(lock);
@@ -115,8 +121,11 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         if let (Some(digest), Some(certificate)) = (slot.and_then(Slot::digest), lock) {
             cx.send(Target::Others, Message::Lock { view, digest, certificate });
         }
-        if self.attempt.abandoned {
+        if self.attempt.tossing {
             self.compute_share(cx);
+        }
+        if let Some(message) = self.my_election() {
+            cx.send(Target::Others, message);
         }
         if matches!(self.attempt.refused, Mine::Signing) {
             cx.offload(Ticket::Refuse(view), Work::Sign(super::message::refusal(scope, view)));
@@ -126,6 +135,8 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
             cx.offload(Ticket::Vote(view), Work::Sign(statement));
         }
         self.propose_if_entitled(me, cx);
+        // The crash may have come between learning the coin and acting on it.
+        self.try_elected(cx);
     }
 
     /// The crash may have come between entering a view and proposing in it. (R14)
@@ -176,6 +187,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
             messages.extend(finish);
         }
         messages.extend(self.my_share());
+        messages.extend(self.my_election());
         let refusal = self.attempt.refused.signature().cloned();
         messages.extend(refusal.map(|signature| Message::Refuse { view, signature }));
         messages.extend(self.my_vote());

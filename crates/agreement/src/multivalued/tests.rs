@@ -284,6 +284,36 @@ fn invalid_values_are_never_decided() {
 }
 
 #[test]
+fn a_finish_that_one_server_alone_is_shown_does_not_stop_the_others() {
+    for structure in all_structures().into_iter().skip(1) {
+        seeds(0..60, |seed| {
+            // Plays along until its proposal is finished; shows that to the first server, which
+            // all others hear late; and is silent from then on.
+            let mut finished = false;
+            let first = p(1);
+            let hide = move |letter: &Letter<Said>, _: &mut Random| match &*letter.body {
+                Message::Finish { .. } if letter.to == first => {
+                    finished = true;
+                    vec![(*letter.body).clone()]
+                }
+                Message::Finish { .. } => Vec::new(),
+                _ if finished => Vec::new(),
+                other => vec![other.clone()],
+            };
+            let late = p(2 + (seed % (structure.n() as u64 - 3)) as usize);
+            let mut sim = builder(&structure, seed)
+                .network(Network::random().starving(late))
+                .corrupt(liars(&structure), Mutator(hide))
+                .build(|_| Agreement::new());
+            for liar in liars(&structure) {
+                sim.command(liar, Command::Propose(input(liar)));
+            }
+            decide(&mut sim)
+        });
+    }
+}
+
+#[test]
 fn a_withheld_finish_does_not_stop_it() {
     let mute = |letter: &Letter<Said>, _: &mut Random| match &*letter.body {
         Message::Finish { .. } if letter.to != p(1) => Vec::new(),
@@ -582,6 +612,24 @@ fn a_lock_that_few_hold_is_carried_into_the_next_view_also_through_crashes() {
     });
     println!("entered {carried} views on a lock");
     assert!(carried > 0);
+}
+
+#[test]
+fn a_proposal_that_the_log_knows_by_its_lock_alone_is_echoed_when_it_comes_again() {
+    let structure = optimal(4);
+    let (group, value) = (&groups(&structure, 0)[0], 100u64);
+    let mut agreement = Agreement::new();
+    let mut recorder = Recorder { group: group.clone(), work: Vec::new(), faults: Vec::new() };
+    let (view, proposer, lock) = (View::FIRST, p(2), Certificate::default());
+    let record = Record::Locked { view, proposer, value: Some(value), lock };
+    agreement.handle(Event::Restore(record), &mut recorder);
+    agreement.handle(Event::Resumed, &mut recorder);
+    let signature = IdealSuite::bad_signature();
+    let body = Message::Propose { view, value, basis: Basis::First, signature };
+    agreement.handle(Event::Message { from: proposer, body }, &mut recorder);
+    agreement.handle(Event::Command(Command::Accept(digest_of(&value))), &mut recorder);
+    let echo = Ticket::Echo { view, step: Step::Lock, proposer };
+    assert!(recorder.work.iter().any(|(ticket, _)| *ticket == echo), "{:?}", recorder.work);
 }
 
 #[test]

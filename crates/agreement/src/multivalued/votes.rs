@@ -5,6 +5,7 @@ use super::decision::is_quorum;
 use super::message::{Basis, Choice, Message, Record, Step, echo, refusal, vote};
 use super::{Decision, Proof, Ticket, ValidatedAgreement};
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::{Context, Digest, Fault, FaultKind, Party, Target};
 use maftia_crypto::{Certificate, Claim, Signed, Suite, Work};
 
@@ -15,6 +16,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
             let (proposal, lock) = (slot.proposal.as_ref()?, slot.lock.clone()?);
             Some(LockedValue { value: proposal.value.clone(), digest: proposal.digest, lock })
         });
+        let recorded = canary!("multivalued-refuses-with-lock", None, recorded);
         recorded.or_else(|| self.attempt.leader_lock.clone())
     }
 
@@ -22,6 +24,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     pub(super) fn refuse(&mut self, cx: &mut impl Context<Self>) {
         let view = self.attempt.view;
         assert!(self.attempt.abandoned, "who refuses has stopped echoing");
+        self.announce_coin(cx);
         self.attempt.refused = Mine::Signing;
         cx.persist(Record::Refused { view });
         cx.offload(Ticket::Refuse(view), Work::Sign(refusal(cx.scope(), view)));
@@ -73,7 +76,11 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
     pub(super) fn vote(&mut self, choice: Choice<S, V>, cx: &mut impl Context<Self>) {
         let view = self.attempt.view;
         assert!(self.attempt.choice.is_none(), "a server votes once a view");
-        cx.persist(Record::Voted { view, choice: choice.clone() });
+        if self.attempt.refused.is_unsigned() {
+            self.announce_coin(cx);
+        }
+        let record = Record::Voted { view, choice: choice.clone() };
+        canary!("multivalued-vote-not-durable", cx.note(record), cx.persist(record));
         let statement = vote(cx.scope(), view, choice.digest());
         self.attempt.choice = Some(choice);
         self.attempt.voted = Mine::Signing;
@@ -160,7 +167,11 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
 
     /// Votes have been checked. (R9)
     pub(super) fn on_votes(&mut self, verdicts: &[bool], cx: &mut impl Context<Self>) {
-        let bad = self.attempt.votes.settle(verdicts);
+        let bad = self.attempt.votes.settle(canary!(
+            "multivalued-votes-unchecked",
+            &[true; 4096][..verdicts.len()],
+            verdicts
+        ));
         Self::blame_all(bad, FaultKind::BadCertificate, cx);
         for (choice, _) in self.attempt.votes.good().values() {
             match choice {

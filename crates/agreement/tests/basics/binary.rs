@@ -7,10 +7,10 @@ use maftia_base::protocol::Protocol;
 use maftia_base::time::Duration;
 use maftia_base::{AdversaryStructure, Party, PartySet, Scope};
 use maftia_crypto::{Done, IdealSuite, RealSuite, Work};
-use maftia_sim::attacks::{Flooder, Mutator, Replayer, Silent, Twins};
+use maftia_sim::attacks::{Flooder, Mutator, Replayer, Script, Silent, Twins};
 use maftia_sim::{
-    Builder, Crashes, Failure, Fate, Letter, Local, Network, Random, Scheduler, Simulation, UNIT,
-    seeds,
+    Builder, Crashes, Failure, Fate, Hand, Letter, Local, Network, Random, Scheduler, Simulation,
+    UNIT, seeds,
 };
 use std::collections::BTreeMap;
 
@@ -190,6 +190,39 @@ fn everybody_may_crash_and_lose_unsynced_writes() {
     }
 }
 
+/// Supports both bits at the start, towards everybody, and is silent from then on.
+fn supports_both_and_falls_silent(
+    letter: Option<&Letter<Message<IdealSuite>>>,
+    hand: &mut Hand<'_, Agreement>,
+) {
+    for (liar, bit) in hand.parties().iter().flat_map(|liar| [(liar, false), (liar, true)]) {
+        if letter.is_none() {
+            hand.send_all(liar, Message::Val(Round(0), bit));
+        }
+    }
+}
+
+#[test]
+fn all_decide_although_all_forget_what_they_supported_and_the_liar_who_had_too_is_silent() {
+    for (structure, corrupt) in structures().into_iter().skip(1) {
+        seeds(0..200, |seed| {
+            let mut sim = start::<IdealSuite>(&structure, seed, |builder| {
+                builder.corrupt(corrupt.iter(), Script(supports_both_and_falls_silent))
+            });
+            let honest: Vec<Party> = sim.honest().iter().collect();
+            for party in &honest {
+                sim.command(*party, Command::Propose(split(seed)(*party)));
+            }
+            for _ in 0..(seed * 7) % 150 {
+                sim.step()?;
+            }
+            honest.iter().for_each(|party| sim.crash_losing_unsynced(*party));
+            honest.iter().for_each(|party| sim.restart(*party));
+            check(&mut sim, &structure, split(seed)).map(drop)
+        });
+    }
+}
+
 /// Sees every message, and every coin as soon as its shares are sent; then hurries what disagrees
 /// with the coin and delays what agrees, to half of the servers one way and to half the other.
 struct CoinAware {
@@ -279,8 +312,8 @@ fn equal_proposals_take_three_delays_and_halting_a_fourth() {
     for (network, told, units) in [
         (Network::unit_delay(), 1, 3),
         (Network::unit_delay(), 2, 4),
-        (Network::unit_sync(), 1, 3),
-        (Network::unit_sync(), 2, 4),
+        (Network::unit_sync(), 1, 4),
+        (Network::unit_sync(), 2, 5),
     ] {
         let mut sim = start::<IdealSuite>(&structure, 0, |builder| builder.network(network));
         sim.mark();

@@ -5,7 +5,12 @@ use maftia_agreement::checkpoint::{
 use maftia_base::{AdversaryStructure, Digest, FaultKind, Party, PartySet};
 use maftia_crypto::{Certificate, Done, IdealSuite, RealSuite, Suite, Work};
 use maftia_sim::attacks::{Flooder, Mutator, Replayer, Script, Silent};
-use maftia_sim::{Builder, Crashes, Failure, Hand, Letter, Network, Random, Simulation, seeds};
+use maftia_sim::{
+    Builder, Crashes, Failure, Hand, Letter, Network, Observer, Random, Simulation, seeds,
+};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 type Sim<S = IdealSuite> = Simulation<Checkpoints<S>>;
 
@@ -278,6 +283,44 @@ fn replays_and_floods_do_no_harm() {
             start::<IdealSuite>(&structure, seed, |b| b.corrupt([p(3)], Flooder { copies: 5 }));
         (1..=MARKS).for_each(|mark| sim.command(p(3), reached(mark)));
         reach_all(&mut sim, &structure, seed)
+    });
+}
+
+/// Remembers for which marks each server voted, in the order in which the votes left it.
+struct Voted(Rc<RefCell<BTreeMap<Party, Vec<Mark>>>>);
+
+impl Observer<Checkpoints<IdealSuite>> for Voted {
+    fn sent(&mut self, letter: &Letter<Message<IdealSuite>>) {
+        if let Message::Vote { mark, .. } = &*letter.body {
+            self.0.borrow_mut().entry(letter.from).or_default().push(*mark);
+        }
+    }
+}
+
+#[test]
+fn all_may_lose_power_at_any_moment_and_nobody_votes_for_an_earlier_mark_again() {
+    let structure = threshold(4);
+    seeds(0..200, |seed| {
+        let voted = Rc::new(RefCell::new(BTreeMap::new()));
+        let mut sim = start::<IdealSuite>(&structure, seed, |builder| {
+            builder.corrupt([p(3)], Silent).observer(Voted(Rc::clone(&voted)))
+        });
+        let honest = || (0..3).map(p);
+        let reach_all_marks = |sim: &mut Sim| {
+            honest().for_each(|party| {
+                (1..=MARKS).for_each(|mark| sim.command(party, reached(mark)));
+            });
+        };
+        reach_all_marks(&mut sim);
+        for _ in 0..(seed * 3) % 400 {
+            sim.step()?;
+        }
+        honest().for_each(|party| sim.crash_losing_unsynced(party));
+        honest().for_each(|party| sim.restart(party));
+        reach_all_marks(&mut sim);
+        finish(&mut sim, &structure)?;
+        assert!(voted.borrow().values().all(|marks| marks.is_sorted()), "{voted:?}");
+        Ok(())
     });
 }
 

@@ -6,8 +6,8 @@ use maftia_agreement::broadcast::consistent::{
 use maftia_agreement::digest_of;
 use maftia_base::{AdversaryStructure, Party, PartySet};
 use maftia_crypto::{Certificate, Corrupt, Done, IdealSuite, RealSuite, Suite, Work};
-use maftia_sim::attacks::{Flooder, Mutator, Replayer, Silent, Twins};
-use maftia_sim::{Builder, Crashes, Failure, Letter, Network, Random, Simulation, seeds};
+use maftia_sim::attacks::{Flooder, Mutator, Replayer, Script, Silent, Twins};
+use maftia_sim::{Builder, Crashes, Failure, Hand, Letter, Network, Random, Simulation, seeds};
 
 type Broadcast<S = IdealSuite> = ConsistentBroadcast<S, u64>;
 type Sim<S = IdealSuite> = Simulation<Broadcast<S>>;
@@ -92,6 +92,34 @@ fn nobody_delivers_another_value_of_an_equivocating_sender() {
             check_certificates(&sim, &structure, sender)
         });
     }
+}
+
+#[test]
+fn a_restarted_sender_that_gets_its_certificate_back_from_a_liar_sends_it_to_all() {
+    let (structure, sender) = (threshold(4), p(0));
+    seeds(0..200, |seed| {
+        let mut stolen = None;
+        let give_back = move |letter: Option<&Letter<_>>, hand: &mut Hand<'_, Broadcast>| {
+            let Some(letter) = letter else { return };
+            if let Message::Final(..) = &*letter.body {
+                stolen = Some((*letter.body).clone());
+            }
+            if let Some(certificate) = &stolen {
+                hand.send(p(3), sender, certificate.clone());
+            }
+        };
+        let mut sim = start::<IdealSuite>(&structure, sender, seed, |builder| {
+            builder.corrupt([p(3)], Script(give_back))
+        });
+        sim.command(sender, Command::Broadcast(7));
+        for _ in 0..20 + seed % 40 {
+            sim.step()?;
+        }
+        let honest: Vec<Party> = sim.honest().iter().collect();
+        honest.iter().for_each(|party| sim.crash_losing_unsynced(*party));
+        honest.iter().for_each(|party| sim.restart(*party));
+        check_validity(&mut sim, &structure, sender)
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::Choice;
 use curve25519_dalek::Scalar;
+use maftia_base::canary;
 use maftia_base::{Formula, PartySet};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
@@ -69,7 +70,7 @@ fn lagrange_at_zero(number: usize, used: &[(usize, Choice)]) -> Scalar {
     for (other, _) in used.iter().filter(|(other, _)| *other != number) {
         let other = Scalar::from(*other as u64);
         numerator *= other;
-        denominator *= other - at;
+        denominator *= canary!("crypto-coin-recombined-badly", other + at, other - at);
     }
     numerator * denominator.invert()
 }

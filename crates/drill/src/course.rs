@@ -1,0 +1,136 @@
+//! Everything that can be run, behind one interface: a protocol with both suites.
+
+use crate::adversary::{CONDUCTS, NETWORKS, Special};
+use crate::plan::{Choices, Plan, Wishes};
+use crate::protocols::{Binary, Checkpointing, Coin, Consistent, Multivalued, Reliable};
+use crate::run::{Options, STORAGES, Verdict, run};
+use crate::stage::Stage;
+use maftia_crypto::{IdealSuite, RealSuite};
+
+/// Something that can be run.
+pub struct Course {
+    /// Its name in tokens.
+    pub name: &'static str,
+    /// What it is, in a sentence.
+    pub about: &'static str,
+    /// What its runs are drawn from.
+    pub choices: fn() -> Choices,
+    /// Runs one plan.
+    pub run: fn(&Plan, Options) -> Verdict,
+    /// Strategies of its own: name and sentence.
+    pub specials: fn() -> Vec<(&'static str, &'static str)>,
+}
+
+/// All that there is.
+pub const COURSES: &[Course] = &[
+    Course {
+        name: "reliable",
+        about: "reliable broadcast: all or none deliver one value",
+        choices: choices_of::<Reliable<IdealSuite>>,
+        run: either::<Reliable<IdealSuite>, Reliable<RealSuite>>,
+        specials: specials_of::<Reliable<IdealSuite>>,
+    },
+    Course {
+        name: "consistent",
+        about: "consistent broadcast: one value, with a certificate",
+        choices: choices_of::<Consistent<IdealSuite>>,
+        run: either::<Consistent<IdealSuite>, Consistent<RealSuite>>,
+        specials: specials_of::<Consistent<IdealSuite>>,
+    },
+    Course {
+        name: "coin",
+        about: "the common coin",
+        choices: choices_of::<Coin<IdealSuite>>,
+        run: either::<Coin<IdealSuite>, Coin<RealSuite>>,
+        specials: specials_of::<Coin<IdealSuite>>,
+    },
+    Course {
+        name: "binary",
+        about: "binary agreement",
+        choices: choices_of::<Binary<IdealSuite>>,
+        run: either::<Binary<IdealSuite>, Binary<RealSuite>>,
+        specials: specials_of::<Binary<IdealSuite>>,
+    },
+    Course {
+        name: "multivalued",
+        about: "multi-valued agreement with an external predicate",
+        choices: choices_of::<Multivalued<IdealSuite>>,
+        run: either::<Multivalued<IdealSuite>, Multivalued<RealSuite>>,
+        specials: specials_of::<Multivalued<IdealSuite>>,
+    },
+    Course {
+        name: "checkpoint",
+        about: "certified checkpoints",
+        choices: choices_of::<Checkpointing<IdealSuite>>,
+        run: either::<Checkpointing<IdealSuite>, Checkpointing<RealSuite>>,
+        specials: specials_of::<Checkpointing<IdealSuite>>,
+    },
+];
+
+/// In how many of 1000 runs the suite of production is used.
+const REAL_PERMILLE: u32 = 12;
+
+fn choices_of<T: Stage>() -> Choices {
+    let mut conducts: Vec<&'static str> = CONDUCTS.iter().map(|(name, _)| *name).collect();
+    // The protocol's own strategies as often as the others together would be too often.
+    for Special { name, .. } in T::specials() {
+        conducts.extend([name, name]);
+    }
+    Choices {
+        protocol: T::NAME,
+        conducts,
+        networks: NETWORKS.iter().map(|(name, _)| *name).collect(),
+        // Half of the runs without crashes.
+        storages: STORAGES
+            .iter()
+            .flat_map(|(name, _)| vec![*name; if *name == "calm" { 3 } else { 1 }])
+            .collect(),
+        real_permille: REAL_PERMILLE,
+    }
+}
+
+fn specials_of<T: Stage>() -> Vec<(&'static str, &'static str)> {
+    T::specials().into_iter().map(|special| (special.name, special.about)).collect()
+}
+
+fn either<I: Stage, R: Stage>(plan: &Plan, options: Options) -> Verdict {
+    if plan.real { run::<R>(plan, options) } else { run::<I>(plan, options) }
+}
+
+/// The course of this name.
+pub fn course(name: &str) -> Option<&'static Course> {
+    COURSES.iter().find(|course| course.name == name)
+}
+
+/// The plan of a token.
+pub fn parse(token: &str) -> Result<(&'static Course, Plan), String> {
+    let name = token.split(':').next().unwrap_or_default();
+    let Some(course) = course(name) else {
+        let known: Vec<&str> = COURSES.iter().map(|course| course.name).collect();
+        return Err(format!("`{name}` is none of {}", known.join(", ")));
+    };
+    Ok((course, (course.choices)().parse(token)?))
+}
+
+/// Runs a token as it stands.
+pub fn replay(token: &str, options: Options) -> Result<(Plan, Verdict), String> {
+    let (course, plan) = parse(token)?;
+    let verdict = (course.run)(&plan, options);
+    Ok((plan, verdict))
+}
+
+/// Draws and runs number `number` of a course.
+pub fn draw(course: &Course, number: u64, wishes: &Wishes) -> (Plan, Verdict) {
+    let plan = (course.choices)().draw(number, wishes);
+    let verdict = (course.run)(&plan, Options::default());
+    (plan, verdict)
+}
+
+/// A conduct or network by its name, as the registry has it.
+pub fn adversary_named(name: &str) -> Option<&'static str> {
+    let all = COURSES.iter().flat_map(|course| {
+        let choices = (course.choices)();
+        choices.conducts.into_iter().chain(choices.networks).chain(choices.storages)
+    });
+    all.into_iter().find(|known| *known == name)
+}

@@ -1,0 +1,45 @@
+//! The protocols that the drill puts on.
+
+mod binary;
+mod checkpoint;
+mod coin;
+mod consistent;
+mod multivalued;
+mod reliable;
+
+pub use binary::Binary;
+pub use checkpoint::Checkpointing;
+pub use coin::Coin;
+pub use consistent::Consistent;
+pub use multivalued::Multivalued;
+pub use reliable::Reliable;
+
+use maftia_base::{Digest, Party, PartySet};
+use std::collections::BTreeMap;
+
+/// Who said which value, as each server heard it.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard<K>(BTreeMap<(Party, K), PartySet>);
+
+impl<K> Default for Heard<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Ord + Copy> Heard<K> {
+    /// `by` heard `what` from `from`.
+    pub(crate) fn note(&mut self, by: Party, from: Party, what: K) {
+        self.0.entry((by, what)).or_default().insert(from);
+    }
+
+    /// From whom `by` heard it.
+    pub(crate) fn from(&self, by: Party, what: K) -> PartySet {
+        self.0.get(&(by, what)).copied().unwrap_or_default()
+    }
+}
+
+/// Names of small values, for checkers that compare numbers.
+pub(crate) fn short(digest: &Digest) -> u64 {
+    digest.short()
+}
