@@ -43,7 +43,9 @@ pub use request::{
     Ask, BUNDLE_REQUESTS_MAX, ClientBundle, FrontEndRequest, Item, REQUEST_BYTES_MAX,
     ServerCommand, SessionId, bundle_statement,
 };
-pub use session::{FRONT_END_WINDOW, SESSION_BYTES_MAX, SESSION_WINDOW, SESSIONS_PER_LANE_MAX};
+pub use session::{
+    FRONT_END_WINDOW, SESSION_BYTES_MAX, SESSION_WINDOW, SESSIONS_PER_LANE_MAX, SESSIONS_WEIGHT_MAX,
+};
 pub use signing::{
     COLLECTING_MAX, EARLY_SHARES_MAX, SIGNATURES_MAX, SigningCommand, SigningMessage,
     SigningOutcome, SigningTicket, ThresholdSigning,

@@ -43,7 +43,8 @@ pub trait StateMachine: Clone + Debug + Hash + Send + 'static {
         let _ = cx;
     }
 
-    /// The whole state; equal states give equal bytes.
+    /// The whole state; equal states give equal bytes. All services of a group together must keep
+    /// below 512 MiB, whatever clients ask: a group whose state is larger stops at its next mark.
     fn snapshot(&self) -> Bytes;
 
     /// Takes the state from a snapshot; `None` if it is not one.

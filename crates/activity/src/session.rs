@@ -14,17 +14,20 @@
 //!   not executed before.
 //! - S3. The replies of a session are kept until acknowledged, up to [`SESSION_BYTES_MAX`]; of what
 //!   exceeds that, only the fact of the execution is kept.
-//! - S4. Of the sessions opened through one server's lane, the least recently used makes room: a
-//!   flood through a corrupt server evicts nobody who came through another.
+//! - S4. Of the sessions opened through one server's lane, the least recently used makes room, by
+//!   number and by weight: a flood through a corrupt server evicts nobody who came through another.
 //!
 //! # Bounds
-//! [`SESSIONS_PER_LANE_MAX`] sessions a lane and service, [`SESSION_WINDOW`] numbers a session.
+//! [`SESSIONS_PER_LANE_MAX`] sessions a lane and service, [`SESSION_WINDOW`] numbers a session. All
+//! sessions of all services together weigh at most [`SESSIONS_WEIGHT_MAX`] bytes of a snapshot, of
+//! which each lane and service has an equal share; that share holds one full session at least.
 
 use crate::{ReplyBody, SessionId};
 use maftia_base::wire::{Bytes, Encode, EncodeSize, List, Wire, wire_struct};
 use maftia_base::{PARTIES_MAX, Party};
 use maftia_crypto::{ClientKey, KeyId, SigningInput};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 /// Sessions that one lane can hold open in one service.
 pub const SESSIONS_PER_LANE_MAX: usize = 1024;
@@ -34,6 +37,20 @@ pub const SESSION_WINDOW: u64 = 1024;
 
 /// Bytes of replies kept for one session.
 pub const SESSION_BYTES_MAX: usize = 64 * 1024;
+
+/// What all sessions of a group may weigh together, in bytes of a snapshot, while there are at most
+/// 1400 pairs of a lane and a service.
+pub const SESSIONS_WEIGHT_MAX: usize = 128 << 20;
+
+/// The most that a session weighs without what it executed: as long as its encoding or longer.
+const SESSION_WEIGHT: usize = 128;
+
+/// The most that an executed request weighs without its reply.
+const EXECUTED_WEIGHT: usize = 24;
+
+/// The most that one session weighs.
+const FULL_WEIGHT: usize =
+    SESSION_WEIGHT + SESSION_WINDOW as usize * EXECUTED_WEIGHT + SESSION_BYTES_MAX;
 
 /// Numbers of a front end that are told apart; what is older counts as executed.
 pub const FRONT_END_WINDOW: usize = 4096;
@@ -80,6 +97,19 @@ pub(crate) struct Sessions {
     sessions: BTreeMap<SessionId, Session>,
     by_nonce: BTreeMap<(ClientKey, u64), SessionId>,
     by_use: BTreeSet<(Party, u64, SessionId)>,
+    /// What the sessions of a lane weigh together.
+    weights: BTreeMap<Party, usize>,
+}
+
+/// What the sessions of one lane and service may weigh. (S4)
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share(usize);
+
+impl Share {
+    /// In a group of `n` servers with so many services.
+    pub(crate) fn of(n: usize, services: usize) -> Self {
+        Self((SESSIONS_WEIGHT_MAX / (n * services).max(1)).max(FULL_WEIGHT))
+    }
 }
 
 impl Sessions {
@@ -91,15 +121,15 @@ impl Sessions {
         nonce: u64,
         lane: Party,
         fresh: SessionId,
+        share: Share,
     ) -> SessionId {
         if let Some(id) = self.by_nonce.get(&(key, nonce)).copied() {
             self.touch(id, fresh.0);
             return id;
         }
         assert!(!self.sessions.contains_key(&fresh), "a session's number is never used twice");
-        let of_lane = (lane, 0, SessionId(0))..=(lane, u64::MAX, SessionId(u64::MAX));
-        if self.by_use.range(of_lane.clone()).count() >= SESSIONS_PER_LANE_MAX {
-            let oldest = self.by_use.range(of_lane).next().expect("just counted").2;
+        if self.by_use.range(range(lane)).count() >= SESSIONS_PER_LANE_MAX {
+            let oldest = self.by_use.range(range(lane)).next().expect("just counted").2;
             self.evict(oldest);
         }
         let session = Session {
@@ -112,6 +142,7 @@ impl Sessions {
             reply_bytes: 0,
         };
         self.insert(fresh, session);
+        self.make_room(lane, fresh, share);
         fresh
     }
 
@@ -140,26 +171,51 @@ impl Sessions {
         acknowledged: u64,
         position: u64,
     ) {
-        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.key == key) else {
+        if self.sessions.get(&id).is_none_or(|session| session.key != key) {
             return;
-        };
-        session.acknowledge(acknowledged);
+        }
+        self.change(id, |session| session.acknowledge(acknowledged));
         self.touch(id, position);
     }
 
-    /// Request `sequence` has been executed at `position`. (S3)
+    /// Request `sequence` has been executed at `position`. (S3, S4)
     pub(crate) fn executed(
         &mut self,
         id: SessionId,
         sequence: u64,
         position: u64,
         reply: ReplyBody,
+        share: Share,
     ) {
-        let session = self.sessions.get_mut(&id).expect("only judged sessions execute");
-        session.reply_bytes += reply.encode_size();
-        let known = session.executed.insert(sequence, Executed { position, reply: Some(reply) });
-        assert!(known.is_none(), "a request is executed once");
-        session.forget_replies();
+        let lane = self.change(id, |session| {
+            session.reply_bytes += reply.encode_size();
+            let done = Executed { position, reply: Some(reply) };
+            let known = session.executed.insert(sequence, done);
+            assert!(known.is_none(), "a request is executed once");
+            session.forget_replies();
+            session.lane
+        });
+        self.make_room(lane, id, share);
+    }
+
+    /// Changes a session that there is, and keeps account of its weight.
+    fn change<R>(&mut self, id: SessionId, change: impl FnOnce(&mut Session) -> R) -> R {
+        let session = self.sessions.get_mut(&id).expect("callers look first");
+        let before = session.weight();
+        let result = change(session);
+        let weight = self.weights.get_mut(&session.lane).expect("a lane with sessions has one");
+        *weight = *weight - before + session.weight();
+        result
+    }
+
+    /// Evicts the least recently used of the lane, but not `spared`, until its share holds the
+    /// others. (S4)
+    fn make_room(&mut self, lane: Party, spared: SessionId, share: Share) {
+        while self.weights.get(&lane).is_some_and(|weight| *weight > share.0) {
+            let mut of_lane = self.by_use.range(range(lane)).map(|(_, _, id)| *id);
+            let Some(oldest) = of_lane.find(|id| *id != spared) else { return };
+            self.evict(oldest);
+        }
     }
 
     /// What the group was to sign, of all replies that are kept.
@@ -191,11 +247,17 @@ impl Sessions {
         let session = self.sessions.remove(&id).expect("only known sessions are evicted");
         self.by_nonce.remove(&(session.key, session.nonce));
         self.by_use.remove(&(session.lane, session.used, id));
+        let weight = self.weights.get_mut(&session.lane).expect("a lane with sessions has one");
+        *weight -= session.weight();
+        if *weight == 0 {
+            self.weights.remove(&session.lane);
+        }
     }
 
     fn insert(&mut self, id: SessionId, session: Session) {
         self.by_nonce.insert((session.key, session.nonce), id);
         self.by_use.insert((session.lane, session.used, id));
+        *self.weights.entry(session.lane).or_default() += session.weight();
         self.sessions.insert(id, session);
     }
 
@@ -245,7 +307,17 @@ impl Sessions {
     }
 }
 
+/// All keys of a lane in the order of use.
+fn range(lane: Party) -> RangeInclusive<(Party, u64, SessionId)> {
+    (lane, 0, SessionId(0))..=(lane, u64::MAX, SessionId(u64::MAX))
+}
+
 impl Session {
+    /// No less than the bytes that it takes in a snapshot.
+    fn weight(&self) -> usize {
+        SESSION_WEIGHT + self.executed.len() * EXECUTED_WEIGHT + self.reply_bytes
+    }
+
     fn acknowledge(&mut self, acknowledged: u64) {
         if acknowledged <= self.floor {
             return;
@@ -348,6 +420,10 @@ mod tests {
         ReplyBody::Plain(Blob::new(vec![1; len]).expect("short"))
     }
 
+    fn share() -> Share {
+        Share::of(4, 1)
+    }
+
     fn lane(index: usize) -> Party {
         Party::new(index)
     }
@@ -355,9 +431,9 @@ mod tests {
     #[test]
     fn executes_once_and_remembers_the_reply() {
         let mut sessions = Sessions::default();
-        let id = sessions.open(KEY, 1, lane(0), SessionId(10));
+        let id = sessions.open(KEY, 1, lane(0), SessionId(10), share());
         assert_eq!(sessions.judge(KEY, id, 1), Verdict::Execute);
-        sessions.executed(id, 1, 11, plain(3));
+        sessions.executed(id, 1, 11, plain(3), share());
         let known = Verdict::Known { position: 11, reply: Some(plain(3)) };
         assert_eq!(sessions.judge(KEY, id, 1), known);
         sessions.acknowledge(KEY, id, 2, 12);
@@ -371,23 +447,23 @@ mod tests {
     #[test]
     fn opening_again_gives_the_same_session_until_it_is_evicted() {
         let mut sessions = Sessions::default();
-        let first = sessions.open(KEY, 1, lane(0), SessionId(0));
-        assert_eq!(sessions.open(KEY, 1, lane(1), SessionId(1)), first);
+        let first = sessions.open(KEY, 1, lane(0), SessionId(0), share());
+        assert_eq!(sessions.open(KEY, 1, lane(1), SessionId(1), share()), first);
         for fresh in 2..2 + SESSIONS_PER_LANE_MAX as u64 {
-            sessions.open(ClientKey([9; 32]), fresh, lane(0), SessionId(fresh));
+            sessions.open(ClientKey([9; 32]), fresh, lane(0), SessionId(fresh), share());
         }
         assert_eq!(sessions.judge(KEY, first, 1), Verdict::Unknown, "evicted, never executed");
         assert_eq!(sessions.len(), SESSIONS_PER_LANE_MAX);
-        let again = sessions.open(KEY, 1, lane(0), SessionId(90_000));
+        let again = sessions.open(KEY, 1, lane(0), SessionId(90_000), share());
         assert_ne!(again, first, "an evicted session never comes back");
     }
 
     #[test]
     fn a_flood_through_one_lane_evicts_nobody_of_another() {
         let mut sessions = Sessions::default();
-        let mine = sessions.open(KEY, 1, lane(1), SessionId(0));
+        let mine = sessions.open(KEY, 1, lane(1), SessionId(0), share());
         for fresh in 1..3 * SESSIONS_PER_LANE_MAX as u64 {
-            sessions.open(ClientKey([9; 32]), fresh, lane(0), SessionId(fresh));
+            sessions.open(ClientKey([9; 32]), fresh, lane(0), SessionId(fresh), share());
         }
         assert_eq!(sessions.judge(KEY, mine, 1), Verdict::Execute);
         assert_eq!(sessions.len(), SESSIONS_PER_LANE_MAX + 1);
@@ -396,21 +472,61 @@ mod tests {
     #[test]
     fn replies_beyond_the_bound_are_forgotten_and_never_executed_again() {
         let mut sessions = Sessions::default();
-        let id = sessions.open(KEY, 1, lane(0), SessionId(0));
+        let id = sessions.open(KEY, 1, lane(0), SessionId(0), share());
         for sequence in 1..=80 {
-            sessions.executed(id, sequence, sequence, plain(1024));
+            sessions.executed(id, sequence, sequence, plain(1024), share());
         }
         assert_eq!(sessions.judge(KEY, id, 1), Verdict::Known { position: 1, reply: None });
         let kept = sessions.sessions[&id].reply_bytes;
         assert!(kept <= SESSION_BYTES_MAX && kept > SESSION_BYTES_MAX - 1100);
     }
 
+    /// Fills `sessions` through lane 0, each with as many requests and replies as it can hold.
+    fn fill(sessions: &mut Sessions, count: u64, reply: usize, share: Share) {
+        for fresh in 1..=count {
+            let id = sessions.open(ClientKey([9; 32]), fresh, lane(0), SessionId(fresh), share);
+            for sequence in 1..=SESSION_WINDOW {
+                sessions.executed(id, sequence, u64::MAX - sequence, plain(reply), share);
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_clients_do_the_snapshot_stays_below_the_bound_and_other_lanes_keep_their_sessions()
+    {
+        // 64 servers and 20 services: the share of a lane holds one full session, and no second one.
+        for (lanes, services, reply) in [(64, 20, 40), (64, 20, 60_000), (64, 4, 0)] {
+            let (mut sessions, share) = (Sessions::default(), Share::of(lanes, services));
+            let mine = sessions.open(KEY, 1, lane(1), SessionId(0), share);
+            fill(&mut sessions, 30, reply, share);
+            let bound = SESSIONS_WEIGHT_MAX / (lanes * services);
+            assert!(sessions.snapshot().len() <= bound + SESSION_WEIGHT, "{lanes} {services}");
+            assert_eq!(sessions.judge(KEY, mine, 1), Verdict::Execute, "of another lane");
+            let last = SessionId(30);
+            let known = sessions.judge(ClientKey([9; 32]), last, SESSION_WINDOW);
+            assert!(matches!(known, Verdict::Known { reply: Some(_), .. }), "the last one stays");
+            assert_eq!(Sessions::restored(sessions.snapshot()), Some(sessions));
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_evicted_for_its_weight_is_unknown_and_never_executes_again() {
+        let (mut sessions, share) = (Sessions::default(), Share::of(64, 20));
+        fill(&mut sessions, 2, 60_000, share);
+        let key = ClientKey([9; 32]);
+        assert_eq!(sessions.judge(key, SessionId(1), 1), Verdict::Unknown);
+        // What is acknowledged weighs nothing any more.
+        sessions.acknowledge(key, SessionId(2), 1 + SESSION_WINDOW, 5000);
+        sessions.open(key, 3, lane(0), SessionId(5001), share);
+        assert_eq!(sessions.judge(key, SessionId(2), 1 + SESSION_WINDOW), Verdict::Execute);
+    }
+
     #[test]
     fn a_snapshot_restores_every_session() {
         let mut sessions = Sessions::default();
         for fresh in 0..20 {
-            let id = sessions.open(KEY, fresh, lane(fresh as usize % 4), SessionId(fresh));
-            sessions.executed(id, 1, 100 + fresh, plain(fresh as usize));
+            let id = sessions.open(KEY, fresh, lane(fresh as usize % 4), SessionId(fresh), share());
+            sessions.executed(id, 1, 100 + fresh, plain(fresh as usize), share());
         }
         let restored = Sessions::restored(sessions.snapshot()).expect("a snapshot");
         assert_eq!(restored, sessions);

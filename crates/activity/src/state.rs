@@ -15,7 +15,7 @@
 //! - A5. A server that lost its log is admitted again as [`crate::Admission`] says.
 
 use crate::rejoin::{Admission, Nonce, Rejoins, RejoinsImage};
-use crate::session::{Entry, FrontEndNumbers, NumbersImage, Sessions, Verdict, map};
+use crate::session::{Entry, FrontEndNumbers, NumbersImage, Sessions, Share, Verdict, map};
 use crate::{
     AgreedTime, ApplyContext, Ask, Caller, ClientBundle, Clock, FrontEndRequest, Item, Refusal,
     Reply, ReplyBody, SequencedReply, ServerCommand, SessionId, StateMachine, Task, TaskId,
@@ -86,13 +86,16 @@ struct Batch<'a> {
     structure: &'a AdversaryStructure,
     lane: Party,
     seed: Digest,
+    share: Share,
 }
 
 impl<M: StateMachine> State<M> {
     pub(crate) fn new(services: impl IntoIterator<Item = (ServiceId, M)>) -> Self {
         let hosted =
             |machine| Hosted { machine, sessions: Sessions::default(), reported: BTreeMap::new() };
-        let services = services.into_iter().map(|(id, machine)| (id, hosted(machine))).collect();
+        let services: BTreeMap<ServiceId, Hosted<M>> =
+            services.into_iter().map(|(id, machine)| (id, hosted(machine))).collect();
+        assert!(services.len() <= SERVICES_MAX, "at most {SERVICES_MAX} services in a group");
         Self {
             services,
             clock: Clock::default(),
@@ -174,7 +177,8 @@ impl<M: StateMachine> State<M> {
         structure: &AdversaryStructure,
         effects: &mut Vec<Effect>,
     ) -> Tally {
-        let batch = Batch { structure, lane: ordered.lane, seed: ordered.seed };
+        let share = Share::of(structure.n(), self.services.len());
+        let batch = Batch { structure, lane: ordered.lane, seed: ordered.seed, share };
         if let Some(time) = batch_time(structure, ordered.readings.iter().copied()) {
             self.clock.advance(time);
         }
@@ -257,7 +261,8 @@ impl<M: StateMachine> State<M> {
         let fresh = SessionId(position);
         let (session, body) = match self.services.get_mut(&service) {
             Some(hosted) => {
-                (hosted.sessions.open(key, nonce, batch.lane, fresh), ReplyBody::Opened { nonce })
+                let id = hosted.sessions.open(key, nonce, batch.lane, fresh, batch.share);
+                (id, ReplyBody::Opened { nonce })
             }
             None => (fresh, ReplyBody::Refused(Refusal::UnknownService)),
         };
@@ -310,7 +315,7 @@ impl<M: StateMachine> State<M> {
             }
         };
         let hosted = self.services.get_mut(&service).expect("it has just executed");
-        hosted.sessions.executed(session, sequence, position, body.clone());
+        hosted.sessions.executed(session, sequence, position, body.clone(), batch.share);
         (position, Some(body))
     }
 
@@ -451,7 +456,9 @@ fn bounded<const MAX: usize>(body: Bytes) -> Blob<MAX> {
     Blob::new(body).expect("a service keeps its replies within the bound")
 }
 
-const SERVICES_MAX: usize = 1 << 10;
+/// Services that a group can have: with 64 servers, each lane still has the share of one full
+/// session in each.
+const SERVICES_MAX: usize = 64;
 const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
 const TASKS_MAX: usize = 1 << 20;
 
