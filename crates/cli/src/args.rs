@@ -135,7 +135,7 @@ pub struct Repair {
     /// stopped, or whose home folder comes from a backup.
     #[arg(long)]
     pub rejoin: bool,
-    /// Only check, and say what would be done.
+    /// Only check, and say what would be done; the exit code is 1 if a repair is needed.
     #[arg(long)]
     pub check: bool,
     /// Print what was found as JSON.

@@ -4,7 +4,7 @@ use crate::Failure;
 use crate::config::{self, GroupConfig};
 use maftia_base::{Group, GroupId};
 use maftia_crypto::{GroupKeys, KeyId, RealKeyring, ServerKeys};
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -59,6 +59,31 @@ impl PublicHome {
         let certificate = fs::read_to_string(&path)
             .map_err(|error| Failure::file(&path, "cannot be read", &error))?;
         Ok(Self { config, keys, certificate })
+    }
+}
+
+/// Keeps every other server and `maftia repair` off a home folder while it lives, and no longer than
+/// the process.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "the lock is the open file")] File);
+
+impl Lock {
+    /// Takes the lock on `folder`, or says that somebody has it.
+    pub fn take(folder: &Path) -> Result<Self, Failure> {
+        let file =
+            File::open(folder).map_err(|error| Failure::file(folder, "cannot be read", &error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(Failure::file(
+                folder,
+                "is in use",
+                &"its server runs, or `maftia repair` works on it. Stop that first, and keep the \
+                  supervisor from starting the server again meanwhile",
+            )),
+            Err(TryLockError::Error(error)) => {
+                Err(Failure::file(folder, "cannot be locked", &error))
+            }
+        }
     }
 }
 

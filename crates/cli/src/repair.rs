@@ -13,7 +13,7 @@ use maftia_node::production;
 use maftia_node::server::{Inspected, ServerConfig};
 use serde_json::json;
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What the journal is like.
@@ -32,8 +32,7 @@ enum Finding {
 pub fn run(args: &Repair) -> Result<(), Failure> {
     server::start_logging(false);
     let setting = Setting::load(&args.home, args.passphrase_file.as_deref())?;
-    let Setting { home, mut config, notary } = setting;
-    refuse_running(&config)?;
+    let Setting { home, lock: _lock, mut config, notary } = setting;
     let finding = match look(&config, &home) {
         Err(failure) if args.rejoin => Finding::Broken(failure.to_string()),
         finding => finding?,
@@ -43,7 +42,10 @@ pub fn run(args: &Repair) -> Result<(), Failure> {
         Finding::Broken(_) | Finding::Rejoining => true,
     };
     tell(args.json, &finding, rejoins);
-    if !rejoins || args.check {
+    if args.check && rejoins {
+        return Err(Failure::because("a repair is needed; run the same without --check"));
+    }
+    if !rejoins {
         return Ok(());
     }
     if args.rejoin || !matches!(finding, Finding::Rejoining) {
@@ -73,16 +75,6 @@ fn give_up(home: &Path, config: &ServerConfig) -> Result<(), Failure> {
     }
     let declared = Lost::at(&config.lost).declare(Nonce(Digest(rand::random())));
     declared.map_err(|error| Failure::file(&config.lost, "cannot be written", &error))
-}
-
-/// A running server has its journal open.
-fn refuse_running(config: &ServerConfig) -> Result<(), Failure> {
-    match TcpListener::bind(config.http) {
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(Failure::because(
-            format!("somebody listens on {}: this server seems to run. Stop it first", config.http),
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn look(config: &ServerConfig, home: &Home) -> Result<Finding, Failure> {
@@ -145,15 +137,42 @@ fn tell(as_json: bool, finding: &Finding, rejoins: bool) {
     }
 }
 
-/// Moves the journal out of the way, for whoever wants to know what happened to it.
+/// Moves the journal out of the way, for whoever wants to know what happened to it. If it is a file
+/// system of its own it stays where it is, and what is in it moves to a folder inside.
 fn set_aside(home: &Path) -> Result<Option<PathBuf>, Failure> {
     let journal = home.join(JOURNAL);
     if !journal.exists() {
         return Ok(None);
     }
-    let name = |number: u32| home.join(format!("{JOURNAL}.aside-{number}"));
-    let aside = (1..).map(name).find(|aside| !aside.exists()).expect("numbers do not end");
-    let moved = fs::rename(&journal, &aside).and_then(|()| File::open(home)?.sync_all());
-    moved.map_err(|error| Failure::file(&journal, "cannot be set aside", &error))?;
-    Ok(Some(aside))
+    let free = |stem: PathBuf| {
+        let name = |number: u32| stem.with_extension(format!("aside-{number}"));
+        (1..).map(name).find(|aside| !aside.exists()).expect("numbers do not end")
+    };
+    let aside = free(journal.clone());
+    let moved = match fs::rename(&journal, &aside) {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            let aside = free(journal.join(JOURNAL));
+            empty_into(&journal, &aside).map(|()| aside)
+        }
+        moved => moved.and_then(|()| File::open(home)?.sync_all()).map(|()| aside),
+    };
+    let moved = moved.map_err(|error| Failure::file(&journal, "cannot be set aside", &error))?;
+    Ok(Some(moved))
+}
+
+/// Moves what is in `journal` to the new folder `aside` in it. If that is interrupted, what is left
+/// is no sound journal, and the next repair goes on.
+fn empty_into(journal: &Path, aside: &Path) -> io::Result<()> {
+    let entries: Vec<_> = fs::read_dir(journal)?.collect::<io::Result<_>>()?;
+    fs::create_dir(aside)?;
+    for entry in entries {
+        let name = entry.file_name();
+        let stem = format!("{JOURNAL}.aside-");
+        // A file system keeps its own folder of what it found; earlier journals stay as well.
+        if name != "lost+found" && !name.to_string_lossy().starts_with(&stem) {
+            fs::rename(entry.path(), aside.join(name))?;
+        }
+    }
+    File::open(aside)?.sync_all()?;
+    File::open(journal)?.sync_all()
 }

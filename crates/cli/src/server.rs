@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::args::Server as ServerArgs;
 use crate::deal;
-use crate::home::{self, BEGUN, Home, JOURNAL, LOST, NOTARY_KEY};
+use crate::home::{self, BEGUN, Home, JOURNAL, LOST, Lock, NOTARY_KEY};
 use maftia_crypto::GroupKeys;
 use maftia_node::network::{FRAMES_PER_SECOND, NetworkConfig, Peer};
 use maftia_node::notary::NotaryFrontEnd;
@@ -21,6 +21,8 @@ use tracing_subscriber::EnvFilter;
 pub struct Setting {
     /// The home folder.
     pub home: Home,
+    /// Nobody else uses it.
+    pub lock: Lock,
     /// Addresses, folders, cores.
     pub config: ServerConfig,
     /// What all servers must have in common to run the notary.
@@ -31,10 +33,11 @@ impl Setting {
     /// Reads and checks a home folder.
     pub fn load(folder: &Path, passphrase_file: Option<&Path>) -> Result<Self, Failure> {
         let passphrase = home::passphrase(passphrase_file)?;
+        let lock = Lock::take(folder)?;
         let home = Home::load(folder, passphrase.as_deref().map(Vec::as_slice))?;
         let notary = profile(&home)?;
         let config = server_config(&home);
-        Ok(Self { home, config, notary })
+        Ok(Self { home, lock, config, notary })
     }
 
     /// The notary's front end.
@@ -47,7 +50,7 @@ impl Setting {
 pub fn run(args: &ServerArgs) -> Result<(), Failure> {
     start_logging(args.log_json);
     let setting = Setting::load(&args.home, args.passphrase_file.as_deref())?;
-    let Setting { home: Home { group, keyring, .. }, mut config, notary } = setting;
+    let Setting { home: Home { group, keyring, .. }, lock: _lock, mut config, notary } = setting;
     if let Some(threads) = args.worker_threads {
         config.tuning.worker_threads = threads.into();
     }

@@ -2,8 +2,9 @@
 
 use commonware_runtime::Clock as RuntimeClock;
 use maftia_base::time::{Reading, Time};
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where the engine and its workers learn the time.
 pub trait Clock: Send + Sync + 'static {
@@ -24,22 +25,25 @@ pub trait Clock: Send + Sync + 'static {
 /// Timers run on the monotonic clock. Readings come from the wall clock, held back where somebody
 /// sets it back: a server whose signed readings went back would look like a liar to nobody, but
 /// would pull the agreed time of later batches to what the agreed time already was.
+///
+/// The monotonic clock is the one that goes on while the host is suspended, so that a suspension
+/// is told from a step of the wall clock.
 #[derive(Debug)]
 pub struct SystemClock {
-    started: Instant,
+    started: Duration,
     latest: AtomicU64,
 }
 
 impl SystemClock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        Self { started: Instant::now(), latest: AtomicU64::new(0) }
+        Self { started: since_boot(), latest: AtomicU64::new(0) }
     }
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> Time {
-        Time(micros(self.started.elapsed()))
+        Time(micros(since_boot().saturating_sub(self.started)))
     }
 
     fn reading(&self) -> Reading {
@@ -75,6 +79,11 @@ impl<E: RuntimeClock> Clock for SimulatedClock<E> {
     fn reading(&self) -> Reading {
         Reading(since_epoch(self.context.current()))
     }
+}
+
+fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    time.try_into().expect("no clock shows a time before its beginning")
 }
 
 fn since_epoch(time: SystemTime) -> u64 {

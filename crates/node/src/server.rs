@@ -110,6 +110,16 @@ pub enum ServerError {
         /// Why.
         source: std::io::Error,
     },
+    /// The log's folder cannot be used at all.
+    #[error(
+        "{}: {source}. It must be a folder that the user of this server can write to", data.display()
+    )]
+    Data {
+        /// The folder.
+        data: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The log cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -205,6 +215,7 @@ where
         // starts a server twice is told so.
         let clients = bind(self.config.clients, "clients")?;
         let pages = bind(self.config.http, "HTTP")?;
+        check_usable(&self.config.data)?;
         let runtime = RuntimeConfig::new()
             .with_worker_threads(self.config.tuning.network_threads.max(1))
             .with_storage_directory(self.config.data.clone())
@@ -334,6 +345,7 @@ pub fn inspect<P: Vocabulary>(
         begun: begun.run().map_err(failed)?,
         ..LogConfig::new(LOG, identity::<P>(group))
     };
+    check_usable(&config.data)?;
     let runtime = RuntimeConfig::new().with_storage_directory(config.data.clone());
     let (mut rejoining, mut chunks) = (false, 0);
     let look = &mut |record: Bytes| {
@@ -381,6 +393,14 @@ async fn membership(context: &Context, board: &StatusBoard) {
     while board.read().standing != "member" {
         context.sleep(LOOK_EVERY).await;
     }
+}
+
+/// The runtime panics where it cannot write.
+fn check_usable(data: &Path) -> Result<(), ServerError> {
+    let failed = |source| ServerError::Data { data: data.to_owned(), source };
+    std::fs::create_dir_all(data).map_err(failed)?;
+    let probe = data.join(".writable");
+    std::fs::write(&probe, []).and_then(|()| std::fs::remove_file(&probe)).map_err(failed)
 }
 
 fn bind(address: SocketAddr, purpose: &'static str) -> Result<std::net::TcpListener, ServerError> {

@@ -262,7 +262,9 @@ fn the_journal_of_another_server_is_refused() {
 fn a_server_that_runs_is_not_started_a_second_time() {
     let mut town = running(1);
     let home = town.home(0);
-    run(&["server", "--home", home.to_str().unwrap()]).refused(1, &["cannot listen on 127.0.0.1"]);
+    run(&["server", "--home", home.to_str().unwrap()])
+        .refused(1, &["is in use", "its server runs"]);
+    run(&["repair", "--home", home.to_str().unwrap()]).refused(1, &["is in use"]);
     town.stamp(0);
     town.stop_all().unwrap();
 }

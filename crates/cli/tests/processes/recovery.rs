@@ -94,6 +94,9 @@ fn a_rotten_journal_is_not_served_from_and_the_command_that_is_named_repairs_it(
     let middle = bytes.len() / 3;
     bytes[middle] ^= 0x10;
     fs::write(&victim, bytes).unwrap();
+    let checked = repair(&town, 2, &["--check"]);
+    assert_eq!(checked.status.code(), Some(1), "{}", said(&checked));
+    assert!(said(&checked).contains("is damaged"), "{}", said(&checked));
     assert!(town.start(2).is_err());
     let log = fs::read_to_string(town.log(2)).unwrap();
     assert!(log.contains("is damaged") && log.contains("maftia repair"), "{log}");
@@ -196,6 +199,30 @@ fn a_server_whose_disk_is_full_waits_for_room_and_says_so() {
         town.status(2)["troubles"].to_string().contains("room on the disk again")
     });
     carries_the_group(&mut town, 2, &load);
+    // A journal on a disk of its own cannot be moved away as a whole.
+    town.stop(2).unwrap();
+    let repaired = repair(&town, 2, &["--rejoin"]);
+    assert!(repaired.status.success(), "{}", said(&repaired));
+    let aside = disk.0.join(format!("{JOURNAL}.aside-1"));
+    assert!(fs::read_dir(aside).unwrap().count() > 0, "nothing is deleted");
+    town.start(2).unwrap();
+    carries_the_group(&mut town, 2, &load);
     load.settle();
+    town.stop_all().unwrap();
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_is_told_in_a_sentence() {
+    let mut town = Town::deal(maftia(), 4);
+    let journal = town.home(1).join(JOURNAL);
+    fs::write(&journal, "not a folder").unwrap();
+    assert!(town.start(1).is_err());
+    let log = fs::read_to_string(town.log(1)).unwrap();
+    assert!(log.contains("It must be a folder") && !log.contains("panicked"), "{log}");
+    let checked = repair(&town, 1, &["--check"]);
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(said(&checked).contains("It must be a folder"), "{}", said(&checked));
+    fs::remove_file(&journal).unwrap();
+    town.start_all().unwrap();
     town.stop_all().unwrap();
 }

@@ -76,7 +76,8 @@ pub enum JournalError {
     #[error(
         "the log '{partition}' cannot be accessed: {source}. This server stopped; what it \
          acknowledged is stored. If the disk is full, read-only or away, mend that, and start it \
-         again"
+         again. If the disk cannot read what is on it any more, replace it and run `maftia repair \
+         --rejoin`: this server then rejoins from its peers"
     )]
     Storage {
         /// Which log.
@@ -128,7 +129,9 @@ impl std::fmt::Display for Damage {
             DamageKind::Rotten => write!(f, "is not as it was written")?,
             DamageKind::Misdirected { of } => write!(f, "is overwritten by record {of}")?,
             DamageKind::OtherHistory => write!(f, "is from an older copy of the log")?,
-            DamageKind::Undecodable => write!(f, "was written by another version")?,
+            DamageKind::Undecodable => {
+                write!(f, "cannot be read by this version; the one that wrote it can")?;
+            }
         }
         write!(f, " ({})", self.detail)
     }
