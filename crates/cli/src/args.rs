@@ -189,6 +189,8 @@ pub struct Bench {
 pub enum BenchWhat {
     /// Real server processes on loopback: ordered requests a second, and how long each takes.
     Atomic(BenchAtomic),
+    /// The same with one of four servers hostile, in one way after the other: how much is left.
+    Adversaries(BenchAdversaries),
     /// The simulator, each message taking one unit: how many units until delivery.
     Delays(BenchDelays),
 }
@@ -216,6 +218,20 @@ pub struct BenchAtomic {
     pub window: usize,
     /// First port of the servers.
     #[arg(long, default_value_t = 18100)]
+    pub base_port: u16,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `maftia bench adversaries`.
+#[derive(Debug, Args)]
+pub struct BenchAdversaries {
+    /// Seconds for each adversary, after a warm-up.
+    #[arg(long, default_value_t = 15)]
+    pub seconds: u64,
+    /// First port of the servers.
+    #[arg(long, default_value_t = 18200)]
     pub base_port: u16,
     /// Print JSON.
     #[arg(long)]

@@ -9,19 +9,28 @@ use maftia_agreement::atomic::{Batch, BatchVote, Height, batch_statement};
 use maftia_base::time::Reading;
 use maftia_base::wire::{Bytes, Wire};
 use maftia_base::{Party, Scope, StatementKind};
-use maftia_crypto::{Corrupt, Done, RealKeyring, RealSuite, Suite, Work};
+use maftia_crypto::{Corrupt, Done, RealKeyring, RealSuite, Signed, Suite, Work};
 use maftia_links::{Linked, Packet};
 use maftia_node::tamper::Tamper;
 use maftia_services::Service;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Driven = Linked<Replica<RealSuite, Service>>;
 type OrderMessage = maftia_agreement::atomic::Message<RealSuite>;
 
 /// How far ahead of the truth a lying clock is: one hour.
 const LIE_MICROS: u64 = 3_600_000_000;
+
+/// Messages to each peer that are remembered, to be said again.
+const REMEMBERED: usize = 64;
+
+/// Frames to each peer that a slow server keeps back.
+const KEPT_BACK: usize = 32;
+
+/// How often a flooder sends everything.
+const FLOOD: usize = 8;
 
 /// Most heights whose second face is remembered: more than a lane may be ahead.
 const FACES_MAX: usize = 64;
@@ -38,13 +47,28 @@ pub(crate) enum Strategy {
     LieAboutTime,
     /// Never answers the first server of the group, and answers the others.
     MuteTowardsSome,
-    /// All of this at once.
+    /// Says nothing to anybody.
+    Silent,
+    /// Sends every second frame only.
+    Lossy,
+    /// Is correct, and keeps each frame back until many later ones are due.
+    Slow,
+    /// Changes a bit in every fourth message.
+    Garble,
+    /// Says something old instead of every second message.
+    Replay,
+    /// Sends everything eight times.
+    Flood,
+    /// Signs with signatures that hold for something else.
+    BadSignatures,
+    /// Equivocates, sends bad shares, lies about the time and is mute towards some, all at once.
     Everything,
 }
 
 impl Strategy {
     fn includes(self, part: Self) -> bool {
-        self == part || self == Self::Everything
+        let all = [Self::Equivocate, Self::BadShares, Self::LieAboutTime, Self::MuteTowardsSome];
+        self == part || self == Self::Everything && all.contains(&part)
     }
 }
 
@@ -55,6 +79,7 @@ pub(crate) struct Hostile {
     me: Party,
     keyring: Arc<RealKeyring>,
     lane: Mutex<Lane>,
+    memory: Mutex<Memory>,
     /// What it has done so far, so that a test can tell that it was attacked.
     done: Mutex<BTreeSet<&'static str>>,
 }
@@ -68,10 +93,85 @@ struct Lane {
     faces: BTreeMap<Height, (Batch<RealSuite>, BatchVote<RealSuite>)>,
 }
 
+/// What it said before.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Messages so far.
+    count: u64,
+    messages: BTreeMap<Party, VecDeque<Bytes>>,
+    frames: BTreeMap<Party, VecDeque<Packet<Message<RealSuite>>>>,
+    signature: Option<<RealSuite as Suite>::Signature>,
+}
+
 impl Hostile {
     /// The server `me` with its keys, in the hands of somebody who wants `strategy`.
     pub(crate) fn new(strategy: Strategy, me: Party, keyring: Arc<RealKeyring>) -> Self {
-        Self { strategy, me, keyring, lane: Mutex::default(), done: Mutex::default() }
+        Self {
+            strategy,
+            me,
+            keyring,
+            lane: Mutex::default(),
+            memory: Mutex::default(),
+            done: Mutex::default(),
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is said to `to` instead of a message of the replica; `None` to leave it as it is.
+    fn instead(&self, to: Party, message: &Bytes) -> Option<Bytes> {
+        let mut memory = self.memory();
+        memory.count += 1;
+        let count = memory.count;
+        match self.strategy {
+            Strategy::Garble if count.is_multiple_of(4) && !message.is_empty() => {
+                self.does("changes bits");
+                let mut bytes = message.to_vec();
+                // Any place in turn: the golden ratio leaves none out for long.
+                let place = count.wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize % bytes.len();
+                bytes[place] ^= 1 << (count / 4 % 8);
+                Some(bytes.into())
+            }
+            Strategy::Replay => {
+                let said = memory.messages.entry(to).or_default();
+                said.push_back(message.clone());
+                if said.len() > REMEMBERED {
+                    said.pop_front();
+                }
+                self.does("says old things");
+                let old = said.get(count as usize % said.len()).cloned();
+                old.filter(|_| count.is_multiple_of(2))
+            }
+            _ => self.is_deceived(to).then(|| self.other_face(message)).flatten(),
+        }
+    }
+
+    /// The frame that leaves for `to` when `frame` is due; `None` for none.
+    fn kept_back(
+        &self,
+        to: Party,
+        packet: &Packet<Message<RealSuite>>,
+    ) -> Option<Packet<Message<RealSuite>>> {
+        self.does("is slow");
+        let mut memory = self.memory();
+        let kept = memory.frames.entry(to).or_default();
+        kept.push_back(packet.clone());
+        if kept.len() > KEPT_BACK { kept.pop_front() } else { None }
+    }
+
+    /// A signature, or one for something else.
+    fn forge(&self, done: Done<RealSuite>) -> Done<RealSuite> {
+        match done {
+            Done::Signed(signed) => {
+                self.does("sends a bad signature");
+                let other = self.memory().signature.replace(signed.signature);
+                let signature = other.unwrap_or_else(|| signed.signature);
+                Done::Signed(Signed { signature, ..signed })
+            }
+            done => done,
+        }
     }
 
     /// Says once what is done now, on standard error.
@@ -168,14 +268,36 @@ impl Tamper<Driven> for Hostile {
             self.does("is mute");
             return None;
         }
-        match message {
-            Packet::Frame(frame)
-                if self.strategy.includes(Strategy::Equivocate) && self.is_deceived(to) =>
-            {
-                let frame = frame.clone().map_messages(|message| self.other_face(message));
+        match (self.strategy, message) {
+            (Strategy::Silent, Packet::Frame(_)) => {
+                self.does("is silent");
+                None
+            }
+            (Strategy::Lossy, Packet::Frame(_)) => {
+                self.does("drops frames");
+                let mut memory = self.memory();
+                memory.count += 1;
+                memory.count.is_multiple_of(2).then_some(Cow::Borrowed(message))
+            }
+            (Strategy::Slow, Packet::Frame(_)) => self.kept_back(to, message).map(Cow::Owned),
+            (
+                Strategy::Equivocate | Strategy::Everything | Strategy::Garble | Strategy::Replay,
+                Packet::Frame(frame),
+            ) => {
+                let frame = frame.clone().map_messages(|message| self.instead(to, message));
                 Some(Cow::Owned(Packet::Frame(frame)))
             }
             _ => Some(Cow::Borrowed(message)),
+        }
+    }
+
+    fn copies(&self) -> usize {
+        match self.strategy {
+            Strategy::Flood => {
+                self.does("floods");
+                FLOOD
+            }
+            _ => 1,
         }
     }
 
@@ -196,6 +318,9 @@ impl Tamper<Driven> for Hostile {
     ) -> Vec<Done<RealSuite>> {
         if self.strategy.includes(Strategy::Equivocate) {
             self.watch(&work);
+        }
+        if self.strategy == Strategy::BadSignatures {
+            return run(work).into_iter().map(|done| self.forge(done)).collect();
         }
         if !self.strategy.includes(Strategy::BadShares) {
             return run(work);

@@ -337,8 +337,10 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
                 MessageKind::Protocol => self.metrics.protocol_out.inc(),
                 MessageKind::Link => self.metrics.link_out.inc(),
             };
-            if !self.outbox.push(to, &*message) {
-                self.metrics.dropped_out.inc();
+            for _ in 0..self.tamper.copies() {
+                if !self.outbox.push(to, &*message) {
+                    self.metrics.dropped_out.inc();
+                }
             }
         }
     }

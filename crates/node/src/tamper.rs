@@ -18,6 +18,11 @@ pub trait Tamper<V: Vocabulary>: Send + Sync + 'static {
         Some(Cow::Borrowed(message))
     }
 
+    /// How often it leaves.
+    fn copies(&self) -> usize {
+        1
+    }
+
     /// The clock says `truth`: what does the server say that it says?
     fn reading(&self, truth: Reading) -> Reading {
         truth

@@ -135,7 +135,7 @@ async fn measure(args: &BenchAtomic, group: &LocalGroup) -> Result<Report, Failu
 }
 
 /// A client of the ledger, with a key of its own.
-fn caller(group: &LocalGroup, home: Party) -> Result<Caller, Failure> {
+pub(super) fn caller(group: &LocalGroup, home: Party) -> Result<Caller, Failure> {
     let mut seed = [0; 32];
     let mut rng = UnwrapErr(rand::rngs::SysRng);
     rng.fill_bytes(&mut seed);

@@ -1,5 +1,6 @@
 //! `maftia bench`: what the group costs, measured.
 
+mod adversaries;
 mod atomic;
 mod delays;
 mod load;
@@ -11,6 +12,7 @@ use crate::args::{Bench, BenchWhat};
 pub fn run(args: &Bench) -> Result<(), Failure> {
     match &args.what {
         BenchWhat::Atomic(args) => atomic::run(args),
+        BenchWhat::Adversaries(args) => adversaries::run(args),
         BenchWhat::Delays(args) => delays::run(args),
     }
 }
