@@ -1,10 +1,13 @@
 //! Logs are cut, states are certified, and whoever was away, is new or was wiped comes back.
 
+use crate::ledger::Ledger;
 use crate::world::{
-    Attached, EVENTS_MAX, Sim, Sut, builder, common_ledger, front_end, ledger, p, replica, serve,
+    Attached, EVENTS_MAX, SERVICE, Sim, Sut, builder, common_ledger, front_end, ledger, p, replica,
+    serve,
 };
 use maftia_activity::{
-    Command, Halt, Message, Nonce, Outcome, Piece, REJOIN_EVERY, Record, Standing, TransferMessage,
+    Command, Halt, Message, Nonce, Outcome, Piece, REJOIN_EVERY, Record, Replica, Standing,
+    TransferMessage,
 };
 use maftia_agreement::atomic::BATCH_WEIGHT;
 use maftia_base::wire::Blob;
@@ -435,9 +438,59 @@ fn a_server_with_an_older_copy_of_its_log_says_so_and_votes_no_more() {
         order(&mut sim, &[0, 1, 2], "meanwhile", 3)?;
         sim.run_to_quiescence(EVENTS_MAX)?;
         halted += usize::from(sim.outcomes(p(3)).contains(&Outcome::Halted(Halt::Forgot)));
-        Ok(())
+        stays_halted(&mut sim, p(3), Halt::Forgot)
     });
     assert_eq!(halted, 20, "it signed batches of all, and finds that out from certificates");
+}
+
+/// However often `party` is restarted it says why it does nothing, and does nothing.
+fn stays_halted(sim: &mut Sim, party: Party, why: Halt) -> Result<(), Failure> {
+    for again in 0..2 {
+        let log = log_len(sim, party);
+        sim.crash(party);
+        sim.restart(party);
+        order(sim, &[0, 1, 2], &format!("without it {again}"), 2)?;
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        let told = sim.outcomes(party).iter().filter(|said| **said == Outcome::Halted(why));
+        assert_eq!(told.count(), 1, "it says so again after a restart, once");
+        assert_eq!(log_len(sim, party), log, "it takes nothing in, and signs nothing");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_whose_state_differs_from_what_a_quorum_certifies_stops_for_good() {
+    seeds(0..10, |seed| {
+        // What a faulty memory or another version makes of a state.
+        let elsewhere = {
+            let mut sim = builder(4, seed).build(|_| replica());
+            order(&mut sim, &[0], "what nobody else has", 1)?;
+            sim.run_to_quiescence(EVENTS_MAX)?;
+            sim.state(p(0)).expect("up").machine(SERVICE).expect("there").clone()
+        };
+        let mut sim = builder(4, seed).build(move |party| {
+            let differs = party == p(3);
+            let ledger = if differs { elsewhere.clone() } else { Ledger::default() };
+            Replica::new([(SERVICE, ledger)]).with_mark_interval(INTERVAL)
+        });
+        order(&mut sim, &[0, 1, 2], "x", 20)?;
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        let halts = |party: Party| {
+            let told = sim.outcomes(party).iter();
+            let halts: Vec<_> = told
+                .filter_map(|outcome| match outcome {
+                    Outcome::Halted(why) => Some(*why),
+                    _ => None,
+                })
+                .collect();
+            halts
+        };
+        assert!((0..3).all(|index| halts(p(index)).is_empty()), "the others have one state");
+        let [why @ Halt::Diverged(_)] = halts(p(3))[..] else {
+            panic!("{:?}", halts(p(3)));
+        };
+        stays_halted(&mut sim, p(3), why)
+    });
 }
 
 #[test]
