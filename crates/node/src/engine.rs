@@ -404,14 +404,16 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
     /// Waits until something happens.
     async fn wait(&mut self, context: &impl RuntimeClock) {
         let now = self.now();
-        let timers = [self.core.next_timer(), self.retry_at];
-        let mut pause = timers.iter().flatten().min().map(|due| due.0.saturating_sub(now.0));
-        if let Some(at) = self.wake_at {
-            let until = at.0.saturating_sub(self.reading().0);
-            pause = Some(pause.map_or(until, |pause| pause.min(until)));
+        let until = |due: Time| due.0.saturating_sub(now.0);
+        let mut pause = self.retry_at.map_or(u64::MAX, until);
+        // What is due and not heard, as nothing is for the time being, is no reason to hurry.
+        if self.listens() {
+            pause = pause.min(self.core.next_timer().map_or(u64::MAX, until));
+            let reading = self.reading();
+            pause = pause.min(self.wake_at.map_or(u64::MAX, |at| at.0.saturating_sub(reading.0)));
         }
-        // Nobody waits for ever, so that a clock that somebody sets is looked at again.
-        let pause = Duration::from_micros(pause.unwrap_or(u64::MAX)).min(PAUSE_MAX);
+        // Nobody waits for ever: clocks and disks are looked at again.
+        let pause = Duration::from_micros(pause).min(PAUSE_MAX);
         let listening = self.open && self.listens() && self.host.capacity(self.core.protocol()) > 0;
         tokio::select! {
             biased;

@@ -66,6 +66,11 @@ pub enum Local {
 /// Decides when everything happens. It sees every message with its content, as an adversary that
 /// owns the network does; a scheduler that depends on the content implements this trait itself.
 pub trait Scheduler<M> {
+    /// It is this time now. Told before every event.
+    fn tick(&mut self, now: Time) {
+        let _ = now;
+    }
+
     /// A letter is sent: what becomes of it?
     fn route(&mut self, letter: &Letter<M>, random: &mut Random) -> Fate;
 
@@ -97,6 +102,10 @@ pub trait Scheduler<M> {
 }
 
 impl<M> Scheduler<M> for Box<dyn Scheduler<M>> {
+    fn tick(&mut self, now: Time) {
+        (**self).tick(now);
+    }
+
     fn route(&mut self, letter: &Letter<M>, random: &mut Random) -> Fate {
         (**self).route(letter, random)
     }

@@ -182,6 +182,7 @@ impl<P: TimedProtocol> Simulation<P> {
         let Some((at, pending)) = self.queue.pop() else { return self.verdict(false) };
         assert!(at >= self.now, "time does not go back");
         self.now = at;
+        self.scheduler.tick(at);
         self.stats.events += 1;
         self.happen(pending);
         self.verdict(true)

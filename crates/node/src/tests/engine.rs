@@ -11,6 +11,7 @@ use crate::journal::{Journal, JournalError, LogConfig};
 use crate::metrics::Metrics;
 use crate::outbox::{Post, Posted, read_frame};
 use crate::tamper::{Honest, Tamper};
+use crate::watch::{ROOM_LEAST, Room};
 use bytes::Bytes;
 use commonware_runtime::deterministic::{Checkpoint, Context, Runner};
 use commonware_runtime::{
@@ -51,6 +52,7 @@ struct Running {
     inbox: Inbox<Talker>,
     seen: Seen,
     posted: Mailbag,
+    room: Arc<Room>,
     engine: Handle<Result<Talker, EngineError>>,
 }
 
@@ -72,6 +74,7 @@ async fn start_on(
 ) -> Running {
     let (sender, arrivals) = mpsc::channel(16);
     let (seen, posted, inbox) = (Seen::default(), Mailbag::default(), Inbox::new(4));
+    let room = Arc::new(Room::default());
     let journal = Journal::open(disk, log);
     let parts = Parts {
         group: group(4, 0),
@@ -83,7 +86,7 @@ async fn start_on(
         tamper: Arc::new(tamper),
         run: Arc::new(|work| work.into_iter().map(|number| number * number).collect()),
         worker_threads: threads,
-        room: Default::default(),
+        room: Arc::clone(&room),
         metrics: Arc::new(Metrics::register(context)),
     };
     let journal = journal.await.expect("opens");
@@ -91,7 +94,7 @@ async fn start_on(
     let (engine, log) = restored.expect("replays");
     context.child("log_writer").spawn(|_| log);
     let engine = context.child("engine").spawn(|context| engine.run(context));
-    Running { arrivals: sender, inbox, seen, posted, engine }
+    Running { arrivals: sender, inbox, seen, posted, room, engine }
 }
 
 impl Running {
@@ -218,6 +221,25 @@ fn timers_fire_by_the_engines_clock() {
         assert!(running.posted.to(1).is_empty());
         context.sleep(Duration::from_millis(100)).await;
         assert_eq!(running.posted.to(1), [1]);
+    });
+}
+
+#[test]
+fn a_server_without_room_hears_nothing_and_does_not_spin_until_there_is_room_again() {
+    Runner::default().start(|context| async move {
+        let running = start(&context).await;
+        running.ask(Command::Later(7, 10)).await;
+        context.sleep(Duration::from_millis(5)).await;
+        running.room.note(0);
+        running.ask(Command::Say(9)).await;
+        let before = counted(&context, "turns");
+        context.sleep(Duration::from_secs(20)).await;
+        let turns = counted(&context, "turns") - before;
+        assert!(turns < 60, "{turns} turns in 20 s, with a timer due");
+        assert_eq!(running.seen.look(|seen| seen.outcomes.len()), 0, "it writes nothing");
+        running.room.note(2 * ROOM_LEAST);
+        running.until(&context, |running| running.posted.to(1) == [7, 9]).await;
+        running.stop().await;
     });
 }
 
