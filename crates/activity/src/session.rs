@@ -21,6 +21,7 @@
 //! [`SESSIONS_PER_LANE_MAX`] sessions a lane and service, [`SESSION_WINDOW`] numbers a session.
 
 use crate::{ReplyBody, SessionId};
+use maftia_base::canary;
 use maftia_base::wire::{Bytes, Encode, EncodeSize, List, Wire, wire_struct};
 use maftia_base::{PARTIES_MAX, Party};
 use maftia_crypto::{ClientKey, KeyId, SigningInput};
@@ -120,7 +121,7 @@ impl Sessions {
         let Some(session) = self.sessions.get(&id).filter(|session| session.key == key) else {
             return Verdict::Unknown;
         };
-        if sequence < session.floor {
+        if canary!("session-floor-ignored", false, sequence < session.floor) {
             return Verdict::Acknowledged;
         }
         if sequence >= session.floor.saturating_add(SESSION_WINDOW) {

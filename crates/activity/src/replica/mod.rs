@@ -68,6 +68,7 @@ use intake::Intake;
 use maftia_agreement::atomic::epochs;
 use maftia_agreement::atomic::{Delivery, EpochChain};
 use maftia_agreement::checkpoint::Checkpoints;
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::Bytes;
 use maftia_base::{Context, Epoch, Event, Party, Protocol, ServiceId, Target};
@@ -220,7 +221,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     ) {
         match message {
             // R11
-            Message::Order(_) | Message::Signing(_) if self.is_rejoining() => {}
+            Message::Order(_) | Message::Signing(_)
+                if canary!("rejoin-takes-part-at-once", false, self.is_rejoining()) => {}
             Message::Order(body) => self.step_order(Event::Message { from, body }, cx),
             Message::Signing(body) => self.step_signing(Event::Message { from, body }, cx),
             Message::Accusation(body) => self.step_convictions(Event::Message { from, body }, cx),

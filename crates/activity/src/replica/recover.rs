@@ -252,7 +252,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         if !self.live {
             return;
         }
-        let before = recovery.begun.range(..certified).next_back().copied();
+        let until = canary!("replica-cuts-too-much", certified.next(), certified);
+        let before = recovery.begun.range(..until).next_back().copied();
         if let Some(mark) = before.filter(|mark| recovery.cut != Some(*mark)) {
             recovery.begun = recovery.begun.split_off(&mark);
             recovery.cut = Some(mark);
