@@ -29,6 +29,7 @@ use crate::{
     Ask, BUNDLE_REQUESTS_MAX, ClientBundle, REQUEST_BYTES_MAX, Refusal, ReplyBody, ReplyBundle,
     SESSION_WINDOW, SequencedReply, SessionId, replies_statement,
 };
+use maftia_base::canary;
 use maftia_base::time::{Duration, Time};
 use maftia_base::wire::{Blob, Bytes, EncodeSize, List};
 use maftia_base::{AdversaryStructure, GroupId, Party, PartySet, ServiceId, Statement};
@@ -363,7 +364,9 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
     }
 
     fn believed(&self, parties: impl IntoIterator<Item = Party>) -> bool {
-        self.settings.structure.has_honest(parties.into_iter().collect::<PartySet>())
+        let parties: PartySet = parties.into_iter().collect();
+        let believed = self.settings.structure.has_honest(parties);
+        canary!("client-believes-one", !parties.is_empty(), believed)
     }
 
     /// A server says which session was opened. (C1)

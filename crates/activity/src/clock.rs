@@ -12,6 +12,7 @@
 //! read `t` or more. The honest voters pass `has_honest` as well (a quorum less a corruptible set,
 //! Q3), and all of them read at least their own minimum, so `t` is not below that minimum.
 
+use maftia_base::canary;
 use maftia_base::time::Reading;
 use maftia_base::wire::wire_struct;
 use maftia_base::{AdversaryStructure, Party, PartySet};
@@ -38,7 +39,7 @@ impl Clock {
 
     /// Moves on to `time`, unless that would be back.
     pub fn advance(&mut self, time: AgreedTime) -> AgreedTime {
-        self.now = self.now.max(time);
+        self.now = canary!("clock-goes-back", time, self.now.max(time));
         self.now
     }
 }
@@ -54,7 +55,7 @@ pub fn batch_time(
     let mut vouching = PartySet::EMPTY;
     for (Reading(at), party) in latest_first {
         vouching.insert(party);
-        if structure.has_honest(vouching) {
+        if canary!("clock-believes-one", true, structure.has_honest(vouching)) {
             return Some(AgreedTime(at));
         }
     }

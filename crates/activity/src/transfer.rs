@@ -42,6 +42,7 @@
 use crate::rejoin::Nonce;
 use crate::snapshot::{Assembly, Chunk, Manifest};
 use maftia_agreement::checkpoint::{Checkpoint, Mark};
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::{Bytes, wire_enum};
 use maftia_base::{Context, Digest, Event, Fault, FaultKind, Party, PartySet, Protocol, Target};
@@ -304,7 +305,8 @@ impl<S: Suite> Transfer<S> {
         {
             return;
         }
-        if manifest.digest() != fetching.checkpoint.digest {
+        let certified = fetching.checkpoint.digest;
+        if canary!("transfer-manifest-unchecked", false, manifest.digest() != certified) {
             return self.distrust(from, cx);
         }
         if fetching.assembly.is_none() {
@@ -312,7 +314,8 @@ impl<S: Suite> Transfer<S> {
             let suits = |nonce: Nonce| {
                 manifest.admitted.iter().any(|one| (one.party, one.nonce) == (me, nonce))
             };
-            if !fetching.admission.is_none_or(suits) {
+            let is_admitted = fetching.admission.is_none_or(suits);
+            if canary!("rejoin-without-admission", false, !is_admitted) {
                 // Not yet admitted there: a later state is waited for.
                 self.fetching = None;
                 return cx.output(TransferOutcome::NotAdmitted);
@@ -397,6 +400,7 @@ impl<S: Suite> Transfer<S> {
 
     /// T6.
     fn on_reconnected(&mut self, peer: Party, cx: &mut impl Context<Self>) {
+        canary!("transfer-asks-once", return);
         let Some(fetching) = &self.fetching else { return };
         let mark = fetching.checkpoint.mark;
         for piece in fetching.owed.get(&peer).into_iter().flatten() {

@@ -165,6 +165,7 @@ fn report(tally: &Tally, started: Instant, json: bool) {
     list("protocols", &tally.by_protocol);
     list("servers", &tally.by_conduct);
     list("networks", &tally.by_network);
+    list("runs with", &tally.feats);
     println!("{} failed", tally.failed);
 }
 

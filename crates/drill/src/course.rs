@@ -2,7 +2,10 @@
 
 use crate::adversary::{CONDUCTS, NETWORKS, Special};
 use crate::plan::{Choices, Plan, Wishes};
-use crate::protocols::{Binary, Checkpointing, Coin, Consistent, Multivalued, Reliable};
+use crate::protocols::{
+    Atomic, Binary, Checkpointing, Coded, Coin, Consistent, Linking, Multivalued, OnLinks,
+    Reliable, Replication,
+};
 use crate::run::{Options, STORAGES, Verdict, run};
 use crate::stage::Stage;
 use maftia_crypto::{IdealSuite, RealSuite};
@@ -65,10 +68,42 @@ pub const COURSES: &[Course] = &[
         run: either::<Checkpointing<IdealSuite>, Checkpointing<RealSuite>>,
         specials: specials_of::<Checkpointing<IdealSuite>>,
     },
+    Course {
+        name: "coded",
+        about: "coded broadcast of a large value",
+        choices: choices_of::<Coded<IdealSuite>>,
+        run: run::<Coded<IdealSuite>>,
+        specials: specials_of::<Coded<IdealSuite>>,
+    },
+    Course {
+        name: "links",
+        about: "links under a protocol that shows what they do",
+        choices: choices_of::<Linking<IdealSuite>>,
+        run: run::<Linking<IdealSuite>>,
+        specials: specials_of::<Linking<IdealSuite>>,
+    },
+    Course {
+        name: "atomic",
+        about: "atomic broadcast: one total order through marks and epochs",
+        choices: choices_of::<Atomic<IdealSuite>>,
+        run: run::<Atomic<IdealSuite>>,
+        specials: specials_of::<Atomic<IdealSuite>>,
+    },
+    Course {
+        name: "replica",
+        about: "replicated services, with their clients",
+        choices: choices_of::<Replication<IdealSuite>>,
+        run: either::<Replication<IdealSuite>, Replication<RealSuite>>,
+        specials: specials_of::<Replication<IdealSuite>>,
+    },
+    Course {
+        name: "linked-replica",
+        about: "the same on links, as in a server",
+        choices: choices_of::<Replication<IdealSuite, OnLinks>>,
+        run: run::<Replication<IdealSuite, OnLinks>>,
+        specials: specials_of::<Replication<IdealSuite, OnLinks>>,
+    },
 ];
-
-/// In how many of 1000 runs the suite of production is used.
-const REAL_PERMILLE: u32 = 12;
 
 fn choices_of<T: Stage>() -> Choices {
     let mut conducts: Vec<&'static str> = CONDUCTS.iter().map(|(name, _)| *name).collect();
@@ -76,21 +111,23 @@ fn choices_of<T: Stage>() -> Choices {
     for Special { name, .. } in T::specials() {
         conducts.extend([name, name]);
     }
-    Choices {
-        protocol: T::NAME,
-        conducts,
-        networks: NETWORKS.iter().map(|(name, _)| *name).collect(),
-        // Half of the runs without crashes.
-        storages: STORAGES
-            .iter()
-            .flat_map(|(name, _)| vec![*name; if *name == "calm" { 3 } else { 1 }])
-            .collect(),
-        real_permille: REAL_PERMILLE,
+    // Nearly half of the runs without crashes.
+    let mut storages: Vec<&'static str> = STORAGES
+        .iter()
+        .flat_map(|(name, _)| vec![*name; if *name == "calm" { 3 } else { 1 }])
+        .collect();
+    storages.extend(T::STORAGES.iter().map(|(name, _)| *name));
+    for (name, times) in T::FAVOURITES {
+        let list = if conducts.contains(name) { &mut conducts } else { &mut storages };
+        list.extend(vec![*name; *times]);
     }
+    let networks = NETWORKS.iter().map(|(name, _)| *name).collect();
+    Choices { protocol: T::NAME, conducts, networks, storages, real_permille: T::REAL_PERMILLE }
 }
 
 fn specials_of<T: Stage>() -> Vec<(&'static str, &'static str)> {
-    T::specials().into_iter().map(|special| (special.name, special.about)).collect()
+    let specials = T::specials().into_iter().map(|special| (special.name, special.about));
+    specials.chain(T::STORAGES.iter().copied()).collect()
 }
 
 fn either<I: Stage, R: Stage>(plan: &Plan, options: Options) -> Verdict {

@@ -125,8 +125,32 @@ impl Plan {
         Random::new(self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ purpose)
     }
 
-    /// The servers that the adversary owns: a largest corruptible set, seldom none.
+    /// The servers that the adversary owns: a largest corruptible set, seldom none. One that is
+    /// [wiped](Self::wiped) counts as corrupt for a while, and is none of them.
     pub fn corrupt(&self) -> PartySet {
+        let mut corrupt = self.owned();
+        if self.storage == "wiped" {
+            corrupt = corrupt.difference(self.wiped());
+        }
+        corrupt
+    }
+
+    /// Who loses all but its keys in the course of the run: within what the structure allows, or,
+    /// beside a full set of corrupt ones, beyond it.
+    pub fn wiped(&self) -> PartySet {
+        let (owned, mut random) = (self.owned(), self.random(5));
+        let all = PartySet::all(self.shape.n());
+        let among = match self.storage {
+            "wiped" if owned.is_empty() => all,
+            "wiped" => owned,
+            "wiped-beyond" => all.difference(owned),
+            _ => return PartySet::EMPTY,
+        };
+        let among: Vec<_> = among.iter().collect();
+        PartySet::from_iter([among[random.below(among.len() as u64) as usize]])
+    }
+
+    fn owned(&self) -> PartySet {
         let mut random = self.random(1);
         if self.conduct == "none" {
             return PartySet::EMPTY;

@@ -3,13 +3,16 @@
 use crate::adversary::{self, Acts, Brief};
 use crate::check::{Complaint, History, TELLINGS, Transcript, Watch, WatchHandle};
 use crate::plan::Plan;
-use crate::stage::{Order, Stage, Told};
+use crate::stage::{Order, Stage};
 use crate::world::Court;
 use maftia_base::canary;
+use maftia_base::protocol::TimedProtocol;
 use maftia_base::time::Duration;
 use maftia_base::{Party, PartySet};
 use maftia_crypto::Suite;
-use maftia_sim::{Crashes, Failure, Random, Simulation, UNIT, Violation};
+use maftia_sim::{
+    Crashes, Failure, Fate, Letter, Local, Random, Scheduler, Simulation, UNIT, Violation,
+};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -37,6 +40,8 @@ pub struct Verdict {
     pub digest: Option<u64>,
     /// In words, if it was asked for.
     pub transcript: Transcript,
+    /// What happened that is worth counting.
+    pub feats: Vec<(&'static str, u64)>,
 }
 
 /// What to do besides running.
@@ -75,6 +80,7 @@ pub fn run<T: Stage>(plan: &Plan, options: Options) -> Verdict {
     verdict.transcript = watch.transcript();
     [verdict.acts, verdict.network_acts] = parts.acts.map(|acts| acts.count());
     verdict.corrupt_letters = watch.corrupt_letters;
+    verdict.feats = parts.stage.feats();
     verdict
 }
 
@@ -135,28 +141,68 @@ fn build<T: Stage>(plan: &Plan, parts: &Parts<T>, random: &mut Random) -> Simula
     };
     let network = Brief { acts: network_acts, random: random.fork(2), ..brief.clone() };
     let keyrings = Rc::clone(&court.keyrings);
-    let answers = Rc::clone(stage);
+    let [answers, clock, cuts] = [(); 3].map(|()| Rc::clone(stage));
     let mut builder =
         Simulation::<T::Protocol>::builder(plan.shape.groups(plan.number), plan.number)
             .trace(0)
-            .network(adversary::network(plan.network, &network))
+            .network(Channels {
+                inner: adversary::network(plan.network, &network),
+                // A transport may notice a broken channel, or not.
+                is_aided: T::IS_AIDED || plan.random(6).chance(500),
+            })
+            .clocks(move |party, now| clock.clock(party, now))
             .worker(move |party, works, clock| {
                 T::Suite::run_many(works, &keyrings[party.index()], clock)
             })
-            .application(move |_, told| answers.answers(told))
+            .application_with_log(move |party, told, log| {
+                answers.answers_from_log(party, told, log)
+            })
+            .cuts_log(move |told, log| cuts.cuts(told, log))
             .footprint_max(stage.footprint_max(n))
             .observer(WatchHandle(Rc::clone(&parts.watch)));
     if !corrupt.is_empty() {
         builder = builder.corrupt(corrupt.iter(), adversary::conduct(plan.conduct, &brief));
     }
-    let crashes = crashes(plan, *corrupt);
+    let crashes = crashes::<T>(plan, *corrupt);
     builder = builder.crashes(crashes);
     if plan.storage == "crash-at" {
-        builder = builder.crashing_only_at(plan.random(3).below(6 * n as u64));
+        builder = builder.crashing_only_at(plan.random(3).below(T::SPAN / 10 * n as u64));
     }
     let groups = plan.shape.groups(plan.number);
     let maker = Rc::clone(stage);
     builder.build_incarnations(move |party, restarts| maker.make(&groups[party.index()], restarts))
+}
+
+/// A network that tells of losses, or does not.
+struct Channels<M> {
+    inner: Box<dyn Scheduler<M>>,
+    is_aided: bool,
+}
+
+impl<M> Scheduler<M> for Channels<M> {
+    fn route(&mut self, letter: &Letter<M>, random: &mut Random) -> Fate {
+        self.inner.route(letter, random)
+    }
+
+    fn local(&mut self, party: Party, what: Local, random: &mut Random) -> Duration {
+        self.inner.local(party, what, random)
+    }
+
+    fn release(&mut self, held: &[Letter<M>], random: &mut Random) -> Option<usize> {
+        self.inner.release(held, random)
+    }
+
+    fn waits_for_calm(&self) -> bool {
+        self.inner.waits_for_calm()
+    }
+
+    fn is_aided(&self) -> bool {
+        self.is_aided && self.inner.is_aided()
+    }
+
+    fn shuffles_work(&self) -> bool {
+        self.inner.shuffles_work()
+    }
 }
 
 /// Names of what can happen to servers, and what it is.
@@ -168,13 +214,15 @@ pub const STORAGES: &[(&str, &str)] = &[
     ("any-moment", "honest servers crash at any moment, and lose all that was not synced"),
     ("after-sending", "honest servers crash just after something left them, and lose the unsynced"),
     ("fickle", "as crashes; and after a restart the layer above asks for something else"),
+    ("restless", "one honest server at a time is killed, and often again as soon as it is back"),
 ];
 
-fn crashes(plan: &Plan, corrupt: PartySet) -> Crashes {
+fn crashes<T: Stage>(plan: &Plan, corrupt: PartySet) -> Crashes {
     let parties = PartySet::all(plan.shape.n()).difference(corrupt);
     let downtime = Duration(plan.random(4).below(20 * UNIT.0));
+    let permille = (80 * 60 / T::SPAN).max(4) as u32;
     match plan.storage {
-        "crashes" | "fickle" => Crashes { parties, permille: 80, crashes_max: 10, downtime },
+        "crashes" | "fickle" => Crashes { parties, permille, crashes_max: 10, downtime },
         "crash-at" => Crashes { parties, permille: 0, crashes_max: 1, downtime },
         _ => Crashes::default(),
     }
@@ -190,6 +238,7 @@ struct Prompter<T: Stage> {
     power_cut: Option<u64>,
     /// When which servers crash, at any moment, latest first.
     moments: Vec<(u64, Party)>,
+    restless: Option<Restless>,
     /// For each server, what it is asked after a restart.
     again: Vec<Vec<Order<T>>>,
 }
@@ -207,19 +256,21 @@ impl<T: Stage> Prompter<T> {
             }
         }
         let pace = [1, 1, 1, 3, 20][random.below(5) as usize];
-        let power_cut = (plan.storage == "power-cut").then(|| 1 + random.below(40 * n as u64));
+        let span = T::SPAN * n as u64;
+        let power_cut = (plan.storage == "power-cut").then(|| 1 + random.below(span * 2 / 3));
         let honest: Vec<Party> = PartySet::all(n).difference(corrupt).iter().collect();
         let mut moments = Vec::new();
         if plan.storage == "any-moment" {
             for _ in 0..1 + random.below(6) {
                 let party = honest[random.below(honest.len() as u64) as usize];
-                moments.push((1 + random.below(60 * n as u64), party));
+                moments.push((1 + random.below(span), party));
             }
             moments.sort_by(|one, other| other.cmp(one));
         }
         let face = usize::from(T::MAY_BE_FICKLE && plan.storage == "fickle");
         let again = PartySet::all(n).iter().map(|party| stage.orders(party, face)).collect();
-        Self { parts, was_up: PartySet::all(n), pace, power_cut, moments, again }
+        let restless = (plan.storage == "restless").then(|| Restless::new(honest, span, random));
+        Self { parts, was_up: PartySet::all(n), pace, power_cut, moments, restless, again }
     }
 
     fn is_done(&self) -> bool {
@@ -251,7 +302,7 @@ impl<T: Stage> Prompter<T> {
     /// Asks again whoever has come back, as the layer above does.
     fn ask_again(&mut self, sim: &mut Simulation<T::Protocol>) {
         for (party, face, orders, given) in &self.parts {
-            if *face > 0 || sim.corrupt().contains(*party) {
+            if !T::ASKS_AGAIN || *face > 0 || sim.corrupt().contains(*party) {
                 continue;
             }
             if !sim.is_up(*party) {
@@ -272,6 +323,9 @@ impl<T: Stage> Prompter<T> {
 
     /// Takes down who is due, and has it come back at once or by the driver's next steps.
     fn strike(&mut self, event: u64, sim: &mut Simulation<T::Protocol>) {
+        if let Some(restless) = &mut self.restless {
+            restless.strike(event, sim);
+        }
         while let Some((_, party)) = self.moments.pop_if(|(at, _)| *at <= event) {
             if sim.is_up(party) {
                 sim.crash_losing_unsynced(party);
@@ -293,6 +347,70 @@ impl<T: Stage> Prompter<T> {
     }
 }
 
+/// Kills one server at a time, often the same again while it is still finding its way back.
+struct Restless {
+    victims: Vec<Party>,
+    span: u64,
+    random: Random,
+    victim: Party,
+    /// How often the victim falls before it is another's turn.
+    falls: u64,
+    /// Falls of all.
+    left: u64,
+    is_down: bool,
+    next: u64,
+}
+
+impl Restless {
+    fn new(victims: Vec<Party>, span: u64, random: &mut Random) -> Self {
+        let mut random = random.fork(9);
+        let (victim, left) = (victims[0], 2 + random.below(20));
+        let next = random.below(span / 4 + 1);
+        Self { victims, span, random, victim, falls: 0, left, is_down: false, next }
+    }
+
+    fn strike<P: TimedProtocol>(&mut self, event: u64, sim: &mut Simulation<P>) {
+        if event < self.next {
+            return;
+        }
+        let random = &mut self.random;
+        if std::mem::take(&mut self.is_down) {
+            if !sim.is_up(self.victim) {
+                sim.restart(self.victim);
+            }
+            let again = [8, 60, self.span / 8][random.below(3) as usize];
+            let soon = if self.falls > 0 { again } else { self.span / 4 };
+            self.next = event + 1 + random.below(soon);
+            return;
+        }
+        if self.left == 0 {
+            return;
+        }
+        if self.falls == 0 {
+            self.victim = self.victims[random.below(self.victims.len() as u64) as usize];
+            self.falls = 1 + random.below(4);
+        }
+        (self.falls, self.left, self.is_down) = (self.falls - 1, self.left - 1, true);
+        let downtime = [2, 50, self.span / 8][random.below(3) as usize];
+        self.next = event + random.below(downtime);
+        // The process is killed: what it wrote may be on disk or not. Or the machine is.
+        match random.chance(600) {
+            true => sim.crash(self.victim),
+            false => sim.crash_losing_unsynced(self.victim),
+        }
+    }
+
+    /// No more from now on. False if there was nothing to end.
+    fn end<P: TimedProtocol>(&mut self, sim: &mut Simulation<P>) -> bool {
+        self.left = 0;
+        let was_down = std::mem::take(&mut self.is_down);
+        if was_down && !sim.is_up(self.victim) {
+            sim.restart(self.victim);
+        }
+        was_down
+    }
+}
+
 /// Runs until nothing is left to happen, or the stage says that it is over.
 fn drive<T: Stage>(
     sim: &mut Simulation<T::Protocol>,
@@ -302,8 +420,9 @@ fn drive<T: Stage>(
 ) -> Result<(), Failure> {
     let stage = &*parts.stage;
     let mut crashes_left = if plan.storage == "after-sending" { 12 } else { 0 };
+    let often = (60 * 60 / T::SPAN).max(3) as u32;
     let mut prompter = Prompter::<T>::new(plan, stage, random);
-    let events_max = stage.events_max(plan.shape.n());
+    let (events_max, mut waits) = (stage.events_max(plan.shape.n()), 0);
     for event in 0..events_max {
         if !prompter.is_done() && (prompter.pace == 1 || random.below(prompter.pace) == 0) {
             prompter.give(sim, random);
@@ -316,7 +435,7 @@ fn drive<T: Stage>(
         let spoke = parts.watch.borrow_mut().spoke.take();
         if crashes_left > 0
             && let Some(party) = spoke
-            && random.chance(60)
+            && random.chance(often)
         {
             crashes_left -= 1;
             prompter.moments.push((event, party));
@@ -325,31 +444,45 @@ fn drive<T: Stage>(
         if sim.stats().crashes > 0 {
             prompter.ask_again(sim);
         }
+        stage.tend(sim);
         let goes_on = sim.step()?;
-        if !goes_on && sim.pending() == 0 {
-            // Nothing is left that could be interrupted.
-            prompter.moments.clear();
+        if (goes_on || sim.pending() > 0) && (event % 64 != 0 || !is_over(sim, stage)) {
+            continue;
         }
-        if !goes_on && sim.pending() == 0 && prompter.is_done() && prompter.moments.is_empty() {
+        // Nothing is left that could be interrupted.
+        prompter.moments.clear();
+        let restarted = prompter.restless.as_mut().is_some_and(|restless| restless.end(sim));
+        if restarted || !prompter.is_done() {
+            continue;
+        }
+        if stage.is_tended(sim) || stage.may_stall() {
             return Ok(());
         }
-        if event % 64 == 0 && is_over(sim, stage) {
-            return Ok(());
+        if waits == WAITS_MAX {
+            let mut failure = sim.fail(Party::new(0), "");
+            failure.violation = Violation::Stuck;
+            return Err(failure);
         }
+        waits += 1;
+        sim.run_for(PATIENCE, events_max)?;
     }
-    Err(failure_of(sim, events_max))
+    match stage.may_stall() {
+        true => Ok(()),
+        false => Err(failure_of(sim, events_max)),
+    }
 }
+
+/// When nothing happens any more, somebody may do something again after this time, ...
+const PATIENCE: Duration = Duration(100 * UNIT.0);
+
+/// ... but not more often than so.
+const WAITS_MAX: u32 = 100;
 
 fn is_over<T: Stage>(sim: &Simulation<T::Protocol>, stage: &T) -> bool {
-    let all: Vec<&[Told<T>]> = sim.honest().iter().map(|party| sim.outcomes(party)).collect();
-    let up = sim.honest().iter().all(|party| sim.is_up(party));
-    up && stage.is_over(&all) == Some(true)
+    sim.honest().iter().all(|party| sim.is_up(party)) && stage.is_over(sim)
 }
 
-fn failure_of<P: maftia_base::protocol::TimedProtocol>(
-    sim: &Simulation<P>,
-    events_max: u64,
-) -> Failure {
+fn failure_of<P: TimedProtocol>(sim: &Simulation<P>, events_max: u64) -> Failure {
     let mut failure = sim.fail(Party::new(0), "");
     failure.violation = Violation::Unending { events_max };
     failure
@@ -360,6 +493,7 @@ fn complaint_of(failure: &Failure) -> Complaint {
         Violation::HonestBlamed { .. } => "blameless",
         Violation::Footprint { .. } => "bounds",
         Violation::EmittedDuringRestore(_) => "contract",
+        Violation::Stuck => "liveness",
         _ => "termination",
     };
     Complaint::new(checker, failure.violation.to_string())
@@ -380,6 +514,7 @@ fn judge<T: Stage>(sim: &Simulation<T::Protocol>, parts: &Parts<T>) -> Vec<Compl
     let goal = stage.goal(*corrupt, n);
     let mut complaints: Vec<Complaint> =
         TELLINGS.iter().filter_map(|(_, check)| check(&history, &goal).err()).collect();
+    complaints.extend(stage.verdicts(sim));
     let watch = watch.borrow();
     let undisturbed = sim.stats().crashes == 0 && watch.reconnections == 0;
     if let Some(bound) = stage.messages_max(n).filter(|bound| watch.honest_letters > *bound)

@@ -30,6 +30,8 @@ pub struct Tally {
     pub by_network: BTreeMap<&'static str, u64>,
     /// Runs in which determinism was checked too.
     pub twice: u64,
+    /// In how many runs what happened that is worth counting.
+    pub feats: BTreeMap<&'static str, u64>,
     /// The first failures.
     pub failures: Vec<Failure>,
     /// How many there were.
@@ -80,6 +82,9 @@ impl Tally {
         *self.by_protocol.entry(plan.protocol).or_default() += 1;
         *self.by_conduct.entry(plan.conduct).or_default() += 1;
         *self.by_network.entry(plan.network).or_default() += 1;
+        for (feat, _) in verdict.feats.iter().filter(|(_, times)| *times > 0) {
+            *self.feats.entry(feat).or_default() += 1;
+        }
         let failed = !verdict.complaints.is_empty();
         self.failed += u64::from(failed);
         if failed && self.failures.len() < FAILURES_MAX {
@@ -103,6 +108,7 @@ impl Tally {
             (&mut self.by_protocol, other.by_protocol),
             (&mut self.by_conduct, other.by_conduct),
             (&mut self.by_network, other.by_network),
+            (&mut self.feats, other.feats),
         ];
         for (mine, others) in maps {
             others.into_iter().for_each(|(name, runs)| *mine.entry(name).or_default() += runs);

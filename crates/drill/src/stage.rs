@@ -2,14 +2,15 @@
 //! checkers, twins and canaries apply to it.
 
 use crate::adversary::Special;
-use crate::check::{Fact, Monitor};
+use crate::check::{Complaint, Fact, Monitor};
 use crate::plan::Plan;
 use crate::world::{Court, DrillSuite, work};
 use maftia_base::protocol::{TimedProtocol, Vocabulary};
+use maftia_base::time::{Reading, Time};
 use maftia_base::wire::Wire;
 use maftia_base::{Group, Party, PartySet, Scope, Statement};
-use maftia_crypto::{Done, SignedShare, Suite, Work};
-use maftia_sim::{Letter, Random};
+use maftia_crypto::{Done, KeyId, SignedShare, SigningInput, Suite, Work};
+use maftia_sim::{CLOCK_START, Letter, Random, Simulation};
 use std::rc::Rc;
 
 /// The messages of a stage.
@@ -18,6 +19,8 @@ pub type Said<T> = <<T as Stage>::Protocol as Vocabulary>::Message;
 pub type Order<T> = <<T as Stage>::Protocol as Vocabulary>::Command;
 /// Its outcomes.
 pub type Told<T> = <<T as Stage>::Protocol as Vocabulary>::Outcome;
+/// Its records.
+pub type Written<T> = <<T as Stage>::Protocol as Vocabulary>::Record;
 /// Signatures of its suite.
 pub type SignatureOf<T> = <<T as Stage>::Suite as Suite>::Signature;
 /// Coin shares of its suite.
@@ -44,6 +47,18 @@ pub trait Stage: Sized + 'static {
     const NAME: &'static str;
     /// May the layer above ask for something else after a restart?
     const MAY_BE_FICKLE: bool = true;
+    /// Does the layer above ask again, after a restart, for all that it asked for?
+    const ASKS_AGAIN: bool = true;
+    /// Does the driver tell of losses? Not to protocols that retransmit by themselves.
+    const IS_AIDED: bool = true;
+    /// Events a server over which disturbances are spread.
+    const SPAN: u64 = 60;
+    /// Conducts and storages that are drawn more often than others, so many times.
+    const FAVOURITES: &'static [(&'static str, usize)] = &[];
+    /// In how many of 1000 runs the suite of production is used.
+    const REAL_PERMILLE: u32 = 20;
+    /// What else can happen to memories and disks: name and sentence.
+    const STORAGES: &'static [(&'static str, &'static str)] = &[];
 
     /// Draws the inputs of a run.
     fn new(plan: &Plan, random: &mut Random) -> Self;
@@ -76,6 +91,56 @@ pub trait Stage: Sized + 'static {
         Vec::new()
     }
 
+    /// The same for every outcome of every copy, with a look at the server's log.
+    fn answers_from_log(
+        &self,
+        party: Party,
+        told: &Told<Self>,
+        log: &[Written<Self>],
+    ) -> Vec<Order<Self>> {
+        let _ = (party, log);
+        self.answers(told)
+    }
+
+    /// How many records of its log a server may forget upon this outcome.
+    fn cuts(&self, told: &Told<Self>, log: &[Written<Self>]) -> Option<usize> {
+        let _ = (told, log);
+        None
+    }
+
+    /// What a server's clock shows.
+    fn clock(&self, party: Party, now: Time) -> Reading {
+        let _ = party;
+        Reading(CLOCK_START.0 + now.0)
+    }
+
+    /// Who else is there, clients for example, does something. Called before every event.
+    fn tend(&self, sim: &mut Simulation<Self::Protocol>) {
+        let _ = sim;
+    }
+
+    /// Has everybody whom [`tend`](Self::tend) stands for got what it waits for?
+    fn is_tended(&self, sim: &Simulation<Self::Protocol>) -> bool {
+        let _ = sim;
+        true
+    }
+
+    /// Is more corrupt or forgetful than the structure allows, so that nothing need ever end?
+    fn may_stall(&self) -> bool {
+        false
+    }
+
+    /// What else must hold in the end.
+    fn verdicts(&self, sim: &Simulation<Self::Protocol>) -> Vec<Complaint> {
+        let _ = sim;
+        Vec::new()
+    }
+
+    /// What happened in this run that is worth counting.
+    fn feats(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// What an outcome asserts, in the checkers' words.
     fn facts(&self, told: &Told<Self>, court: &Court<Self::Suite>) -> Vec<Fact>;
 
@@ -83,9 +148,9 @@ pub trait Stage: Sized + 'static {
     fn goal(&self, corrupt: PartySet, n: usize) -> crate::check::Goal;
 
     /// Is this run over although timers go on? For protocols that never fall silent.
-    fn is_over(&self, told: &[&[Told<Self>]]) -> Option<bool> {
-        let _ = told;
-        None
+    fn is_over(&self, sim: &Simulation<Self::Protocol>) -> bool {
+        let _ = sim;
+        false
     }
 
     /// The signatures that the sender of a message made for it.
@@ -207,6 +272,17 @@ impl<T: Stage> Seat<T> {
     /// A bad one, under a good signature.
     pub fn bad_share(&self, by: Party, name: Scope) -> ShareOf<T> {
         maftia_crypto::Corrupt::bad_coin_share(self.keyring(by), name)
+    }
+
+    /// A bad share of a threshold signature, under a good signature.
+    pub fn bad_signature_share(
+        &self,
+        by: Party,
+        key: KeyId,
+        input: &SigningInput,
+        with_proof: bool,
+    ) -> SignedShare<T::Suite, <T::Suite as Suite>::SignatureShare> {
+        maftia_crypto::Corrupt::bad_signature_share(self.keyring(by), key, input, with_proof)
     }
 
     /// Everybody else.

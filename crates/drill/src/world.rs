@@ -5,8 +5,8 @@ use maftia_base::canary;
 use maftia_base::{Digest, Epoch, Formula, Group, GroupId, Party, PartySet, Scope, Statement};
 use maftia_crypto::ideal::{self, IdealKeyring};
 use maftia_crypto::{
-    Certificate, Claim, Corrupt, DealSpec, Done, IdealSuite, RealKeyring, RealSuite, SignedShare,
-    Work, deal,
+    Certificate, Claim, ClientKey, ClientSecret, ClientSignature, Corrupt, DealSpec, Done,
+    IdealSuite, KeyId, RealKeyring, RealSuite, SignedShare, SigningInput, Work, deal,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -104,7 +104,34 @@ pub trait DrillSuite: Corrupt {
     const IS_REAL: bool;
     /// The keys of a group of this shape.
     fn keyrings(shape: Shape) -> Rc<Vec<Self::Keyring>>;
+    /// The client of this number of every group.
+    fn customer(number: u64) -> Customer;
+    /// Is this the group's signature?
+    fn is_threshold_signature(
+        keyring: &Self::Keyring,
+        key: KeyId,
+        input: &SigningInput,
+        signature: &[u8],
+    ) -> bool;
 }
+
+/// A client's key, and its power to sign.
+#[derive(Clone)]
+pub struct Customer {
+    /// Its public key.
+    pub key: ClientKey,
+    sign: Rc<dyn Fn(&Statement) -> ClientSignature>,
+}
+
+impl Customer {
+    /// Signs `statement`.
+    pub fn sign(&self, statement: &Statement) -> ClientSignature {
+        (self.sign)(statement)
+    }
+}
+
+/// Of the keys of the ideal suite, and of its clients.
+const IDEAL_SEED: u64 = 1;
 
 impl DrillSuite for IdealSuite {
     const IS_REAL: bool = false;
@@ -116,10 +143,24 @@ impl DrillSuite for IdealSuite {
         KEYS.with_borrow_mut(|made| {
             let make = || {
                 let structure = shape.quorums().structure();
-                Rc::new(ideal::keyrings(&structure, &Formula::exact(&structure), 1))
+                Rc::new(ideal::keyrings(&structure, &Formula::exact(&structure), IDEAL_SEED))
             };
             Rc::clone(made.entry(shape).or_insert_with(make))
         })
+    }
+
+    fn customer(number: u64) -> Customer {
+        let client = ideal::client(IDEAL_SEED, number);
+        Customer { key: client.key(), sign: Rc::new(move |statement| client.sign(statement)) }
+    }
+
+    fn is_threshold_signature(
+        keyring: &IdealKeyring,
+        key: KeyId,
+        input: &SigningInput,
+        signature: &[u8],
+    ) -> bool {
+        keyring.is_threshold_signature(key, input, signature)
     }
 }
 
@@ -133,6 +174,20 @@ impl DrillSuite for RealSuite {
         KEYS.with_borrow_mut(|made| {
             Rc::clone(made.entry(shape).or_insert_with(|| Rc::new(dealt(shape))))
         })
+    }
+
+    fn customer(number: u64) -> Customer {
+        let secret = ClientSecret::from_seed(&Digest::of_encoded("drill client", &number).0);
+        Customer { key: secret.key(), sign: Rc::new(move |statement| secret.sign(statement)) }
+    }
+
+    fn is_threshold_signature(
+        keyring: &RealKeyring,
+        key: KeyId,
+        input: &SigningInput,
+        signature: &[u8],
+    ) -> bool {
+        keyring.verify_signature(key, input, signature)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The receiving half of one link: what has arrived, and what is held behind a gap.
 
 use crate::WINDOW_MESSAGES;
+use maftia_base::canary;
 use maftia_base::wire::Bytes;
 use std::collections::BTreeMap;
 
@@ -61,9 +62,10 @@ impl Inbound {
             return (ready, Err(Flood));
         }
         for (number, bytes) in (first..).zip(messages) {
-            if number == self.expected {
+            if canary!("links-skips-gaps", number >= self.expected, number == self.expected) {
                 self.deliver(bytes, &mut ready);
             } else if number < self.expected || self.held.contains_key(&number) {
+                canary!("links-delivers-again", ready.push(bytes));
                 // Sent again, so the peer has not heard that it arrived.
                 self.duplicates += 1;
                 self.due = Due::Now;

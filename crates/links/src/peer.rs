@@ -4,6 +4,7 @@ use crate::frame::{Frame, Payload};
 use crate::inbound::{Due, Inbound};
 use crate::outbound::{NeverSent, Outbound};
 use crate::{KEEP_ALIVE_EVERY, RECONNECT_EVERY, UNHEARD, WINDOW_MESSAGES};
+use maftia_base::canary;
 use maftia_base::time::Time;
 use maftia_base::wire::{Bytes, List};
 
@@ -135,7 +136,7 @@ impl Peer {
             // The peer does not know this incarnation yet, or not what it grants.
             self.inn.tell_now();
         }
-        if to != self.mine {
+        if to != canary!("links-mixes-conversations", to, self.mine) {
             return Conversation::Other;
         }
         Conversation::Current
@@ -148,7 +149,7 @@ impl Peer {
         self.inn = Inbound::new(self.window_bytes);
         (self.lapses, self.their_lapses) = (0, 0);
         (self.has_dropped, self.is_lapsed) = (false, false);
-        self.is_behind = true;
+        self.is_behind = canary!("links-tells-nobody", false, true);
     }
 
     /// Its acknowledgement is overdue: sends again, unless it seems to be away. (R6)
@@ -157,6 +158,7 @@ impl Peer {
             self.is_away = true;
             return self.out.postpone(now);
         }
+        canary!("links-gives-up", return self.out.postpone(now));
         self.out.expire(now);
     }
 

@@ -4,6 +4,7 @@ use crate::{
     StateMachine, TASK_BYTES_MAX, TaskId,
 };
 use maftia_agreement::atomic::{self, Height, epochs};
+use maftia_base::canary;
 use maftia_base::wire::{Blob, Bytes, Encode, Wire};
 use maftia_base::{Context, Digest, Event, Party, Protocol, ServiceId};
 use maftia_crypto::{ClientClaim, Suite, Work};
@@ -57,7 +58,7 @@ impl Intake {
 
     pub(super) fn restore_reserved(&mut self, below: u64) {
         self.reserved = below.max(self.reserved);
-        self.next_number = self.reserved;
+        self.next_number = canary!("replica-reuses-numbers", 0, self.reserved);
     }
 
     /// Numbers below may have been used.
@@ -134,7 +135,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         let bundles = self.intake.checking.remove(&number).expect("work is answered once");
         assert_eq!(bundles.len(), verdicts.len(), "one verdict a claim");
         for (bundle, holds) in bundles.into_iter().zip(verdicts) {
-            if !holds {
+            if canary!("replica-takes-unsigned", false, !holds) {
                 // What else it has sent is not worth the work.
                 self.intake.waiting.retain(|waiting| waiting.key != bundle.key);
                 cx.output(Outcome::ClientLied(bundle.key));
@@ -235,7 +236,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         verdicts: &[bool],
         cx: &mut Tap<'_, C>,
     ) {
-        if verdicts.iter().all(|holds| *holds) {
+        if canary!("replica-admits-unsigned", true, verdicts.iter().all(|holds| *holds)) {
             self.admit(lane, height, digest, cx);
         } else {
             self.refuse(lane, height, digest, cx);

@@ -30,8 +30,9 @@
 //! - R7. Outside work is told to the driver until this server's result is ordered; the next wake-up
 //!   time whenever it changes.
 //! - R8. Faults with evidence, found here or by the protocols below, become accusations.
-//! - R9. At a mark: write the state to the log, so that the log may begin there, and have the mark
-//!   certified. Once it is, the log may be cut at the mark before.
+//! - R9. At a mark: write the state to the log, and again whatever of the log the mark does not
+//!   settle, and then that this is all: once that is durable, the log may begin at the mark. Have
+//!   the mark certified. Once it is, the log may be cut at the last such mark before.
 //! - R10. Told a certified mark that lies two or more ahead: fetch that state, write it to the log,
 //!   go on from there. Whoever is less behind finds what is missing in the logs of the others.
 //! - R11. A server that lost its log takes part in nothing but transfer, convictions and
@@ -67,6 +68,7 @@ use intake::Intake;
 use maftia_agreement::atomic::epochs;
 use maftia_agreement::atomic::{Delivery, EpochChain};
 use maftia_agreement::checkpoint::Checkpoints;
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::Bytes;
 use maftia_base::{Context, Epoch, Event, Party, Protocol, ServiceId, Target};
@@ -219,7 +221,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     ) {
         match message {
             // R11
-            Message::Order(_) | Message::Signing(_) if self.is_rejoining() => {}
+            Message::Order(_) | Message::Signing(_)
+                if canary!("rejoin-takes-part-at-once", false, self.is_rejoining()) => {}
             Message::Order(body) => self.step_order(Event::Message { from, body }, cx),
             Message::Signing(body) => self.step_signing(Event::Message { from, body }, cx),
             Message::Accusation(body) => self.step_convictions(Event::Message { from, body }, cx),
@@ -239,6 +242,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             Record::Chunk { index, chunk, .. } => self.restore_chunk(index, chunk, cx),
             Record::Rejoining(nonce) => self.restore_nonce(nonce),
             Record::Halted(why) => self.halt(why, cx),
+            Record::Begun(mark) => self.restore_begun(mark),
         }
     }
 

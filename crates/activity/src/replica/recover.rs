@@ -9,6 +9,7 @@ use crate::{
 };
 use maftia_agreement::atomic::{MARK_INTERVAL, epochs};
 use maftia_agreement::checkpoint::{self, Checkpoint, Checkpoints, Mark};
+use maftia_base::canary;
 use maftia_base::wire::Bytes;
 use maftia_base::{Context, Digest, Epoch, Event, Party, Target};
 use maftia_crypto::Suite;
@@ -168,6 +169,10 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         let state = self.state.snapshot();
         let admitted = self.state.admitted();
         let (manifest, chunks) = Manifest::of(self.order.frontier(), admitted, &state);
+        self.recovery.unwritten = None;
+        if !self.live {
+            self.recovery.unwritten = Some((manifest.clone(), chunks.clone()));
+        }
         self.begin(&manifest, chunks, state.len(), cx);
     }
 
@@ -180,11 +185,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         cx: &mut Tap<'_, C>,
     ) {
         let (mark, digest) = (manifest.mark(), manifest.digest());
-        self.recovery.unwritten = None;
-        if !self.live && !self.recovery.begun.contains(&mark) {
-            self.recovery.unwritten = Some((manifest.clone(), chunks));
-        } else if self.live {
-            self.recovery.begun.insert(mark);
+        if self.live {
             cx.persist(Record::Begin(manifest.clone()));
             for (index, chunk) in (0..).zip(chunks) {
                 cx.persist(Record::Chunk { mark, index, chunk });
@@ -197,7 +198,17 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         let reached = checkpoint::Command::Reached { mark, digest };
         self.step_checkpoints(Event::Command(reached), cx);
         self.step_order(Event::Command(epochs::Command::Continue { interval }), cx);
+        if self.live && self.order.mark() == mark {
+            // Waited for: a crash must not keep the state and lose what stands after it.
+            cx.persist(Record::Begun(mark));
+            self.recovery.begun.insert(mark);
+        }
         self.cut_if_certified(cx);
+    }
+
+    /// The log has all that it must have to begin at this mark. (R9)
+    pub(super) fn restore_begun(&mut self, mark: Mark) {
+        self.recovery.begun.insert(mark);
     }
 
     /// Writes down again what of this server's own log is still needed. (R9)
@@ -241,7 +252,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         if !self.live {
             return;
         }
-        let before = recovery.begun.range(..certified).next_back().copied();
+        let until = canary!("replica-cuts-too-much", certified.next(), certified);
+        let before = recovery.begun.range(..until).next_back().copied();
         if let Some(mark) = before.filter(|mark| recovery.cut != Some(*mark)) {
             recovery.begun = recovery.begun.split_off(&mark);
             recovery.cut = Some(mark);
@@ -343,11 +355,11 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         self.restore_if_complete(cx);
     }
 
-    /// The log can begin at a mark whose whole state is in it; if it does, this is the state.
+    /// If the log begins at this mark, or the state was fetched, this is the state.
     fn restore_if_complete<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
         let Some(assembly) = self.recovery.restoring.take_if(|it| it.is_complete()) else { return };
         let mark = assembly.manifest.mark();
-        self.recovery.begun.insert(mark);
+        canary!("replica-begins-unfinished", self.recovery.begun.insert(mark));
         self.recovery.unwritten.take_if(|(manifest, _)| manifest.mark() == mark);
         let (manifest, state) = assembly.finish().expect("it is complete");
         self.install(manifest, state, cx);
@@ -384,6 +396,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             let reply = FrontEndReply::Refused(Refusal::CatchingUp);
             cx.output(Outcome::FrontEndReply { id, reply });
         }
+        self.recovery.unwritten = None;
         let (_, chunks) =
             Manifest::of(manifest.frontier.clone(), manifest.admitted.clone(), &state);
         self.begin(&manifest, chunks, state.len(), cx);

@@ -226,7 +226,8 @@ pub enum Record<S: Suite> {
     Reserved(u64),
     /// A certified state.
     Checkpoint(checkpoint::Record<S>),
-    /// What this server has at a mark; the chunks follow. A log can begin here.
+    /// What this server has at a mark; the chunks follow, and then what of its own log is not
+    /// settled by the mark. Once [`Begun`](Self::Begun) follows too, a log can begin here.
     Begin(Manifest<S>),
     /// A part of the state at a mark.
     Chunk {
@@ -241,6 +242,8 @@ pub enum Record<S: Suite> {
     Rejoining(Nonce),
     /// This server must not take part any more.
     Halted(Halt),
+    /// All that a log which begins at this mark must have stands before this.
+    Begun(Mark),
 }
 
 wire_enum!(<S: Suite> Record<S> {
@@ -252,6 +255,7 @@ wire_enum!(<S: Suite> Record<S> {
     5 => Chunk { mark, index, chunk },
     6 => Rejoining(nonce),
     7 => Halted(why),
+    8 => Begun(mark),
 });
 
 impl<S: Suite> Record<S> {
@@ -267,7 +271,8 @@ impl<S: Suite> Record<S> {
             | Self::Reserved(_)
             | Self::Checkpoint(_)
             | Self::Rejoining(_)
-            | Self::Halted(_) => None,
+            | Self::Halted(_)
+            | Self::Begun(_) => None,
         }
     }
 }

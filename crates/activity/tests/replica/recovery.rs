@@ -147,6 +147,44 @@ fn all_servers_restart_from_cut_logs() {
 }
 
 #[test]
+fn a_log_never_begins_at_a_mark_of_which_a_crash_kept_the_state_and_lost_the_rest() {
+    let keys = |sim: &Sim| -> Vec<_> {
+        sim.log(p(3)).0.iter().filter_map(|record| record.archive_key()).collect()
+    };
+    let is_state = |key: &maftia_activity::ArchiveKey| {
+        matches!(key, maftia_activity::ArchiveKey::Snapshot(_, Piece::Manifest))
+    };
+    seeds(0..10, |seed| {
+        let mut sim = Wiped::default().build(builder(4, seed));
+        order(&mut sim, &[0, 1, 2, 3], "before", 8)?;
+        for index in 0..4 {
+            front_end(&mut sim, p(index), 50, &format!("in flight {index}"));
+            front_end(&mut sim, p(index), 51, &format!("and this {index}"));
+        }
+        // The state of a mark has been written, and is not durable yet.
+        let mark = loop {
+            assert!(sim.step()?, "there is a mark before all is done");
+            let (log, durable) = sim.log(p(3));
+            let fresh = log[durable..].iter().filter_map(|record| record.archive_key());
+            if let Some(mark) = fresh.filter(is_state).last() {
+                break mark;
+            }
+        };
+        let last_chunk = sim.log(p(3)).0.iter().rposition(|it| matches!(it, Record::Chunk { .. }));
+        sim.crash_to(p(3), last_chunk.expect("the state has a chunk") + 1);
+        assert!(sim.honest().contains(p(3)), "the disk kept what it had promised");
+        sim.restart(p(3));
+        order(&mut sim, &[0, 1, 2, 3], "after", 20)?;
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        assert!(!sim.outcomes(p(3)).contains(&Outcome::Cut(mark)), "cut at {mark:?}");
+        assert!(keys(&sim).iter().find(|key| is_state(key)) > Some(&mark), "cut at a later one");
+        sim.crash_losing_unsynced(p(3));
+        sim.restart(p(3));
+        check_same(&mut sim)
+    });
+}
+
+#[test]
 fn crashes_at_any_record_lose_nothing_and_contradict_nothing() {
     seeds(0..60, |seed| {
         let crashes = Crashes {

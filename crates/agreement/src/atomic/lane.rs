@@ -6,6 +6,7 @@ use super::batch::{
 };
 use super::machine::{AtomicBroadcast, Checked};
 use super::message::{Message, Outcome, Record, Ticket};
+use maftia_base::canary;
 use maftia_base::wire::{Blob, Wire};
 use maftia_base::{Context, Digest, Fault, FaultKind, Party, SignedStatement, Target};
 use maftia_crypto::{Claim, Signed, Suite, Work};
@@ -338,7 +339,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             _ => Some(FaultKind::BadCertificate),
         };
         let height = candidate.height;
-        if let Some(kind) = fault {
+        if let Some(kind) = canary!("atomic-batch-unchecked", None, fault) {
             lane.stored.remove(&height);
             return self.bar(from, kind, cx);
         }
@@ -409,7 +410,8 @@ impl<S: Suite> AtomicBroadcast<S> {
         let batch = stored.sealed.batch.clone();
         let voted = Voted { digest, owner: owner.clone(), vote: vote.clone() };
         lane.voted.insert(height, voted);
-        cx.persist(Record::Voted { lane: from, batch, owner, vote: vote.clone() });
+        let record = Record::Voted { lane: from, batch, owner, vote: vote.clone() };
+        canary!("atomic-vote-not-durable", cx.note(record), cx.persist(record));
         cx.send(Target::One(from), Message::Vote { height, digest, vote });
     }
 
@@ -529,7 +531,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         cx: &mut impl Context<Self>,
     ) {
         let Some(Checked { now, next }) = self.heads.remove(&(from, lane)) else { return };
-        if verdicts.iter().all(|good| *good) {
+        if canary!("atomic-head-unchecked", true, verdicts.iter().all(|good| *good)) {
             self.learn_head(now, cx);
         } else {
             return self.bar(from, FaultKind::BadCertificate, cx);

@@ -10,6 +10,7 @@ use super::order::Ordered;
 use super::own::OwnLane;
 use super::round::{Checking, Proposed};
 use super::{ITEM_BYTES_MAX, MARK_INTERVAL, PENDING_BYTES_MAX, WINDOW};
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::{Context, Digest, Epoch, Event, Party, Protocol, Target};
 use maftia_crypto::{Done, Suite, Work};
@@ -286,6 +287,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             return;
         }
         self.resend_lanes(peer, cx);
+        canary!("atomic-asks-once", return);
         self.resend_wants(peer, cx);
         self.resend_agreements(peer, cx);
         self.tell(peer, cx);

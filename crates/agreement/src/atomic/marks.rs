@@ -6,6 +6,7 @@ use super::machine::AtomicBroadcast;
 use super::message::{Message, Outcome, Record, RoundAgreement};
 use super::round::RoundSlot;
 use crate::checkpoint::Mark;
+use maftia_base::canary;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::{List, wire_struct};
 use maftia_base::{Context, Epoch, Event, Fault, Group, PartySet, Scope, Target};
@@ -117,6 +118,7 @@ impl<S: Suite> AtomicBroadcast<S> {
                 cx.note(Record::Kept { lane: *lane, batch: stored.sealed.batch.clone() });
             }
             for (height, voted) in known.voted.range(above) {
+                canary!("atomic-mark-forgets-votes", continue);
                 cx.note(voted.record(*lane, *height));
             }
         }
@@ -129,6 +131,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         }
         for (round, records) in &self.agreed {
             for record in records {
+                canary!("atomic-mark-forgets-agreement", continue);
                 cx.note(Record::Agree { round: *round, record: record.clone() });
             }
         }

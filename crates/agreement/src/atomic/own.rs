@@ -7,6 +7,7 @@ use super::batch::{
 use super::machine::AtomicBroadcast;
 use super::message::{Message, Record, Ticket};
 use maftia_base::Digest;
+use maftia_base::canary;
 use maftia_base::wire::EncodeSize;
 use maftia_base::{Context, Fault, FaultKind, Party, PartySet, Target};
 use maftia_crypto::{Certificate, Signed, Suite, Work};
@@ -151,7 +152,8 @@ impl<S: Suite> AtomicBroadcast<S> {
         outgoing.vote_as_owner(me, vote.clone());
         let sealed = outgoing.sealed.clone();
         self.lane(me).store(sealed.clone(), true);
-        cx.persist(Record::Own { lane: me, batch: sealed.batch.clone(), vote: vote.clone() });
+        let record = Record::Own { lane: me, batch: sealed.batch.clone(), vote: vote.clone() };
+        canary!("atomic-own-not-durable", cx.note(record), cx.persist(record));
         cx.send(Target::Others, Message::Batch { batch: sealed.batch, vote });
         self.try_certify(cx);
     }
@@ -181,7 +183,12 @@ impl<S: Suite> AtomicBroadcast<S> {
         if outgoing.vote.is_none() || !outgoing.verifying.is_empty() {
             return;
         }
-        if structure.is_quorum(outgoing.verified) {
+        let verified = outgoing.verified;
+        if canary!(
+            "atomic-certifies-few",
+            structure.has_honest(verified),
+            structure.is_quorum(verified)
+        ) {
             return self.certify(cx);
         }
         if !structure.is_quorum(outgoing.voters()) {

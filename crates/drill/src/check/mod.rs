@@ -17,6 +17,12 @@
 //! | bounds | what is held for peers, and what is sent, stays within its bound |
 //! | contract | the replay of a log causes outcomes only |
 //! | assertion | production's own assertions hold |
+//! | order | all honest servers are told one sequence, one perhaps longer for now |
+//! | once | what a client asks takes effect once, whatever it and the servers repeat |
+//! | durability | what a client was told is there in the end, and as it was told |
+//! | time | agreed time lies within what honest clocks show, and does not go back |
+//! | state | at equal positions honest servers are in the same state |
+//! | liveness | after all disturbances everybody gets what it waits for |
 //! | determinism | two runs of one seed are the same |
 
 mod history;
@@ -46,6 +52,12 @@ pub const CHECKERS: &[&str] = &[
     "bounds",
     "contract",
     "assertion",
+    "order",
+    "once",
+    "durability",
+    "time",
+    "state",
+    "liveness",
     "determinism",
 ];
 

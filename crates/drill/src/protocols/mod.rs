@@ -1,18 +1,27 @@
 //! The protocols that the drill puts on.
 
+mod atomic;
 mod binary;
 mod checkpoint;
+mod coded;
 mod coin;
-mod consistent;
-mod multivalued;
+pub(crate) mod consistent;
+pub(crate) mod links;
+pub(crate) mod multivalued;
+pub(crate) mod order;
 mod reliable;
+mod replica;
 
+pub use atomic::{Atomic, Ordering};
 pub use binary::Binary;
 pub use checkpoint::Checkpointing;
+pub use coded::Coded;
 pub use coin::Coin;
 pub use consistent::Consistent;
+pub use links::{Courier, Got, Linking, Note, OnLinks, Write};
 pub use multivalued::Multivalued;
 pub use reliable::Reliable;
+pub use replica::{Bare, Book, Hull, Replication, Sut};
 
 use maftia_base::{Digest, Party, PartySet};
 use std::collections::BTreeMap;

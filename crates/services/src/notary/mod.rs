@@ -45,6 +45,7 @@ pub use token::{TokenBody, TokenError};
 use der::asn1::Uint;
 use maftia_activity::{AgreedTime, ApplyContext, Reply, StateMachine};
 use maftia_base::Digest;
+use maftia_base::canary;
 use maftia_base::wire::{Bytes, Wire};
 use maftia_crypto::KeyId;
 use std::hash::{Hash, Hasher};
@@ -139,11 +140,16 @@ impl Notary {
     fn stamp(&self, query: &[u8], cx: &ApplyContext<'_>) -> Result<Reply, Rejection> {
         let settings = &*self.profile.0;
         let query = request::Query::decode(query, settings.policy)?;
-        let time = token::GenTime::new(cx.time).filter(|_| cx.time > AgreedTime(0));
+        let agreed = canary!("notary-dates-ahead", AgreedTime(cx.time.0 + 60_000_000), cx.time);
+        let time = token::GenTime::new(agreed).filter(|_| cx.time > AgreedTime(0));
         let stamp = token::Stamp {
             policy: settings.policy,
             accuracy_micros: settings.accuracy_micros,
-            serial: serial_number(cx.position, cx.seed()),
+            serial: canary!(
+                "notary-serial-of-the-batch",
+                serial_number(0, cx.batch_seed),
+                serial_number(cx.position, cx.seed())
+            ),
             time: time.ok_or(Rejection::TimeNotAvailable)?,
         };
         let (body, input) = settings.signer.body(query, stamp);
@@ -174,7 +180,8 @@ impl StateMachine for Notary {
     }
 
     fn restore(&mut self, snapshot: Bytes) -> Option<()> {
-        self.issued = u64::from_wire(snapshot).ok()?;
+        let issued = u64::from_wire(snapshot).ok()?;
+        self.issued = canary!("notary-forgets-its-count", 0, issued);
         Some(())
     }
 }

@@ -3,6 +3,7 @@
 use super::fragments::{Fragments, Own, own_copy};
 use super::message::{Command, Message, Outcome, PART_BYTES_MAX, Record, Settled, Ticket};
 use crate::tally::Tally;
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::Blob;
 use maftia_base::{Context, Event, Fault, FaultKind, Party, PartySet, Protocol, Target};
@@ -351,7 +352,11 @@ impl<S: Suite> CodedBroadcast<S> {
         let structure = cx.group().structure();
         let holders = self.holders(commitment, cx.group().me());
         let readied = self.readies.supporters(commitment);
-        let is_echoed = structure.is_quorum(holders);
+        let is_echoed = canary!(
+            "coded-ready-on-few",
+            structure.has_honest(holders),
+            structure.is_quorum(holders)
+        );
         let is_known = structure.has_honest(readied);
         let is_certain = structure.has_honest_quorum(readied);
         if is_known {

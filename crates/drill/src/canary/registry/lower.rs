@@ -1,32 +1,9 @@
-//! Every canary: where it is, and what is broken while it sings.
+//! Canaries below the total order.
 
-/// One deliberately broken expression.
-#[derive(Debug)]
-pub struct Canary {
-    /// Its name in the code.
-    pub name: &'static str,
-    /// Its file.
-    pub place: &'static str,
-    /// What is broken.
-    pub broken: &'static str,
-    /// The courses in which it is hunted for.
-    pub courses: &'static [&'static str],
-    /// Does it live in the cryptography of production, which only real runs reach?
-    pub real: bool,
-}
-
-const fn canary(
-    real: bool,
-    name: &'static str,
-    place: &'static str,
-    courses: &'static [&'static str],
-    broken: &'static str,
-) -> Canary {
-    Canary { name, place, broken, courses, real }
-}
+use super::{Canary, canary};
 
 /// All of them.
-pub const REGISTRY: &[Canary] = &[
+pub(super) const LOWER: &[Canary] = &[
     canary(
         false,
         "reliable-echoes-few",
