@@ -14,6 +14,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 ///   maftia-drill canaries                       break the code in every known way; is it noticed?
 ///   maftia-drill explore reliable               every order of deliveries and lies, small group
 ///   maftia-drill twins                          two copies of a server, every partition
+///   maftia-drill throughput                     what each adversary costs, in a model of costs
 ///   maftia-drill adversaries                    what there is
 ///
 /// Exit code 0: nothing was found; 1: something was; 2: wrong arguments.
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Twins(Twins),
     /// Break the code in every known way, one at a time, and see whether the drill notices.
     Canaries(Canaries),
+    /// A group of four under load, without an adversary and with each: how much is left.
+    Throughput(Throughput),
     /// List all strategies.
     Adversaries,
 }
@@ -120,6 +123,16 @@ pub(crate) struct Twins {
     /// Rounds of partitions.
     #[arg(long, default_value_t = 3)]
     pub(crate) phases: usize,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Throughput {
+    /// Requests of each measurement.
+    #[arg(long, default_value_t = 2_000)]
+    pub(crate) requests: u64,
+    /// Measurements of each adversary, with different seeds; the medians are reported.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) seeds: u64,
 }
 
 #[derive(Debug, ClapArgs)]

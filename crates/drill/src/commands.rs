@@ -1,6 +1,8 @@
 //! What the commands do. Each says whether nothing bad was found.
 
-use crate::args::{Canaries, Choice, Command, Drill, Explore, Replay, Run, Soak, Twins};
+use crate::args::{
+    Canaries, Choice, Command, Drill, Explore, Replay, Run, Soak, Throughput, Twins,
+};
 use maftia_drill::adversary::{CONDUCTS, NETWORKS};
 use maftia_drill::canary::{self, HUNT_MAX, REGISTRY, Song};
 use maftia_drill::course::{self, COURSES, Course};
@@ -8,6 +10,7 @@ use maftia_drill::explore::{Explored, MODELS};
 use maftia_drill::plan::Wishes;
 use maftia_drill::run::{Options, STORAGES};
 use maftia_drill::soak::Tally;
+use maftia_drill::throughput;
 use maftia_drill::twins;
 use maftia_drill::world::Shape;
 use serde_json::json;
@@ -24,6 +27,7 @@ pub(crate) fn run(drill: &Drill) -> Result<bool, String> {
         Command::Explore(explore) => explore_models(explore, drill.json),
         Command::Twins(twins) => run_twins(twins, drill.json),
         Command::Canaries(canaries) => hunt(canaries, drill.json),
+        Command::Throughput(load) => Ok(under_load(load, drill.json)),
         Command::Adversaries => {
             adversaries(drill.json);
             Ok(true)
@@ -295,6 +299,24 @@ fn run_twins(chosen: &Twins, json: bool) -> Result<bool, String> {
         }
     }
     Ok(reports.iter().all(|report| report.failed == 0))
+}
+
+/// False if an adversary leaves less than half of the throughput, or takes five times as long.
+fn under_load(load: &Throughput, json: bool) -> bool {
+    let figures = throughput::compare(load.seeds.max(1), load.requests, |figure| {
+        if !json {
+            let throughput::Figure { adversary, load, throughput_ratio, p99_ratio } = figure;
+            println!(
+                "{adversary:24} {:8.0} /s ({throughput_ratio:.2})   p50 {:8.2} ms, p99 {:8.2} ms \
+                 ({p99_ratio:.2})   {} answered",
+                load.per_second, load.p50_ms, load.p99_ms, load.answered
+            );
+        }
+    });
+    if json {
+        println!("{}", serde_json::to_string_pretty(&figures).expect("plain data is always JSON"));
+    }
+    figures.iter().all(|figure| figure.throughput_ratio >= 0.5 && figure.p99_ratio <= 5.0)
 }
 
 fn adversaries(json: bool) {

@@ -8,9 +8,9 @@
 //! - [`stage`]: what must be known of a protocol to put it on; [`protocols`] has those there are.
 //! - [`plan`]: what a run is. [`run`]: how it is run and judged.
 //! - [`adversary`]: what corrupt servers and networks do. [`check`]: what must hold.
-
 //! - [`twins`]: two copies of one server under every partition of a small group, systematically.
 //! - [`explore`]: every order of deliveries and lies in a group of four.
+//! - [`throughput`]: what each adversary costs.
 //! - [`ledger`]: failing seeds, kept for ever. [`soak`]: many runs, counted.
 //!
 //! Deliberately absent: threads and clocks in runs; only [`soak`] looks at a clock, to stop.
@@ -29,5 +29,6 @@ pub mod quorum;
 pub mod run;
 pub mod soak;
 pub mod stage;
+pub mod throughput;
 pub mod twins;
 pub mod world;

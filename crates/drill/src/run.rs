@@ -3,11 +3,11 @@
 use crate::adversary::{self, Acts, Brief};
 use crate::check::{Complaint, History, TELLINGS, Transcript, Watch, WatchHandle};
 use crate::plan::Plan;
-use crate::stage::{Order, Stage};
+use crate::stage::{Order, Said, Stage};
 use crate::world::Court;
 use maftia_base::canary;
 use maftia_base::protocol::TimedProtocol;
-use maftia_base::time::Duration;
+use maftia_base::time::{Duration, Time};
 use maftia_base::{Party, PartySet};
 use maftia_crypto::Suite;
 use maftia_sim::{
@@ -56,29 +56,16 @@ pub struct Options {
 /// Runs `plan`. A panic of production code is a complaint, too.
 pub fn run<T: Stage>(plan: &Plan, options: Options) -> Verdict {
     let mut random = plan.random(2);
-    let stage = Rc::new(T::new(plan, &mut random));
-    let court = Court::<T::Suite>::new(plan.shape, plan.number);
-    let corrupt = plan.corrupt();
-    let honest = PartySet::all(plan.shape.n()).difference(corrupt);
-    let watch = Watch::<T>::new(Rc::clone(&stage), court.clone(), honest, options.writes);
-    let watch = Rc::new(RefCell::new(watch));
-    let parts = Parts {
-        stage,
-        court,
-        corrupt,
-        watch: Rc::clone(&watch),
-        acts: [Acts::default(), Acts::default()],
-        provable: Rc::default(),
-    };
+    let parts = Parts::<T>::new(plan, &mut random, options.writes);
     let ran = catch_unwind(AssertUnwindSafe(|| perform(plan, options, &parts, random)));
     let mut verdict = ran.unwrap_or_else(|panic| Verdict {
         complaints: vec![Complaint::new("assertion", said(&*panic))],
         ..Verdict::default()
     });
-    let watch = &mut *watch.borrow_mut();
+    let watch = &mut *parts.watch.borrow_mut();
     verdict.complaints.splice(0..0, watch.complaints.drain(..));
     verdict.transcript = watch.transcript();
-    [verdict.acts, verdict.network_acts] = parts.acts.map(|acts| acts.count());
+    [verdict.acts, verdict.network_acts] = parts.acts.clone().map(|acts| acts.count());
     verdict.corrupt_letters = watch.corrupt_letters;
     verdict.feats = parts.stage.feats();
     verdict
@@ -89,7 +76,8 @@ fn said(panic: &(dyn std::any::Any + Send)) -> String {
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
 }
 
-struct Parts<T: Stage> {
+/// Who and what takes part in a run.
+pub(crate) struct Parts<T: Stage> {
     stage: Rc<T>,
     court: Court<T::Suite>,
     corrupt: PartySet,
@@ -98,13 +86,32 @@ struct Parts<T: Stage> {
     provable: Rc<RefCell<PartySet>>,
 }
 
+impl<T: Stage> Parts<T> {
+    /// As the plan has it; `writes` down what happens, if wanted.
+    pub(crate) fn new(plan: &Plan, random: &mut Random, writes: bool) -> Self {
+        let stage = Rc::new(T::new(plan, random));
+        let court = Court::<T::Suite>::new(plan.shape, plan.number);
+        let corrupt = plan.corrupt();
+        let honest = PartySet::all(plan.shape.n()).difference(corrupt);
+        let watch = Watch::<T>::new(Rc::clone(&stage), court.clone(), honest, writes);
+        Self {
+            stage,
+            court,
+            corrupt,
+            watch: Rc::new(RefCell::new(watch)),
+            acts: [Acts::default(), Acts::default()],
+            provable: Rc::default(),
+        }
+    }
+}
+
 fn perform<T: Stage>(
     plan: &Plan,
     options: Options,
     parts: &Parts<T>,
     mut random: Random,
 ) -> Verdict {
-    let mut sim = build(plan, parts, &mut random);
+    let mut sim = build(plan, parts, &mut random, |network| network);
     let ended = drive(&mut sim, plan, parts, &mut random);
     let stats = sim.stats();
     let mut verdict = Verdict {
@@ -122,7 +129,15 @@ fn perform<T: Stage>(
     verdict
 }
 
-fn build<T: Stage>(plan: &Plan, parts: &Parts<T>, random: &mut Random) -> Simulation<T::Protocol> {
+type Wires<T> = Box<dyn Scheduler<Said<T>>>;
+
+/// The simulation of a plan; `between` may put something between servers and their network.
+pub(crate) fn build<T: Stage>(
+    plan: &Plan,
+    parts: &Parts<T>,
+    random: &mut Random,
+    between: impl FnOnce(Wires<T>) -> Wires<T>,
+) -> Simulation<T::Protocol> {
     let n = plan.shape.n();
     let Parts { stage, court, corrupt, .. } = parts;
     let [acts, network_acts] = parts.acts.clone();
@@ -146,7 +161,7 @@ fn build<T: Stage>(plan: &Plan, parts: &Parts<T>, random: &mut Random) -> Simula
         Simulation::<T::Protocol>::builder(plan.shape.groups(plan.number), plan.number)
             .trace(0)
             .network(Channels {
-                inner: adversary::network(plan.network, &network),
+                inner: between(adversary::network(plan.network, &network)),
                 // A transport may notice a broken channel, or not.
                 is_aided: T::IS_AIDED || plan.random(6).chance(500),
             })
@@ -180,6 +195,10 @@ struct Channels<M> {
 }
 
 impl<M> Scheduler<M> for Channels<M> {
+    fn tick(&mut self, now: Time) {
+        self.inner.tick(now);
+    }
+
     fn route(&mut self, letter: &Letter<M>, random: &mut Random) -> Fate {
         self.inner.route(letter, random)
     }

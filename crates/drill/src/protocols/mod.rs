@@ -21,6 +21,7 @@ pub use consistent::Consistent;
 pub use links::{Courier, Got, Linking, Note, OnLinks, Write};
 pub use multivalued::Multivalued;
 pub use reliable::Reliable;
+pub(crate) use replica::BOOK;
 pub use replica::{Bare, Book, Hull, Replication, Sut};
 
 use maftia_base::{Digest, Party, PartySet};
