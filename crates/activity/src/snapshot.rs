@@ -8,7 +8,6 @@
 use crate::rejoin::Admission;
 use maftia_agreement::atomic::Frontier;
 use maftia_agreement::checkpoint::Mark;
-use maftia_base::canary;
 use maftia_base::wire::{Blob, Bytes, List, wire_struct};
 use maftia_base::{Digest, PARTIES_MAX};
 use maftia_crypto::Suite;
@@ -90,9 +89,7 @@ impl<S: Suite> Assembly<S> {
     #[must_use]
     pub(crate) fn put(&mut self, index: u32, chunk: Bytes) -> bool {
         let place = index as usize;
-        let digest = self.manifest.chunks.get(place);
-        let is_right = digest == Some(&chunk_digest(&chunk));
-        if canary!("transfer-chunk-unchecked", digest.is_none(), !is_right) {
+        if self.manifest.chunks.get(place) != Some(&chunk_digest(&chunk)) {
             return false;
         }
         if self.chunks[place].replace(chunk).is_none() {

@@ -400,7 +400,6 @@ impl<S: Suite> Transfer<S> {
 
     /// T6.
     fn on_reconnected(&mut self, peer: Party, cx: &mut impl Context<Self>) {
-        canary!("transfer-asks-once", return);
         let Some(fetching) = &self.fetching else { return };
         let mark = fetching.checkpoint.mark;
         for piece in fetching.owed.get(&peer).into_iter().flatten() {

@@ -4,7 +4,7 @@ use super::batch::{Delivery, Head, Height, Round, readings};
 use super::machine::AtomicBroadcast;
 use super::message::{DecidedRound, Outcome, Record};
 use super::{KEPT_BATCHES, KEPT_ROUNDS};
-use maftia_base::{Context, Digest, Party, PartySet, canary};
+use maftia_base::{Context, Digest, Party, PartySet};
 use maftia_crypto::{Certificate, Suite};
 
 /// A decided round whose batches are not all delivered.
@@ -58,9 +58,8 @@ impl<S: Suite> AtomicBroadcast<S> {
         self.round = round.next();
         self.recent.insert(*round, decided);
         // Those that wait for their batches are written again at a mark.
-        let settled = canary!("atomic-forgets-waiting-rounds", self.round, self.completed);
         while self.recent.len() as u64 > KEPT_ROUNDS
-            && self.recent.first_key_value().is_some_and(|(first, _)| *first < settled)
+            && self.recent.first_key_value().is_some_and(|(first, _)| *first < self.completed)
         {
             self.recent.pop_first();
         }

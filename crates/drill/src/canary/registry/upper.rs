@@ -118,13 +118,6 @@ pub(super) const UPPER: &[Canary] = &[
     ),
     canary(
         false,
-        "replica-admits-unsigned",
-        "crates/activity/src/replica/intake.rs",
-        &["replica"],
-        "another's batch is admitted whatever the clients' signatures are",
-    ),
-    canary(
-        false,
         "replica-takes-unsigned",
         "crates/activity/src/replica/intake.rs",
         &["replica"],
@@ -157,20 +150,6 @@ pub(super) const UPPER: &[Canary] = &[
         "crates/activity/src/transfer.rs",
         &["replica"],
         "any manifest is taken for the certified one",
-    ),
-    canary(
-        false,
-        "transfer-chunk-unchecked",
-        "crates/activity/src/snapshot.rs",
-        &["replica"],
-        "any chunk is taken for the one in the manifest",
-    ),
-    canary(
-        false,
-        "transfer-asks-once",
-        "crates/activity/src/transfer.rs",
-        &["replica"],
-        "pieces that may be lost are not asked for again",
     ),
     canary(
         false,
@@ -220,12 +199,5 @@ pub(super) const UPPER: &[Canary] = &[
         "crates/services/src/notary/mod.rs",
         &["replica"],
         "a restored notary counts its tokens from 0",
-    ),
-    canary(
-        false,
-        "atomic-forgets-waiting-rounds",
-        "crates/agreement/src/atomic/order.rs",
-        &["atomic", "replica"],
-        "decided rounds are forgotten while they wait for their batches",
     ),
 ];
