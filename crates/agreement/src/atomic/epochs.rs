@@ -46,7 +46,7 @@
 use super::batch::{ArchiveKey, Delivery, Height, Item, Items, Round};
 use super::fetch::Librarian;
 use super::message;
-use super::{AtomicBroadcast, Frontier};
+use super::{AtomicBroadcast, Frontier, Weigh};
 use crate::checkpoint::Mark;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::wire_struct;
@@ -315,6 +315,13 @@ impl<S: Suite> EpochChain<S> {
         self
     }
 
+    /// Something large goes with some items: until a mark it counts as they do.
+    #[must_use]
+    pub fn with_weigh(mut self, weigh: Weigh) -> Self {
+        self.current.set_weigh(weigh);
+        self
+    }
+
     fn on_command(&mut self, command: Command<S>, cx: &mut impl Context<Self>) {
         let command = match command {
             Command::Continue { interval } => message::Command::Continue { interval },
@@ -463,7 +470,7 @@ impl<S: Suite> EpochChain<S> {
     /// Has the present instance make way for that of a later epoch.
     fn begin(&mut self, epoch: Epoch, unordered: Vec<Item>) {
         self.librarian.take_over(std::mem::take(&mut self.current.librarian));
-        self.current = AtomicBroadcast::paused(epoch);
+        self.current = AtomicBroadcast::paused(epoch, self.current.weigh());
         self.current.preload(unordered);
         self.turned = PartySet::EMPTY;
         self.told = PartySet::EMPTY;

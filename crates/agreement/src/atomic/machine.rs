@@ -4,7 +4,7 @@ use super::batch::{ArchiveKey, Head, Height, Item, Round};
 use super::catch_up::Peers;
 use super::fetch::{Librarian, Want};
 use super::lane::Lane;
-use super::marks::Meter;
+use super::marks::{Meter, Weigh};
 use super::message::{Command, DecidedRound, Message, Outcome, Record, RoundAgreement, Ticket};
 use super::order::Ordered;
 use super::own::OwnLane;
@@ -140,7 +140,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             ready: BTreeMap::new(),
             queue: VecDeque::new(),
             completed: Round(1),
-            meter: Meter::new(MARK_INTERVAL),
+            meter: Meter::new(MARK_INTERVAL, Weigh::default()),
             wants: BTreeMap::new(),
             librarian: Librarian::default(),
             recent: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! Marks: places of the total order at which it can be taken up without what came before.
 
 use super::KEPT_BATCHES;
-use super::batch::{Delivery, Heads, Round};
+use super::batch::{Delivery, Heads, Item, Round};
 use super::machine::AtomicBroadcast;
 use super::message::{Message, Outcome, Record, RoundAgreement};
 use super::round::RoundSlot;
@@ -10,6 +10,8 @@ use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::{List, wire_struct};
 use maftia_base::{Context, Epoch, Event, Fault, Group, PartySet, Scope, Target};
 use maftia_crypto::{Suite, Work};
+use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// How much is delivered between two marks, unless [`Continue`](super::epochs::Command::Continue)
 /// says otherwise: bytes of items, and [`BATCH_WEIGHT`] for each batch.
@@ -37,10 +39,33 @@ pub struct Frontier<S: Suite> {
 
 wire_struct!(<S: Suite> Frontier<S> { mark, epoch, round, heads, turned });
 
+/// What an item weighs beside its bytes, because something large goes with it; a function of the
+/// item alone, the same at all servers.
+#[derive(Clone, Copy)]
+pub struct Weigh(pub fn(&Item) -> u64);
+
+impl Default for Weigh {
+    fn default() -> Self {
+        Self(|_| 0)
+    }
+}
+
+impl fmt::Debug for Weigh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Weigh")
+    }
+}
+
+impl Hash for Weigh {
+    /// It is part of the program and not of the state.
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
 /// How far it is to the next mark.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Meter {
     weight: u64,
+    weigh: Weigh,
     interval: u64,
     /// A mark is reached: nothing is delivered until the layer above says so.
     pub(super) paused: bool,
@@ -49,13 +74,14 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(interval: u64) -> Self {
-        Self { weight: 0, interval, paused: false, jumped: false }
+    pub(super) fn new(interval: u64, weigh: Weigh) -> Self {
+        Self { weight: 0, weigh, interval, paused: false, jumped: false }
     }
 
     pub(super) fn count(&mut self, delivery: &Delivery) {
-        let bytes: usize = delivery.items.iter().map(|item| item.len()).sum();
-        self.weight = self.weight.saturating_add(BATCH_WEIGHT + bytes as u64);
+        let weight = |item: &Item| (item.len() as u64).saturating_add((self.weigh.0)(item));
+        let items = delivery.items.iter().map(weight).fold(0, u64::saturating_add);
+        self.weight = self.weight.saturating_add(BATCH_WEIGHT).saturating_add(items);
     }
 
     /// At the end of a round: is it time for a mark? (M1)
@@ -67,15 +93,25 @@ impl Meter {
 
 impl<S: Suite> AtomicBroadcast<S> {
     /// The instance for an epoch that begins with a mark. (M1)
-    pub(super) fn paused(epoch: Epoch) -> Self {
+    pub(super) fn paused(epoch: Epoch, weigh: Weigh) -> Self {
         let mut instance = Self::new(epoch);
+        instance.set_weigh(weigh);
         instance.meter.paused = true;
         instance
     }
 
     /// The first mark comes after this much.
     pub(super) fn set_interval(&mut self, interval: u64) {
-        self.meter = Meter::new(interval);
+        self.meter = Meter::new(interval, self.meter.weigh);
+    }
+
+    /// What items weigh beside their bytes.
+    pub(super) fn set_weigh(&mut self, weigh: Weigh) {
+        self.meter.weigh = weigh;
+    }
+
+    pub(super) fn weigh(&self) -> Weigh {
+        self.meter.weigh
     }
 
     /// The first round that is not delivered, and up to where each lane is.
@@ -90,7 +126,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             return;
         }
         let jumped = self.meter.jumped;
-        self.meter = Meter::new(interval);
+        self.meter = Meter::new(interval, self.meter.weigh);
         if self.live {
             self.note_what_lives(cx);
             if jumped {

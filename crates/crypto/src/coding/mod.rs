@@ -214,6 +214,11 @@ pub struct Decoded {
 pub type Given = (Party, Vec<Blob<PIECE_BYTES>>);
 
 /// Encodes a value.
+/// Names `value` without sending it anywhere: what a client signs.
+pub fn commitment_of(code: Code, value: &CodedValue) -> Commitment {
+    encode(code, value).commitment
+}
+
 pub(crate) fn encode(code: Code, value: &CodedValue) -> Encoded {
     commit(code, value.len(), stripes::extend(code, value.bytes()))
 }

@@ -81,6 +81,37 @@ impl<S: Suite> CodedBroadcast<S> {
     }
 }
 
+impl<S: Suite> CodedBroadcast<S> {
+    /// All that the log must have of this instance, for a log that begins anew; `value` is what
+    /// was delivered, if it was.
+    pub fn records(&self, value: Option<&CodedValue>) -> Vec<Record> {
+        let mut records = Vec::new();
+        if self.began {
+            let decoded = match &self.decoding {
+                Some(Decoding::Right(_, value)) => Some(value),
+                _ => None,
+            };
+            let own = value.or(self.value.as_ref()).or(decoded);
+            records.extend(own.into_iter().flat_map(Record::parts));
+            records.push(Record::Began);
+        } else if let Some(Own { commitment, pieces }) = &self.own {
+            let echoed = |piece: &Piece| {
+                let (commitment, piece) = (*commitment, piece.clone());
+                Record::Echoed { commitment, piece }
+            };
+            records.extend(pieces.values().map(echoed));
+        }
+        records.extend(self.readied.map(Record::Readied));
+        if let Some(commitment) = self.delivered {
+            if !self.began {
+                records.extend(value.into_iter().flat_map(Record::parts));
+            }
+            records.push(Record::Delivered(commitment));
+        }
+        records
+    }
+}
+
 impl<S: Suite> Vocabulary for CodedBroadcast<S> {
     const NAME: &'static str = "coded";
     type Command = Command;

@@ -57,6 +57,19 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// Of which value it speaks.
+    pub fn commitment(&self) -> Option<Commitment> {
+        match self {
+            Self::Send { commitment, .. }
+            | Self::Echo { commitment, .. }
+            | Self::Ready(commitment)
+            | Self::Offer(commitment) => Some(*commitment),
+            Self::Want { .. } => None,
+        }
+    }
+}
+
 wire_enum!(Message {
     0 => Send { commitment, piece },
     1 => Echo { commitment, piece },
