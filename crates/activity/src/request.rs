@@ -1,14 +1,24 @@
 //! What is ordered: bundles of clients, requests of front ends, commands of servers.
 
+use crate::values::GRANTED_MAX;
 use crate::{AgreedTime, Nonce, TASK_BYTES_MAX, TaskId};
-use maftia_base::wire::{Blob, Encode, List, wire_enum, wire_struct};
+use maftia_agreement::atomic;
+use maftia_base::wire::{Blob, Bytes, Encode, List, Wire, wire_enum, wire_struct};
 use maftia_base::{
     Digest, Epoch, GroupId, Party, Place, Scope, ServiceId, Statement, StatementKind,
 };
-use maftia_crypto::{ClientClaim, ClientKey, ClientSignature};
+use maftia_crypto::{CODED_BYTES_MAX, ClientClaim, ClientKey, ClientSignature, Commitment};
 
 /// Longest request.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest large request: [`Ask::Large`].
+pub const LARGE_BYTES_MAX: usize = 10 << 20;
+
+const _: () = assert!(LARGE_BYTES_MAX <= CODED_BYTES_MAX, "it can be broadcast");
+
+/// What giving up the values of a home counts towards a mark: as much as they can have been.
+const RELEASE_WEIGHT: u64 = GRANTED_MAX * LARGE_BYTES_MAX as u64;
 
 /// Most requests in one bundle.
 pub const BUNDLE_REQUESTS_MAX: usize = 512;
@@ -55,11 +65,23 @@ pub enum Ask {
         /// The requests.
         requests: List<Blob<REQUEST_BYTES_MAX>, BUNDLE_REQUESTS_MAX>,
     },
+    /// One request that is too long for a bundle, and goes beside it.
+    Large {
+        /// In which session.
+        session: SessionId,
+        /// Its number there.
+        sequence: u64,
+        /// As in [`Ask::Requests`].
+        acknowledged: u64,
+        /// Names the request and its length, under the code of the group's structure.
+        value: Commitment,
+    },
 }
 
 wire_enum!(Ask {
     0 => Open { nonce, home },
     1 => Requests { session, first, acknowledged, requests },
+    2 => Large { session, sequence, acknowledged, value },
 });
 
 /// What a client signs for `ask`. Bound to group and service but to no epoch: a client's request
@@ -69,6 +91,7 @@ pub fn bundle_statement(group: GroupId, service: ServiceId, ask: &Ask) -> Statem
     let place = match ask {
         Ask::Open { nonce, .. } => Place(0, *nonce),
         Ask::Requests { session, first, .. } => Place(session.0, *first),
+        Ask::Large { session, sequence, .. } => Place(session.0, *sequence),
     };
     let value = Digest::of("maftia client bundle", &ask.encode());
     Statement::new(scope, StatementKind::Bundle, place, value)
@@ -128,12 +151,18 @@ pub enum ServerCommand {
         /// With which number.
         nonce: Nonce,
     },
+    /// It began values with numbers below this whose requests it will not order.
+    Release {
+        /// The first number that it may yet order.
+        below: u64,
+    },
 }
 
 wire_enum!(ServerCommand {
     0 => TaskResult { service, id, result },
     1 => Wake(at),
     2 => Rejoin { party, nonce },
+    3 => Release { below },
 });
 
 /// One item of a lane.
@@ -145,6 +174,40 @@ pub enum Item {
     FrontEnd(FrontEndRequest),
     /// The lane owner's own.
     Server(ServerCommand),
+    /// A client's large request, which the lane's owner has broadcast.
+    Large {
+        /// Under which number.
+        number: u64,
+        /// What the client signed: [`Ask::Large`].
+        bundle: ClientBundle,
+    },
 }
 
-wire_enum!(Item { 0 => Bundle(bundle), 1 => FrontEnd(request), 2 => Server(command) });
+wire_enum!(Item {
+    0 => Bundle(bundle),
+    1 => FrontEnd(request),
+    2 => Server(command),
+    3 => Large { number, bundle },
+});
+
+impl Item {
+    /// The item in these bytes if it is one of those that move a lane's values on.
+    pub(crate) fn about_values(bytes: &Bytes) -> Option<Self> {
+        let tag = bytes.first().copied()?;
+        let item = matches!(tag, 2 | 3).then(|| Self::from_wire(bytes.clone()).ok())?;
+        item.filter(|item| {
+            matches!(item, Self::Large { .. } | Self::Server(ServerCommand::Release { .. }))
+        })
+    }
+}
+
+/// What an item counts towards the next mark beside its own bytes: the values that go with it.
+pub fn large_weight(item: &atomic::Item) -> u64 {
+    match Item::about_values(item.bytes()) {
+        Some(Item::Large {
+            bundle: ClientBundle { ask: Ask::Large { value, .. }, .. }, ..
+        }) => value.length() as u64,
+        Some(Item::Server(ServerCommand::Release { .. })) => RELEASE_WEIGHT,
+        _ => 0,
+    }
+}

@@ -3,6 +3,7 @@
 mod adversaries;
 mod clients;
 mod figures;
+mod large;
 mod ledger;
 mod links;
 mod once;
