@@ -34,7 +34,7 @@ pub use machine::{
 pub use rejoin::{Admission, Nonce, REJOIN_EVERY};
 pub use replica::{
     ATTACHED_MAX, Applied, ArchiveKey, Command, FRONT_END_MAX, FrontEndReply, Halt, INTAKE_MAX,
-    LARGE_WAITING_MAX, Message, Outcome, Record, Replica, Standing, Ticket,
+    LARGE_EACH_MAX, LARGE_WAITING_MAX, Message, Outcome, Record, Replica, Standing, Ticket,
 };
 pub use reply::{
     REPLIES_MAX, REPLY_BYTES_MAX, Refusal, ReplyBody, ReplyBundle, SequencedReply, ThresholdReply,
@@ -42,7 +42,7 @@ pub use reply::{
 };
 pub use request::{
     Ask, BUNDLE_REQUESTS_MAX, ClientBundle, FrontEndRequest, Item, LARGE_BYTES_MAX,
-    REQUEST_BYTES_MAX, ServerCommand, SessionId, bundle_statement, large_weight,
+    REQUEST_BYTES_MAX, ServerCommand, SessionId, bundle_statement, large_load,
 };
 pub use session::{FRONT_END_WINDOW, SESSION_BYTES_MAX, SESSION_WINDOW, SESSIONS_PER_LANE_MAX};
 pub use signing::{

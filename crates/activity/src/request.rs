@@ -1,6 +1,5 @@
 //! What is ordered: bundles of clients, requests of front ends, commands of servers.
 
-use crate::values::GRANTED_MAX;
 use crate::{AgreedTime, Nonce, TASK_BYTES_MAX, TaskId};
 use maftia_agreement::atomic;
 use maftia_base::wire::{Blob, Bytes, Encode, List, Wire, wire_enum, wire_struct};
@@ -16,9 +15,6 @@ pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
 pub const LARGE_BYTES_MAX: usize = 10 << 20;
 
 const _: () = assert!(LARGE_BYTES_MAX <= CODED_BYTES_MAX, "it can be broadcast");
-
-/// What giving up the values of a home counts towards a mark: as much as they can have been.
-const RELEASE_WEIGHT: u64 = GRANTED_MAX * LARGE_BYTES_MAX as u64;
 
 /// Most requests in one bundle.
 pub const BUNDLE_REQUESTS_MAX: usize = 512;
@@ -151,18 +147,12 @@ pub enum ServerCommand {
         /// With which number.
         nonce: Nonce,
     },
-    /// It began values with numbers below this whose requests it will not order.
-    Release {
-        /// The first number that it may yet order.
-        below: u64,
-    },
 }
 
 wire_enum!(ServerCommand {
     0 => TaskResult { service, id, result },
     1 => Wake(at),
     2 => Rejoin { party, nonce },
-    3 => Release { below },
 });
 
 /// One item of a lane.
@@ -174,7 +164,8 @@ pub enum Item {
     FrontEnd(FrontEndRequest),
     /// The lane owner's own.
     Server(ServerCommand),
-    /// A client's large request, which the lane's owner has broadcast.
+    /// A client's large request, which the lane's owner has broadcast. It counts in the order of
+    /// the numbers, once: after a restart its owner may say it again.
     Large {
         /// Under which number.
         number: u64,
@@ -183,6 +174,9 @@ pub enum Item {
     },
 }
 
+/// As below.
+const LARGE_TAG: u8 = 3;
+
 wire_enum!(Item {
     0 => Bundle(bundle),
     1 => FrontEnd(request),
@@ -190,24 +184,19 @@ wire_enum!(Item {
     3 => Large { number, bundle },
 });
 
-impl Item {
-    /// The item in these bytes if it is one of those that move a lane's values on.
-    pub(crate) fn about_values(bytes: &Bytes) -> Option<Self> {
-        let tag = bytes.first().copied()?;
-        let item = matches!(tag, 2 | 3).then(|| Self::from_wire(bytes.clone()).ok())?;
-        item.filter(|item| {
-            matches!(item, Self::Large { .. } | Self::Server(ServerCommand::Release { .. }))
-        })
+/// A large request that an item refers to: its number, and what the client signed.
+pub(crate) fn reference(item: &Bytes) -> Option<(u64, ClientBundle)> {
+    // Most items are something else, and are told by their first byte.
+    let is_large = item.first() == Some(&LARGE_TAG);
+    match is_large.then(|| Item::from_wire(item.clone())) {
+        Some(Ok(Item::Large { number, bundle })) => Some((number, bundle)),
+        _ => None,
     }
 }
 
-/// What an item counts towards the next mark beside its own bytes: the values that go with it.
-pub fn large_weight(item: &atomic::Item) -> u64 {
-    match Item::about_values(item.bytes()) {
-        Some(Item::Large {
-            bundle: ClientBundle { ask: Ask::Large { value, .. }, .. }, ..
-        }) => value.length() as u64,
-        Some(Item::Server(ServerCommand::Release { .. })) => RELEASE_WEIGHT,
-        _ => 0,
-    }
+/// What goes with an item: its value counts towards the next mark, in its turn.
+pub fn large_load(item: &atomic::Item) -> Option<atomic::Load> {
+    let (number, bundle) = reference(item.bytes())?;
+    let Ask::Large { value, .. } = bundle.ask else { return None };
+    Some(atomic::Load { number, weight: value.length() as u64 })
 }

@@ -12,14 +12,15 @@
 //! - A3. A server's word that its clock has passed a time counts as its reading: once an honest one
 //!   said so, the clock moves there. So a wake-up needs no other traffic.
 //! - A4. A task's result is handed on at most once a server, while the task is wanted.
-//! - A6. The values of a home are applied in the order of their numbers, each once, and only when
-//!   its home refers to it; what it gives up is passed over. Who is admitted again is taken to have
-//!   used all that it was granted.
 //! - A5. A server that lost its log is admitted again as [`crate::Admission`] says.
+//! - A6. The values of a home are applied in the order of their numbers, each once, when its home
+//!   refers to it. With an epoch after which somebody is admitted again, all numbers that any home
+//!   was granted are given up.
 
 mod image;
 
 use crate::rejoin::{Admission, Nonce, Rejoins};
+use crate::request::reference;
 use crate::session::{FrontEndNumbers, Sessions, Verdict};
 use crate::values::GRANTED_MAX;
 use crate::{
@@ -125,23 +126,15 @@ impl<M: StateMachine> State<M> {
         lane: Party,
         items: impl Iterator<Item = &'a Bytes>,
     ) -> Vec<u64> {
-        let mut floor = self.floor(lane);
+        let mut floor = self.floors.get(&lane).copied().unwrap_or_default();
         let mut wanted = Vec::new();
-        for item in items.filter_map(Item::about_values) {
-            match item {
-                Item::Large { number, .. } if number == floor => {
-                    wanted.push(number);
-                    floor += 1;
-                }
-                Item::Server(ServerCommand::Release { below }) => floor = released(floor, below),
-                _ => {}
+        for (number, _) in items.filter_map(reference) {
+            if number == floor {
+                wanted.push(number);
+                floor += 1;
             }
         }
         wanted
-    }
-
-    fn floor(&self, home: Party) -> u64 {
-        self.floors.get(&home).copied().unwrap_or_default()
     }
 
     /// The agreed time.
@@ -186,10 +179,14 @@ impl<M: StateMachine> State<M> {
         self.rejoins.admitted()
     }
 
-    /// An epoch has ended, and `next` begins. (A5)
-    pub(crate) fn on_epoch_ended(&mut self, next: Epoch) {
-        for party in self.rejoins.on_epoch_ended(next, self.clock.now()).iter() {
-            *self.floors.entry(party).or_default() += GRANTED_MAX; // A6
+    /// An epoch of the servers `all` has ended, and `next` begins. (A5)
+    pub(crate) fn on_epoch_ended(&mut self, next: Epoch, all: PartySet) {
+        if self.rejoins.on_epoch_ended(next, self.clock.now()).is_empty() {
+            return;
+        }
+        for home in all.iter() {
+            let floor = self.floors.entry(home).or_default();
+            *floor = floor.saturating_add(GRANTED_MAX); // A6
         }
     }
 
@@ -448,10 +445,6 @@ impl<M: StateMachine> State<M> {
                 self.rejoins.ask(batch.structure, batch.lane, (party, nonce), now);
                 effects.push(Effect::Rejoin { party });
             }
-            ServerCommand::Release { below } => {
-                let floor = self.floors.entry(batch.lane).or_default();
-                *floor = released(*floor, below);
-            }
         }
     }
 
@@ -535,11 +528,6 @@ impl<M: StateMachine> Hosted<M> {
             self.reported.retain(|id, _| wanted.iter().any(|task| task.id == *id));
         }
     }
-}
-
-/// A home gives up what it began: no more than it can have begun. (A6)
-fn released(floor: u64, below: u64) -> u64 {
-    below.clamp(floor, floor.saturating_add(GRANTED_MAX))
 }
 
 /// The sequence numbers of a bundle; numbers beyond the end of all numbers do not exist.

@@ -12,13 +12,12 @@
 //! At most [`CONNECTIONS_MAX`] connections, half of them for one address, each closed when the
 //! client has sent nothing for [`IDLE_TIMEOUT`]: who still lives connects again. In each, one frame
 //! that is read, of at most [`REQUEST_FRAME_MAX`], and [`REPLIES_WAITING_MAX`] bundles of replies
-//! that wait to be written.
-//! At most [`UPLOADS_MAX`] large requests are read, or wait for the protocol; further clients wait
-//! for their turn. Who has begun must end within [`UPLOAD_TIMEOUT`], so that all get theirs.
-//! While the protocol has no capacity, nothing is read: the client feels it through TCP.
+//! that wait to be written. At most [`UPLOADS_MAX`] large requests are read, or wait for the
+//! protocol, half of them from one address; further ones wait for their turn. Who has begun must
+//! end within [`UPLOAD_TIMEOUT`], so that all get theirs. While the protocol has no capacity, nothing is read: the client feels it through TCP.
 
 use crate::host::{Arrival, ConnectionId};
-use crate::places::Places;
+use crate::places::{Places, Turns};
 use crate::replica::Request;
 use bytes::{Bytes, BytesMut};
 use maftia_activity::{Ask, ClientBundle, LARGE_BYTES_MAX, ReplyBundle};
@@ -26,14 +25,14 @@ use maftia_base::wire::Wire;
 use maftia_base::{Digest, Epoch, GroupId, Party, Place, Scope, Statement, StatementKind};
 use maftia_crypto::{ClientClaim, ClientKey, ClientSignature, CodedValue, Suite};
 use std::io::{Error, ErrorKind, Result};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -116,7 +115,7 @@ pub(crate) async fn listen_with<S: Suite>(
     idle: Duration,
 ) {
     let places = Places::new(CONNECTIONS_MAX);
-    let uploads = Arc::new(Semaphore::new(UPLOADS_MAX));
+    let uploads = Turns::new(UPLOADS_MAX);
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -133,7 +132,7 @@ pub(crate) async fn listen_with<S: Suite>(
         };
         let (reception, uploads) = (reception.clone(), Arc::clone(&uploads));
         tokio::spawn(async move {
-            if let Err(error) = receive(stream, reception, uploads, idle).await {
+            if let Err(error) = receive(stream, reception, (uploads, from.ip()), idle).await {
                 debug!(%from, %error, "a client's connection ended");
             }
             drop(place);
@@ -145,7 +144,7 @@ pub(crate) async fn listen_with<S: Suite>(
 async fn receive<S: Suite>(
     stream: TcpStream,
     reception: Reception<S>,
-    uploads: Arc<Semaphore>,
+    (uploads, from): (Arc<Turns>, IpAddr),
     idle: Duration,
 ) -> Result<()> {
     stream.set_nodelay(true)?;
@@ -158,7 +157,7 @@ async fn receive<S: Suite>(
     ask(&reception, Arrival::Request(connection, Request::Attach(key, replies))).await?;
     // Writing ends when the server has nothing to say to this client any more.
     let ended = tokio::select! {
-        ended = read_bundles(&mut read, (connection, key), &reception, uploads, idle) => ended,
+        ended = read_bundles(&mut read, (connection, key), &reception, (&uploads, from), idle) => ended,
         ended = write_replies(write, waiting) => ended,
     };
     let closed = ask(&reception, Arrival::Closed(connection)).await;
@@ -188,7 +187,7 @@ async fn read_bundles<S: Suite>(
     read: &mut BufReader<OwnedReadHalf>,
     (connection, key): (ConnectionId, ClientKey),
     reception: &Reception<S>,
-    uploads: Arc<Semaphore>,
+    (uploads, from): (&Turns, IpAddr),
     idle: Duration,
 ) -> Result<()> {
     loop {
@@ -204,8 +203,7 @@ async fn read_bundles<S: Suite>(
             Ask::Open { .. } | Ask::Requests { .. } => Request::Bundle(bundle),
             Ask::Large { value, .. } => {
                 let length = value.length();
-                let turn = Arc::clone(&uploads).acquire_owned().await;
-                let turn = turn.map_err(|_| Error::new(ErrorKind::BrokenPipe, "it stops"))?;
+                let turn = uploads.take(from).await;
                 let value = timeout(UPLOAD_TIMEOUT, read_value(read, length)).await;
                 let value = value.map_err(|_| Error::from(ErrorKind::TimedOut))??;
                 Request::Large { bundle, value, turn }

@@ -101,7 +101,7 @@ pub enum Request<S: Suite> {
         /// The request.
         value: CodedValue,
         /// Its turn among those that are being read.
-        turn: OwnedSemaphorePermit,
+        turn: [OwnedSemaphorePermit; 2],
     },
     /// A stock client's request.
     FrontEnd {

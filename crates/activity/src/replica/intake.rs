@@ -1,4 +1,4 @@
-use super::large::reference;
+use super::large::named_value;
 use super::{FrontEndReply, Outcome, Replica, Tap, Ticket};
 use crate::{
     AgreedTime, Ask, ClientBundle, FrontEndRequest, Item, Nonce, Refusal, ServerCommand,
@@ -90,10 +90,6 @@ impl Intake {
 
     pub(super) fn large(&mut self, number: u64, bundle: ClientBundle) {
         self.ready.push_back(Item::Large { number, bundle });
-    }
-
-    pub(super) fn release(&mut self, below: u64) {
-        self.ready.push_back(Item::Server(ServerCommand::Release { below }));
     }
 
     /// The driver's names for all requests of the front end that are not answered.
@@ -219,15 +215,14 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         for item in items {
             let bundle = match Item::from_wire(item.bytes().clone()) {
                 Ok(Item::Bundle(bundle)) if !matches!(bundle.ask, Ask::Large { .. }) => bundle,
-                Ok(Item::Large { number, bundle }) => match reference(number, &bundle) {
-                    Some(value) => {
-                        values.push(value);
-                        bundle
-                    }
-                    None => return self.refuse(lane, height, digest, cx),
-                },
+                Ok(Item::Large { number, bundle }) if named_value(&bundle).is_some() => {
+                    values.extend(named_value(&bundle).map(|value| (number, value)));
+                    bundle
+                }
                 Ok(Item::FrontEnd(_) | Item::Server(_)) => continue,
-                Ok(Item::Bundle(_)) | Err(_) => return self.refuse(lane, height, digest, cx),
+                Ok(Item::Bundle(_) | Item::Large { .. }) | Err(_) => {
+                    return self.refuse(lane, height, digest, cx);
+                }
             };
             claims.push(bundle.claim(group));
         }

@@ -2,32 +2,50 @@
 //! the values are here, and applied when they are. R13 to R15.
 
 use super::slots::ValuesSlot;
-use super::{Outcome, Replica, Tap, Ticket};
+use super::{Outcome, Record, Replica, Tap, Ticket};
 use crate::values::{ValueId, Values, ValuesCommand, ValuesOutcome};
 use crate::{Ask, ClientBundle, LARGE_BYTES_MAX, StateMachine};
 use maftia_agreement::atomic::{Delivery, Height};
 use maftia_agreement::checkpoint::Mark;
 use maftia_base::{Context, Digest, Epoch, Event, Party};
-use maftia_crypto::{CodedValue, Commitment, Suite, Work};
+use maftia_crypto::{ClientKey, CodedValue, Commitment, Encoded, Suite, Work};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Large requests of this server's clients that wait for their broadcast.
-pub const LARGE_WAITING_MAX: usize = 4;
+/// Large requests of this server's clients that wait for their broadcast …
+pub const LARGE_WAITING_MAX: usize = 8;
+
+/// … and of one client.
+pub const LARGE_EACH_MAX: usize = LARGE_WAITING_MAX / 2;
 
 /// What is on its way between clients, broadcasts and the order.
 #[derive(Clone, Debug, Hash, Default)]
 pub(super) struct Large {
     /// What clients signed, being verified.
-    checking: BTreeMap<u64, (ClientBundle, CodedValue)>,
+    checking: BTreeMap<u64, Asked>,
     checks: u64,
-    waiting: VecDeque<(ClientBundle, CodedValue)>,
-    /// This server broadcasts these, and has not ordered the references.
-    begun: BTreeMap<u64, ClientBundle>,
+    waiting: VecDeque<Asked>,
+    /// What is broadcast next, being encoded: is it what the client signed for?
+    encoding: Option<Asked>,
+    /// This server broadcasts these, and they are not applied.
+    begun: BTreeMap<u64, Begun>,
     /// Of each lane, the batch that waits for its values.
     inspecting: BTreeMap<Party, Inspection>,
     /// What the order has told and is not applied: the first of it waits for values.
     pending: VecDeque<Pending>,
     applying: bool,
+}
+
+/// What a client signed, and what for.
+type Asked = (ClientBundle, CodedValue);
+
+/// A large request that this server broadcasts.
+#[derive(Clone, Debug, Hash)]
+struct Begun {
+    bundle: ClientBundle,
+    /// Unless it was begun before a restart.
+    value: Option<CodedValue>,
+    /// It stands in this server's lane, or it did before a restart.
+    referred: bool,
 }
 
 /// A batch whose items are in order, but for values that are not here.
@@ -50,8 +68,7 @@ pub(super) enum Pending {
 
 impl Large {
     pub(super) fn footprint(&self) -> usize {
-        let requests = self.checking.len() + self.waiting.len() + self.begun.len();
-        requests + self.inspecting.len() + self.pending.len()
+        self.asked().count() + self.begun.len() + self.inspecting.len() + self.pending.len()
     }
 
     /// All that was told is applied.
@@ -59,9 +76,52 @@ impl Large {
         self.pending.is_empty()
     }
 
+    /// What waits lies before the end of an epoch.
+    pub(super) fn waits_for_epoch(&self) -> bool {
+        self.pending.iter().any(|pending| matches!(pending, Pending::EpochEnded(_)))
+    }
+
     /// A later state was installed.
     pub(super) fn forget_pending(&mut self) {
         self.pending.clear();
+    }
+
+    /// The order has told this. (R15)
+    pub(super) fn tell(&mut self, pending: Pending) {
+        self.pending.push_back(pending);
+    }
+
+    /// What a log that begins anew must have.
+    pub(super) fn records<S: Suite>(&self) -> impl Iterator<Item = Record<S>> {
+        let record = |(number, begun): (&u64, &Begun)| {
+            let (number, bundle) = (*number, begun.bundle.clone());
+            Record::Large { number, bundle }
+        };
+        self.begun.iter().map(record).collect::<Vec<_>>().into_iter()
+    }
+
+    /// What is not broadcast yet.
+    fn asked(&self) -> impl Iterator<Item = &ClientBundle> {
+        let asked = self.checking.values().chain(&self.waiting).chain(&self.encoding);
+        asked.map(|(bundle, _)| bundle)
+    }
+
+    /// A client that is impatient sends again what this server works on.
+    fn is_under_way(&self, bundle: &ClientBundle) -> bool {
+        let same = |other: &ClientBundle| match (&other.ask, &bundle.ask) {
+            (
+                Ask::Large { session: a, sequence: b, .. },
+                Ask::Large { session: c, sequence: d, .. },
+            ) => (other.key, other.service, a, b) == (bundle.key, bundle.service, c, d),
+            _ => false,
+        };
+        let begun = self.begun.values().map(|begun| &begun.bundle);
+        self.asked().chain(begun).any(same)
+    }
+
+    fn has_room(&self, key: ClientKey) -> bool {
+        let of_key = self.asked().filter(|bundle| bundle.key == key).count();
+        self.asked().count() < LARGE_WAITING_MAX && of_key < LARGE_EACH_MAX
     }
 }
 
@@ -85,15 +145,11 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         value: CodedValue,
         cx: &mut Tap<'_, C>,
     ) {
-        let named = match &bundle.ask {
-            Ask::Large { value, .. } => value.length(),
-            Ask::Open { .. } | Ask::Requests { .. } => usize::MAX,
-        };
-        if named != value.len() || named > LARGE_BYTES_MAX {
+        if named_value(&bundle).is_none_or(|named| named.length() != value.len()) {
             return cx.output(Outcome::ClientLied(bundle.key));
         }
-        let held = self.large.checking.len() + self.large.waiting.len();
-        if held >= LARGE_WAITING_MAX || !self.live || self.is_rejoining() {
+        let is_ready = self.live && !self.is_rejoining();
+        if !is_ready || self.large.is_under_way(&bundle) || !self.large.has_room(bundle.key) {
             return;
         }
         let number = self.large.checks;
@@ -118,56 +174,73 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
                 self.answer_known(bundle.key, replies);
                 self.collect_again(cx);
             }
-            None if self.is_under_way(&bundle) => {}
             None => self.large.waiting.push_back((bundle, value)),
         }
     }
 
-    /// A client that is impatient sends again what this server works on.
-    fn is_under_way(&self, bundle: &ClientBundle) -> bool {
-        let same = |other: &ClientBundle| match (&other.ask, &bundle.ask) {
-            (
-                Ask::Large { session: a, sequence: b, .. },
-                Ask::Large { session: c, sequence: d, .. },
-            ) => (other.key, other.service, a, b) == (bundle.key, bundle.service, c, d),
-            _ => false,
-        };
-        let waiting = self.large.waiting.iter().map(|(other, _)| other);
-        waiting.chain(self.large.begun.values()).any(same)
+    /// Has the next value encoded for which there is credit. (R13)
+    pub(super) fn begin_large<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        let may_begin = self.live && self.values.may_begin(cx.group().me());
+        if !may_begin || self.large.encoding.is_some() {
+            return;
+        }
+        let Some((bundle, value)) = self.large.waiting.pop_front() else { return };
+        if let Some(replies) = self.state.known_replies(&bundle) {
+            // Its client got impatient, and was served by another.
+            self.answer_known(bundle.key, replies);
+            self.collect_again(cx);
+            return self.begin_large(cx);
+        }
+        let code = self.values.code(cx.group().structure());
+        cx.offload(Ticket::EncodeLarge, Work::Encode { code, value: value.clone() });
+        self.large.encoding = Some((bundle, value));
     }
 
-    /// Begins the broadcasts that are granted. (R13)
-    pub(super) fn begin_large<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
-        let me = cx.group().me();
-        while self.live && !self.is_rejoining() && self.values.may_begin(me) {
-            let Some((bundle, value)) = self.large.waiting.pop_front() else { return };
-            self.large.begun.insert(self.values.next_number(), bundle);
-            self.step_values(Event::Command(ValuesCommand::Broadcast(value)), cx);
+    /// Broadcasts it, if it is what the client signed for. (R13)
+    pub(super) fn on_large_encoded<C: Context<Self>>(
+        &mut self,
+        encoded: Encoded,
+        cx: &mut Tap<'_, C>,
+    ) {
+        let (bundle, value) = self.large.encoding.take().expect("work is answered once");
+        if named_value(&bundle) != Some(encoded.commitment) {
+            return cx.output(Outcome::ClientLied(bundle.key));
         }
+        let number = self.values.next_number();
+        cx.persist(Record::Large { number, bundle: bundle.clone() });
+        let begun = Begun { bundle, value: Some(value.clone()), referred: false };
+        self.large.begun.insert(number, begun);
+        self.step_values(Event::Command(ValuesCommand::Broadcast(value, encoded)), cx);
     }
 
     /// Puts references into the lane, in the order of their numbers. (R13)
-    fn refer<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
-        let home = cx.group().me();
-        while let Some((&number, bundle)) = self.large.begun.first_key_value() {
-            let Some((found, _)) = self.values.get(ValueId { home, number }) else { return };
-            let named = matches!(&bundle.ask, Ask::Large { value, .. } if value == found);
-            let bundle = self.large.begun.remove(&number).expect("just found");
-            if named {
-                self.intake.large(number, bundle);
-            } else {
-                cx.output(Outcome::ClientLied(bundle.key));
-                self.intake.release(number + 1);
+    fn refer(&mut self, home: Party) {
+        for (&number, begun) in self.large.begun.iter_mut().filter(|(_, begun)| !begun.referred) {
+            if !self.live || self.values.get(ValueId { home, number }).is_none() {
+                return;
             }
+            begun.referred = true;
+            self.intake.large(number, begun.bundle.clone());
         }
     }
 
-    /// Gives up what this server began before a restart: the clients ask again. (R13)
-    pub(super) fn release_begun(&mut self, me: Party) {
-        let next = self.values.next_number();
-        if next > self.values.floor(me) {
-            self.intake.release(next);
+    pub(super) fn restore_large<C: Context<Self>>(
+        &mut self,
+        number: u64,
+        bundle: ClientBundle,
+        cx: &mut Tap<'_, C>,
+    ) {
+        if number >= self.values.floor(cx.group().me()) {
+            self.large.begun.insert(number, Begun { bundle, value: None, referred: false });
         }
+    }
+
+    /// Takes up what this server began before a restart. (R13)
+    pub(super) fn refer_again<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        // A crash may have kept the last of them from being broadcast.
+        let next = self.values.next_number();
+        self.large.begun.retain(|number, _| *number < next);
+        self.refer(cx.group().me());
     }
 
     /// The clients' signatures in a batch hold: does it wait for values? (R14)
@@ -228,15 +301,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         }
     }
 
-    /// The order has told this. (R15)
-    pub(super) fn tell<C: Context<Self>>(&mut self, pending: Pending, cx: &mut Tap<'_, C>) {
-        self.large.pending.push_back(pending);
-        self.apply_pending(cx);
-    }
-
     /// Applies what the order has told, in its order, as far as the values are here. (R15)
     pub(super) fn apply_pending<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
-        if std::mem::replace(&mut self.large.applying, true) {
+        if self.is_halted() || std::mem::replace(&mut self.large.applying, true) {
             return;
         }
         while let Some(front) = self.large.pending.front() {
@@ -252,6 +319,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             }
         }
         self.large.applying = false;
+        if self.live && self.large.waits_for_epoch() {
+            self.fetch_if_behind(cx); // R10
+        }
     }
 
     fn lacks_value(&self, delivery: &Delivery) -> bool {
@@ -282,15 +352,15 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         until: Mark,
         cx: &mut Tap<'_, C>,
     ) {
-        let floors = self.state.value_floors().clone();
-        let floor = floors.get(&cx.group().me()).copied().unwrap_or_default();
-        self.large.begun = self.large.begun.split_off(&floor);
+        let (floors, home) = (self.state.value_floors().clone(), cx.group().me());
+        let left = self.large.begun.split_off(&floors.get(&home).copied().unwrap_or_default());
+        for (number, begun) in std::mem::replace(&mut self.large.begun, left) {
+            // Given up with an epoch: it is broadcast anew. (R13)
+            let given_up = begun.value.filter(|_| !applied.contains(&ValueId { home, number }));
+            self.large.waiting.extend(given_up.map(|value| (begun.bundle, value)));
+        }
         let passed = ValuesCommand::Passed { floors, applied, until };
         self.step_values(Event::Command(passed), cx);
-        self.inspect_all(cx);
-    }
-
-    fn inspect_all<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
         let lanes: Vec<Party> = self.large.inspecting.keys().copied().collect();
         lanes.into_iter().for_each(|lane| self.inspect_values(lane, cx));
     }
@@ -303,7 +373,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         let outcomes = cx.step(ValuesSlot, &mut self.values, event);
         for ValuesOutcome::Here(id) in outcomes {
             if id.home == cx.group().me() {
-                self.refer(cx);
+                self.refer(id.home);
             } else {
                 self.inspect_values(id.home, cx);
             }
@@ -312,10 +382,10 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     }
 }
 
-/// The value that an item refers to; `None` if no honest server orders it.
-pub(super) fn reference(number: u64, bundle: &ClientBundle) -> Option<(u64, Commitment)> {
+/// The value that a client signed for; `None` if no honest server orders it.
+pub(super) fn named_value(bundle: &ClientBundle) -> Option<Commitment> {
     match &bundle.ask {
-        Ask::Large { value, .. } if value.length() <= LARGE_BYTES_MAX => Some((number, *value)),
+        Ask::Large { value, .. } if value.length() <= LARGE_BYTES_MAX => Some(*value),
         _ => None,
     }
 }

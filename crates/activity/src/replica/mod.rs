@@ -33,17 +33,19 @@
 //! - R9. At a mark: write the state to the log, so that the log may begin there, and have the mark
 //!   certified. Once it is, the log may be cut at the mark before.
 //! - R10. Told a certified mark that lies two or more ahead: fetch that state, write it to the log,
-//!   go on from there. Whoever is less behind finds what is missing in the logs of the others.
+//!   go on from there. Whoever is less behind finds what is missing in the logs of the others, but
+//!   for values (R15) of an epoch that has ended: then one mark ahead is enough.
 //! - R11. A server that lost its log takes part in nothing but transfer, convictions and
 //!   certificates, and asks to be admitted again (see [`Admission`](crate::Admission)). It goes on
 //!   from the first certified state in which it is admitted with the number that it drew.
 //! - R12. A server that finds that its state is not the certified one, or that it has signed what
 //!   is not in its log, says so and does nothing more.
-//! - R13. A client's large request is verified, broadcast beside the order, and then referred to in
-//!   this server's lane, in the order of the broadcasts' numbers. What was begun before a restart
-//!   is given up in the lane: the clients ask again.
+//! - R13. A client's large request is verified, both that the client signed and that this is what
+//!   it signed; written to the log with its number; broadcast beside the order; and then referred
+//!   to in this server's lane, in the order of the numbers. After a restart what was begun is
+//!   referred to again. What is given up with an epoch is broadcast anew.
 //! - R14. A batch of another lane that refers to values is admitted when they are here, hence
-//!   durable, and are what the clients signed; until then it waits.
+//!   sooner or later everywhere, and are what the clients signed; until then it waits.
 //! - R15. What the order has told is applied when the values that it refers to are here; until then
 //!   it waits, and all that comes after it, and the order goes on up to the next mark.
 //!
@@ -62,7 +64,7 @@ mod vocabulary;
 
 pub use answer::ATTACHED_MAX;
 pub use intake::{FRONT_END_MAX, INTAKE_MAX};
-pub use large::LARGE_WAITING_MAX;
+pub use large::{LARGE_EACH_MAX, LARGE_WAITING_MAX};
 pub use vocabulary::{
     Applied, ArchiveKey, Command, FrontEndReply, Halt, Message, Outcome, Record, Standing, Ticket,
 };
@@ -70,7 +72,7 @@ pub use vocabulary::{
 use crate::state::{Effect, Ordered, State};
 use crate::{
     Accusation, AgreedTime, Convictions, SigningCommand, SigningOutcome, StateMachine, TaskId,
-    ThresholdSigning, Transfer, ValueId, Values, large_weight,
+    ThresholdSigning, Transfer, ValueId, Values, large_load,
 };
 use answer::Answers;
 use intake::Intake;
@@ -162,7 +164,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     /// Runs `services`, which must be the same at all servers, from their initial states.
     pub fn new(services: impl IntoIterator<Item = (ServiceId, M)>) -> Self {
         Self {
-            order: EpochChain::new().with_weigh(Weigh(large_weight)),
+            order: EpochChain::new().with_weigh(Weigh(large_load)),
             signing: ThresholdSigning::new(),
             convictions: Convictions::new(),
             checkpoints: Checkpoints::new(),
@@ -254,6 +256,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             Record::Convicted(record) => self.step_convictions(Event::Restore(record), cx),
             Record::Checkpoint(record) => self.step_checkpoints(Event::Restore(record), cx),
             Record::Value(record) => self.step_values(Event::Restore(record), cx),
+            Record::Large { number, bundle } => self.restore_large(number, bundle, cx),
             Record::Reserved(below) => self.intake.restore_reserved(below),
             Record::Begin(manifest) => self.restore_begin(manifest, cx),
             Record::Chunk { index, chunk, .. } => self.restore_chunk(index, chunk, cx),
@@ -326,6 +329,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             (Ticket::CheckLarge(number), Done::Verified(verdicts)) => {
                 self.on_large_checked(number, &verdicts, cx);
             }
+            (Ticket::EncodeLarge, Done::Encoded(encoded)) => self.on_large_encoded(encoded, cx),
             (Ticket::Check(number), Done::Verified(verdicts)) => {
                 self.on_checked(number, &verdicts, cx);
             }
@@ -351,7 +355,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         let me = cx.group().me();
         self.intake.skip_numbers(self.state.next_front_end_number(me));
         self.step_values(Event::Resumed, cx);
-        self.release_begun(me);
+        self.refer_again(cx);
         self.step_order(Event::Resumed, cx);
         self.step_signing(Event::Resumed, cx);
         self.apply_pending(cx);
@@ -366,17 +370,18 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
                 epochs::Outcome::Inspect { lane, height, digest, items } => {
                     self.on_inspect(lane, height, digest, &items, cx);
                 }
-                epochs::Outcome::Delivered(delivery) => self.tell(Pending::Batch(delivery), cx),
+                epochs::Outcome::Delivered(delivery) => self.large.tell(Pending::Batch(delivery)),
                 epochs::Outcome::EpochEnded { ended } => {
-                    self.tell(Pending::EpochEnded(ended), cx);
+                    self.large.tell(Pending::EpochEnded(ended));
                 }
-                epochs::Outcome::Marked(_) => self.tell(Pending::Mark, cx),
+                epochs::Outcome::Marked(_) => self.large.tell(Pending::Mark),
                 epochs::Outcome::Forgot => self.halt(Halt::Forgot, cx),
                 epochs::Outcome::Recall { to, key } => {
                     cx.output(Outcome::Recall { to, key: ArchiveKey::Order(key) });
                 }
             }
         }
+        self.apply_pending(cx);
     }
 
     fn step_signing<C: Context<Self>>(
@@ -450,7 +455,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     }
 
     fn on_epoch_ended<C: Context<Self>>(&mut self, ended: Epoch, cx: &mut Tap<'_, C>) {
-        self.state.on_epoch_ended(Epoch(ended.0 + 1));
+        self.state.on_epoch_ended(Epoch(ended.0 + 1), cx.group().parties());
         self.pass_values(BTreeSet::new(), self.applied_mark().next(), cx);
         cx.output(Outcome::EpochEnded { ended });
     }

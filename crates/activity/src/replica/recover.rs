@@ -197,7 +197,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         self.step_transfer(Event::Command(TransferCommand::Reached(mark)), cx);
         let reached = checkpoint::Command::Reached { mark, digest };
         self.step_checkpoints(Event::Command(reached), cx);
-        self.step_order(Event::Command(epochs::Command::Continue { interval }), cx);
+        let loads = self.state.value_floors().clone();
+        self.step_order(Event::Command(epochs::Command::Continue { interval, loads }), cx);
         self.cut_if_certified(cx);
     }
 
@@ -210,6 +211,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             cx.note(Record::Convicted(accusation.clone()));
         }
         cx.note(Record::Reserved(self.intake.reserved()));
+        self.large.records().for_each(|record| cx.note(record));
         self.step_values(Event::Command(ValuesCommand::Note), cx);
     }
 
@@ -257,7 +259,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     pub(super) fn fetch_if_behind<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
         let Some(checkpoint) = self.checkpoints.certified().cloned() else { return };
         let admission = self.recovery.nonce;
-        let behind = checkpoint.mark > self.applied_mark().next();
+        let one = checkpoint.mark > self.applied_mark() && self.large.waits_for_epoch();
+        let behind = one || checkpoint.mark > self.applied_mark().next();
         if behind || admission.is_some() {
             if self.transfer.progress().is_none() {
                 cx.output(Outcome::Fetching(checkpoint.mark));
@@ -364,7 +367,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         cx: &mut Tap<'_, C>,
     ) {
         let mark = manifest.mark();
-        if mark <= self.order.mark() {
+        if mark <= self.applied_mark() {
             return;
         }
         if self.state.restore(state.clone()).is_none() {
@@ -379,8 +382,11 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             self.step_order(Event::Resumed, cx);
             self.step_signing(Event::Resumed, cx);
         }
-        let frontier = Box::new(manifest.frontier.clone());
-        self.step_order(Event::Command(epochs::Command::Install(frontier)), cx);
+        // The order may be at this mark, while the state waited for values before it.
+        if mark > self.order.mark() {
+            let frontier = Box::new(manifest.frontier.clone());
+            self.step_order(Event::Command(epochs::Command::Install(frontier)), cx);
+        }
         // Others may yet want what this server has of values below the mark.
         self.pass_values(self.values.ids(), mark, cx);
         if was_away && self.live {

@@ -251,6 +251,13 @@ pub enum Record<S: Suite> {
     },
     /// About the values of large requests.
     Value(ValuesRecord),
+    /// What a client of this server signed for the value that is broadcast next.
+    Large {
+        /// Under which number.
+        number: u64,
+        /// [`Ask::Large`](crate::Ask::Large).
+        bundle: ClientBundle,
+    },
     /// The log before was lost: this server asks to be admitted again with this number.
     Rejoining(Nonce),
     /// This server must not take part any more.
@@ -267,6 +274,7 @@ wire_enum!(<S: Suite> Record<S> {
     6 => Rejoining(nonce),
     7 => Halted(why),
     8 => Value(record),
+    9 => Large { number, bundle },
 });
 
 impl<S: Suite> Record<S> {
@@ -283,6 +291,7 @@ impl<S: Suite> Record<S> {
             | Self::Checkpoint(_)
             | Self::Rejoining(_)
             | Self::Value(_)
+            | Self::Large { .. }
             | Self::Halted(_) => None,
         }
     }
@@ -312,6 +321,8 @@ pub enum Ticket<S: Suite> {
     Value(ValuesTicket),
     /// Verifying what a client signed for a large request.
     CheckLarge(u64),
+    /// Encoding the large request whose broadcast is next.
+    EncodeLarge,
     /// Verifying bundles of this server's clients.
     Check(u64),
     /// Signing replies.

@@ -7,7 +7,7 @@ use super::{
 use maftia_agreement::broadcast::coded::{self, CodedBroadcast, code_of};
 use maftia_agreement::checkpoint::Mark;
 use maftia_base::protocol::{Never, Vocabulary};
-use maftia_base::{Context, Event, Party, Protocol};
+use maftia_base::{AdversaryStructure, Context, Event, Party, Protocol};
 use maftia_crypto::{Code, CodedValue, Commitment, Done, Suite, Work};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,12 +126,13 @@ impl<S: Suite> Values<S> {
 
     fn on_command(&mut self, command: ValuesCommand, cx: &mut impl Context<Self>) {
         match command {
-            ValuesCommand::Broadcast(value) => {
+            ValuesCommand::Broadcast(value, encoded) => {
                 let id = ValueId { home: cx.group().me(), number: self.next };
                 assert!(self.may_begin(id.home), "a home keeps to what it is granted");
                 self.next += 1;
                 self.open(id, cx);
-                self.step(id, Event::Command(coded::Command::Broadcast(value)), cx);
+                let broadcast = coded::Command::BroadcastEncoded(value, encoded);
+                self.step(id, Event::Command(broadcast), cx);
             }
             ValuesCommand::Passed { floors, applied, until } => {
                 self.on_passed(floors, &applied, until, cx);
@@ -181,7 +182,8 @@ impl<S: Suite> Values<S> {
             }
             self.open(id, cx);
         }
-        if id.home == cx.group().me() {
+        // A crash may have kept it from being begun: then nothing of it was sent.
+        if id.home == cx.group().me() && matches!(record, coded::Record::Began) {
             self.next = self.next.max(id.number.saturating_add(1));
         }
         self.step(id, Event::Restore(record), cx);
@@ -240,8 +242,13 @@ impl<S: Suite> Values<S> {
         }
     }
 
+    /// The code in which this group broadcasts.
+    pub(crate) fn code(&mut self, structure: &AdversaryStructure) -> Code {
+        *self.code.get_or_insert_with(|| code_of(structure))
+    }
+
     fn open(&mut self, id: ValueId, cx: &mut impl Context<Self>) {
-        let code = *self.code.get_or_insert_with(|| code_of(cx.group().structure()));
+        let code = self.code(cx.group().structure());
         self.instances.entry(id).or_insert_with(|| {
             let broadcast = CodedBroadcast::new(id.home, code);
             Instance { broadcast, value: None, until: None }

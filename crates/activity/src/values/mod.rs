@@ -4,7 +4,7 @@
 //! - *One value*: no two honest servers hold different values under one [`ValueId`].
 //! - *There when it is wanted*: if an honest server held a value whose number the order has not
 //!   passed, every honest server that wants it gets it, or comes to install a later mark.
-//! - *Durable*: a value is told only when a restart gives it again.
+//! - *Durable*: what was told is told again after a restart, sooner or later.
 //! - *Cost*: that of [coded broadcast](maftia_agreement::broadcast::coded).
 //!
 //! # Model
@@ -21,23 +21,31 @@
 //! - V3. A value longer than [`LARGE_BYTES_MAX`] is not taken part in.
 //! - V4. What the floor has passed and was applied is kept, as a fragment, for servers that have
 //!   not come so far, until the log is cut behind it. What was given up is dropped at once.
-//! - V5. At a mark, what the floor has not passed is written to the log again.
+//! - V5. At a mark, what the floor has not passed is written to the log again: of this server's own
+//!   the value, of others the fragment.
 //!
 //! # Why it holds
-//! *One value* is agreement of the broadcast. *There*: its totality, while no honest server drops
-//! its fragment: they offer it whenever they and the server that lacks it may have missed something
-//! of each other, and what it did not listen to it asks for (V2). A number is given up at one place
-//! of the order, after which nobody wants it, and a fragment is dropped at a cut, when the state at
-//! a mark after it is certified; who still wants it is two marks behind, and installs that state.
-//! Whoever installs it keeps its own fragments until then, too. A home may forget its numbers only
-//! by losing its log; then it is admitted again, which moves its floor by [`GRANTED_MAX`] in the
-//! order, past all that it can have used.
+//! *One value* is agreement of the broadcast, if no honest server takes part in one instance twice,
+//! before it lost its log and after. It does not: with the epoch after which it is admitted again,
+//! the floors of all homes move past all numbers that anybody was granted, and it hears of those
+//! beyond for the first time. The same keeps a home from using a number twice.
+//! *There*: totality of the broadcast, while no honest server drops its fragment: they offer it
+//! whenever they and the server that lacks it may have missed something of each other, and what it
+//! did not listen to it asks for (V2). A number is given up at one place of the order, after which
+//! nobody wants it, and a fragment is dropped at a cut, when the state at a mark after it is
+//! certified; who still wants it is two marks behind, and installs that state. Who lost its log lost
+//! its fragments, too. All that they were of was applied or given up when its epoch ended; that is a
+//! mark, and who has not applied it all installs that mark's state even if it is only one behind.
+//! *Durable*: a fragment is in the log before it is echoed. So what a server has delivered comes
+//! back after a restart, out of its own log or of the fragments of others.
 //!
 //! # Bounds
 //! For each home [`GRANTED_MAX`] instances above the floor, each with a value of at most
-//! [`LARGE_BYTES_MAX`] and what a broadcast holds for its peers. Below it a fragment for each value
-//! applied since the last cut. The layer above lets values count towards marks, see
-//! [`weigh`](crate::large_weight): so what is between two marks is bounded.
+//! [`LARGE_BYTES_MAX`] and what a broadcast holds for its peers: what a corrupt home never orders
+//! stays, and is all that it can fill. Below the floor a fragment for each value applied since the
+//! last cut. What is applied counts towards marks, see [`large_load`](crate::large_load): so what
+//! the log has between two marks is bounded; at each mark it has at most [`GRANTED_MAX`] fragments
+//! a home again.
 
 mod machine;
 
@@ -49,7 +57,7 @@ use maftia_agreement::checkpoint::Mark;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::wire_struct;
 use maftia_base::{Party, Scope, Slot};
-use maftia_crypto::{CodedValue, Suite};
+use maftia_crypto::{CodedValue, Encoded, Suite};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many values of its own a home has under way. Two: one is ordered while the next is sent.
@@ -72,8 +80,8 @@ wire_struct!(ValueId { home, number });
 /// What the layer above asks for.
 #[derive(Clone, Debug)]
 pub enum ValuesCommand {
-    /// Broadcast this under [`Values::next_number`], which must be granted.
-    Broadcast(CodedValue),
+    /// Broadcast this, which is encoded, under [`Values::next_number`], which must be granted.
+    Broadcast(CodedValue, Encoded),
     /// How far the order has come.
     Passed {
         /// For each home, the first number that is neither applied nor given up.

@@ -4,16 +4,16 @@ use crate::world::{
     Attached, EVENTS_MAX, SERVICE, Sim, Sut, builder, common_ledger, front_end, ledger, p, replica,
     serve, structure,
 };
-use maftia_activity::client::ClientReply;
+use maftia_activity::client::{ClientEffect, ClientReply};
 use maftia_activity::{
-    Ask, ClientBundle, Command, GRANTED_MAX, LARGE_BYTES_MAX, Message, Nonce, OPEN_MAX, Outcome,
-    Record, SessionId, Standing, ValueId, ValuesMessage,
+    Ask, ClientBundle, Command, GRANTED_MAX, LARGE_BYTES_MAX, LARGE_EACH_MAX, Message, Nonce,
+    OPEN_MAX, Outcome, Record, SessionId, Standing, ValueId, ValuesMessage,
 };
-use maftia_agreement::atomic::BATCH_WEIGHT;
+use maftia_agreement::atomic::{self, BATCH_WEIGHT};
 use maftia_agreement::broadcast::coded::{self, code_of};
 use maftia_agreement::checkpoint::Mark;
 use maftia_base::time::Duration;
-use maftia_base::wire::{Bytes, EncodeSize};
+use maftia_base::wire::EncodeSize;
 use maftia_base::{Digest, GroupId, Party, PartySet, Statement};
 use maftia_crypto::ideal::{self, IdealSuite};
 use maftia_crypto::{CodedValue, commitment_of};
@@ -26,13 +26,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-const MIB: usize = 1 << 20;
+pub(crate) const MIB: usize = 1 << 20;
 
 /// A mark every few batches.
-const INTERVAL: u64 = 6 * BATCH_WEIGHT;
+pub(crate) const INTERVAL: u64 = 6 * BATCH_WEIGHT;
 
 /// A request of this many bytes that no other is equal to.
-fn request(name: &str, len: usize) -> Vec<u8> {
+pub(crate) fn request(name: &str, len: usize) -> Vec<u8> {
     let seed = Digest::of("request", name.as_bytes()).0;
     seed.iter()
         .copied()
@@ -43,12 +43,12 @@ fn request(name: &str, len: usize) -> Vec<u8> {
         .collect()
 }
 
-fn build(builder: Builder<Sut>) -> Sim {
+pub(crate) fn build(builder: Builder<Sut>) -> Sim {
     builder.trace(0).build(|_| replica().with_mark_interval(INTERVAL))
 }
 
 /// All honest servers have one state, in which each of these took effect once.
-fn check_once(sim: &mut Sim, requests: &[Vec<u8>]) -> Result<(), Failure> {
+pub(crate) fn check_once(sim: &mut Sim, requests: &[Vec<u8>]) -> Result<(), Failure> {
     sim.run_to_quiescence(EVENTS_MAX)?;
     let ledger = common_ledger(sim);
     for request in requests {
@@ -62,7 +62,7 @@ fn check_once(sim: &mut Sim, requests: &[Vec<u8>]) -> Result<(), Failure> {
 }
 
 /// Each client asks for some large and some small ones, all at once.
-fn ask(clients: &mut [Attached], sim: &Sim, name: &str, len: usize) -> Vec<Vec<u8>> {
+pub(crate) fn ask(clients: &mut [Attached], sim: &Sim, name: &str, len: usize) -> Vec<Vec<u8>> {
     let mut asked = Vec::new();
     for (number, client) in clients.iter_mut().enumerate() {
         for (part, len) in [len, 40, len / 3].into_iter().enumerate() {
@@ -116,11 +116,11 @@ fn ten_mebibytes_cost_each_server_n_by_k_of_them_and_the_home_twice_that() {
     }
 }
 
-type Held = fn(&Letter<Message<IdealSuite>>) -> bool;
+type Held = Rc<dyn Fn(&Letter<Message<IdealSuite>>) -> bool>;
 
 /// A network that keeps some letters back while it is closed, and counts what each server sends.
 #[derive(Clone)]
-struct Gate {
+pub(crate) struct Gate {
     network: Network,
     held: Held,
     closed: Rc<RefCell<bool>>,
@@ -128,12 +128,13 @@ struct Gate {
 }
 
 impl Gate {
-    fn new(held: Held) -> Self {
+    pub(crate) fn new(held: impl Fn(&Letter<Message<IdealSuite>>) -> bool + 'static) -> Self {
+        let held: Held = Rc::new(held);
         let closed = Rc::new(RefCell::new(true));
         Self { network: Network::random(), held, closed, sent: Rc::default() }
     }
 
-    fn open(&self) {
+    pub(crate) fn open(&self) {
         *self.closed.borrow_mut() = false;
     }
 }
@@ -342,7 +343,7 @@ fn a_home_that_shows_fragments_to_some_only_harms_nobody() {
 }
 
 #[test]
-fn a_client_whose_home_crashed_retries_elsewhere_and_the_home_gives_up_what_it_began() {
+fn a_client_whose_home_crashed_retries_elsewhere_and_the_home_orders_what_it_began() {
     seeds(0..8, |seed| {
         let mut sim = build(builder(4, seed));
         let mut clients = [Attached::new(4, seed, 0)];
@@ -370,7 +371,7 @@ fn a_client_whose_home_crashed_retries_elsewhere_and_the_home_gives_up_what_it_b
         check_once(&mut sim, &asked)?;
         for index in 0..4 {
             let values = sim.state(p(index)).expect("up").values();
-            assert_eq!(values.waiting_bytes(), 0, "all is applied or given up");
+            assert_eq!(values.waiting_bytes(), 0, "all is applied");
             for home in 0..4 {
                 let next = sim.state(p(home)).expect("up").values().next_number();
                 assert_eq!(values.floor(p(home)), next, "credit is given back");
@@ -380,7 +381,7 @@ fn a_client_whose_home_crashed_retries_elsewhere_and_the_home_gives_up_what_it_b
     });
 }
 
-fn installed(sim: &Sim, party: Party) -> usize {
+pub(crate) fn installed(sim: &Sim, party: Party) -> usize {
     sim.outcomes(party).iter().filter(|outcome| matches!(outcome, Outcome::Installed(_))).count()
 }
 
@@ -450,25 +451,14 @@ fn logs_that_are_cut_have_what_a_restart_needs_and_stay_short() {
 #[test]
 fn a_wiped_server_uses_no_number_twice() {
     seeds(0..6, |seed| {
-        let wiped: Rc<RefCell<BTreeMap<Party, Nonce>>> = Rc::default();
-        let disks = Rc::clone(&wiped);
-        let mut sim = builder(4, seed).trace(0).build(move |party| {
-            let server = replica().with_mark_interval(INTERVAL);
-            match disks.borrow().get(&party) {
-                Some(nonce) => server.rejoining(*nonce),
-                None => server,
-            }
-        });
+        let (mut sim, wiped) = build_with_wiped(builder(4, seed));
         let mut clients = [Attached::new(4, seed, 3), Attached::new(4, seed, 1)];
         let mut asked = ask(&mut clients, &sim, "before", 200_000);
         serve(&mut sim, &mut clients)?;
         sim.run_to_quiescence(EVENTS_MAX)?;
         let used = sim.state(p(3)).expect("up").values().next_number();
         assert!(used > 0);
-        sim.wipe(p(3));
-        sim.trust_again(p(3));
-        wiped.borrow_mut().insert(p(3), Nonce(Digest([1; 32])));
-        sim.restart(p(3));
+        wipe(&mut sim, &wiped, p(3));
         asked.extend(ask(&mut clients[1..], &sim, "meanwhile", 200_000));
         serve(&mut sim, &mut clients)?;
         sim.run_to_quiescence(EVENTS_MAX)?;
@@ -483,113 +473,272 @@ fn a_wiped_server_uses_no_number_twice() {
     });
 }
 
-/// Broadcasts values under ever new numbers, and orders none.
-struct Hoarder {
-    next: u64,
-    value: CodedValue,
+/// Runs for long, and not so long that what a gate keeps back would come.
+pub(crate) fn settle(sim: &mut Sim) -> Result<(), Failure> {
+    sim.run_for(Duration(2_000_000), EVENTS_MAX)
 }
 
-impl Hoarder {
-    fn pour(&mut self, home: Party, hand: &mut Hand<'_, Sut>) {
-        let keyrings = crate::world::keyrings(4, 0);
-        let code = code_of(&structure(4));
-        let work = maftia_crypto::Work::Encode { code, value: self.value.clone() };
-        let done = <IdealSuite as maftia_crypto::Suite>::run_many(
-            vec![work],
-            &keyrings[home.index()],
-            Default::default(),
-        );
-        let Some(maftia_crypto::Done::Encoded(encoded)) = done.into_iter().next() else {
-            panic!("it encodes")
-        };
-        let id = ValueId { home, number: self.next };
-        self.next += 1;
-        let commitment = encoded.commitment;
-        for (owner, fragment) in encoded.fragments.into_iter().enumerate() {
-            for piece in fragment {
-                if owner == home.index() {
-                    let body = coded::Message::Echo { commitment, piece };
-                    hand.send_all(home, Message::Value(ValuesMessage { id, body }));
-                } else {
-                    let body = coded::Message::Send { commitment, piece };
-                    let message = Message::Value(ValuesMessage { id, body });
-                    hand.send(home, p(owner), message);
-                }
-            }
-        }
-    }
+/// Opens the client's session, so that what it asks next goes out at once.
+fn greet(sim: &mut Sim, client: &mut Attached) -> Result<(), Failure> {
+    client.submit("greeting", sim.now());
+    serve(sim, std::slice::from_mut(client))
 }
 
-impl Adversary<Sut> for Hoarder {
-    fn started(&mut self, hand: &mut Hand<'_, Sut>) {
-        for _ in 0..12 {
-            self.pour(p(0), hand);
+/// Everywhere all that any home began is applied.
+fn check_no_credit_is_lost(sim: &Sim) {
+    for home in sim.honest().iter() {
+        let next = sim.state(home).expect("up").values().next_number();
+        for server in sim.honest().iter() {
+            let values = sim.state(server).expect("up").values();
+            assert_eq!(values.floor(home), next, "{home}'s, at {server}");
+            assert_eq!(values.waiting_bytes(), 0);
         }
     }
 }
 
 #[test]
-fn a_home_that_floods_and_orders_nothing_uses_up_its_own_credit_only() {
-    seeds(0..4, |seed| {
-        let value = CodedValue::new(request("hoarded", MIB)).expect("short enough");
-        let hoarder = Hoarder { next: 0, value };
-        let granted = 4 * GRANTED_MAX as usize * coded::footprint_max(code_of(&structure(4)));
-        let flooded = builder(4, seed).corrupt([p(0)], hoarder).footprint_max(20_000 + granted);
-        let mut sim = build(flooded);
-        let mut clients: Vec<_> = (1..4).map(|number| Attached::new(4, seed, number)).collect();
-        let asked = ask(&mut clients, &sim, "beside it", 400_000);
-        serve(&mut sim, &mut clients)?;
-        check_once(&mut sim, &asked)?;
-        for index in 1..4 {
-            let values = sim.state(p(index)).expect("up").values();
-            let held = values.ids().into_iter().filter(|id| id.home == p(0)).count() as u64;
-            assert_eq!(held, GRANTED_MAX, "no more than is granted");
-            assert_eq!(values.waiting_bytes(), GRANTED_MAX as usize * MIB);
+fn what_a_home_began_takes_effect_after_its_crash_though_the_client_is_gone() {
+    let mut begun = 0;
+    seeds(0..40, |seed| {
+        let mut sim = build(builder(4, seed));
+        let mut client = Attached::new(4, seed, 0);
+        greet(&mut sim, &mut client)?;
+        let large = request("large", 300_000);
+        client.submit_large(&large, sim.now());
+        client.carry_once(&mut sim);
+        for _ in 0..seed * 8 {
+            sim.step()?;
         }
-        assert!(sim.blames().is_empty(), "being ahead is no misconduct");
-        // It is not dropped at marks either: it may yet be ordered.
-        for number in 0..30 {
-            front_end(&mut sim, p(1), number, &format!("small {number}"));
-            sim.run_to_quiescence(EVENTS_MAX)?;
-        }
-        (1..4).for_each(|index| sim.crash_losing_unsynced(p(index)));
-        (1..4).for_each(|index| sim.restart(p(index)));
+        sim.crash_losing_unsynced(p(0));
         sim.run_to_quiescence(EVENTS_MAX)?;
-        for index in 1..4 {
-            let values = sim.state(p(index)).expect("up").values();
-            assert_eq!(values.waiting_bytes(), GRANTED_MAX as usize * MIB, "after a cut");
+        sim.restart(p(0));
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        let next = sim.state(p(0)).expect("up").values().next_number();
+        assert_eq!(common_ledger(&sim).count(&large) as u64, next);
+        check_no_credit_is_lost(&sim);
+        begun += next;
+        Ok(())
+    });
+    assert!((10..40).contains(&begun), "both happens: {begun} of 40");
+}
+
+#[test]
+fn references_stand_in_the_order_of_their_numbers_whichever_value_is_certain_first() {
+    seeds(0..6, |seed| {
+        let gate = Gate::new(|letter| match &*letter.body {
+            Message::Value(ValuesMessage { id, body }) => {
+                let is_vote = matches!(body, coded::Message::Ready(_));
+                letter.to == p(0) && *id == ValueId { home: p(0), number: 0 } && is_vote
+            }
+            _ => false,
+        });
+        let mut sim = build(builder(4, seed).network(gate.clone()));
+        let mut clients = [Attached::new(4, seed, 0), Attached::new(4, seed, 4)];
+        let mut asked = vec![b"greeting".to_vec(); 2];
+        for (number, client) in clients.iter_mut().enumerate() {
+            greet(&mut sim, client)?;
+            let large = request(&format!("large {number}"), 200_000);
+            client.submit_large(&large, sim.now());
+            client.carry_once(&mut sim);
+            asked.push(large);
         }
+        settle(&mut sim)?;
+        let values = sim.state(p(0)).expect("up").values();
+        let has = |number| values.get(ValueId { home: p(0), number }).is_some();
+        assert!(!has(0) && has(1), "the second is certain, the first is not");
+        gate.open();
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        let ledger = common_ledger(&sim);
+        assert!(asked[2..].iter().all(|large| ledger.count(large) == 1));
+        check_no_credit_is_lost(&sim);
         Ok(())
     });
 }
 
-/// What a client signs for a value.
-fn signed(seed: u64, named: &CodedValue) -> ClientBundle {
-    let client = ideal::client(seed, 5);
-    let value = commitment_of(code_of(&structure(4)), named);
-    let ask = Ask::Large { session: SessionId(0), sequence: 1, acknowledged: 1, value };
-    let sign = |statement: &Statement| client.sign(statement);
-    ClientBundle::signed(GroupId::default(), SERVICE, ask, client.key(), sign)
+/// Keeps back the batches of server 0: what it has broadcast is not referred to.
+fn keeps_back_its_lane() -> Gate {
+    Gate::new(|letter| match &*letter.body {
+        Message::Order(order) => {
+            letter.from == p(0) && matches!(&order.body, atomic::Message::Batch { .. })
+        }
+        _ => false,
+    })
+}
+
+/// Server 0 broadcasts this request, which everybody gets, and nobody can order.
+fn outstanding(sim: &mut Sim, seed: u64) -> Result<Vec<u8>, Failure> {
+    let mut client = Attached::new(4, seed, 1);
+    greet(sim, &mut client)?;
+    let large = request("outstanding", 200_000);
+    // What it signed for its own home goes to another.
+    client.submit_large(&large, sim.now());
+    client.client.flush(sim.now());
+    while let Some(effect) = client.client.poll_effect() {
+        if let ClientEffect::Send { bundle, value: Some(value), .. } = effect {
+            sim.command(p(0), Command::Large { bundle, value });
+        }
+    }
+    settle(sim)?;
+    let id = ValueId { home: p(0), number: 0 };
+    let up = sim.honest().iter().filter(|party| sim.is_up(*party)).collect::<Vec<_>>();
+    for party in up {
+        assert!(sim.state(party).expect("up").values().get(id).is_some(), "{party} has it");
+    }
+    assert_eq!(ledger(sim, p(1)).count(&large), 0);
+    Ok(large)
+}
+
+/// Orders small requests until there were marks enough that all logs were cut.
+fn pass_marks(sim: &mut Sim, name: &str) -> Result<(), Failure> {
+    let before = sim.state(p(1)).expect("up").marks().0;
+    for number in 0.. {
+        front_end(sim, p(1 + number % 2), number as u64, &format!("{name} {number}"));
+        settle(sim)?;
+        if sim.state(p(1)).expect("up").marks().0 >= Mark(before.0 + 4) {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 #[test]
-fn a_client_that_gives_another_value_than_it_signed_is_pointed_out_and_blocks_nobody() {
+fn an_outstanding_value_outlives_marks_cuts_crashes_and_a_transfer() {
+    seeds(0..8, |seed| {
+        let gate = keeps_back_its_lane();
+        let mut sim = build(builder(4, seed).network(gate.clone()));
+        let large = outstanding(&mut sim, seed)?;
+        // One is away while all logs are cut, and fetches a state that lies behind the broadcast.
+        sim.crash_losing_unsynced(p(3));
+        pass_marks(&mut sim, "away")?;
+        sim.restart(p(3));
+        settle(&mut sim)?;
+        assert!(installed(&sim, p(3)) > 0);
+        pass_marks(&mut sim, "together")?;
+        let begins = |sim: &Sim, index| matches!(sim.log(p(index)).0[0], Record::Begin(_));
+        assert!((0..4).all(|index| begins(&sim, index)), "all logs were cut");
+        (0..4).for_each(|index| sim.crash_losing_unsynced(p(index)));
+        (0..4).for_each(|index| sim.restart(p(index)));
+        settle(&mut sim)?;
+        let id = ValueId { home: p(0), number: 0 };
+        for index in 0..4 {
+            assert!(sim.state(p(index)).expect("up").values().get(id).is_some(), "{index}");
+        }
+        gate.open();
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        assert_eq!(common_ledger(&sim).count(&large), 1, "once it is referred to");
+        check_no_credit_is_lost(&sim);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_mark_writes_fragments_again_and_not_the_values_of_others() {
+    let gate = keeps_back_its_lane();
+    let mut sim = build(builder(4, 1).network(gate));
+    let large = outstanding(&mut sim, 1).expect("broadcast");
+    pass_marks(&mut sim, "on").expect("ordered");
+    let bytes = |index| {
+        let sizes = sim.log(p(index)).0.iter().map(|record| match record {
+            Record::Value(record) => record.encode_size(),
+            _ => 0,
+        });
+        sizes.sum::<usize>()
+    };
+    // The log lies between the mark before the last and now: it has each thing twice at most.
+    let fragment = large.len() / 2;
+    assert!(bytes(0) >= large.len(), "the home has the value");
+    let others = (1..4).map(bytes).max().expect("three");
+    assert!((fragment..5 * fragment / 2).contains(&others), "others: {others}");
+}
+
+/// A group of which some servers are wiped: see [`wipe`].
+pub(crate) fn build_with_wiped(
+    builder: Builder<Sut>,
+) -> (Sim, Rc<RefCell<BTreeMap<Party, Nonce>>>) {
+    let wiped: Rc<RefCell<BTreeMap<Party, Nonce>>> = Rc::default();
+    let disks = Rc::clone(&wiped);
+    let sim = builder.trace(0).build(move |party| {
+        let server = replica().with_mark_interval(INTERVAL);
+        match disks.borrow().get(&party) {
+            Some(nonce) => server.rejoining(*nonce),
+            None => server,
+        }
+    });
+    (sim, wiped)
+}
+
+/// The server loses its log and asks to be admitted again.
+pub(crate) fn wipe(sim: &mut Sim, wiped: &RefCell<BTreeMap<Party, Nonce>>, party: Party) {
+    sim.wipe(party);
+    sim.trust_again(party);
+    wiped.borrow_mut().insert(party, Nonce(Digest([1 + party.index() as u8; 32])));
+    sim.restart(party);
+}
+
+#[test]
+fn what_is_given_up_with_an_epoch_is_broadcast_anew_without_its_client() {
+    seeds(0..6, |seed| {
+        let gate = keeps_back_its_lane();
+        let (mut sim, wiped) = build_with_wiped(builder(4, seed).network(gate.clone()));
+        let large = outstanding(&mut sim, seed)?;
+        wipe(&mut sim, &wiped, p(3));
+        pass_marks(&mut sim, "meanwhile")?;
+        assert_eq!(sim.state(p(3)).expect("up").standing(), Standing::Member);
+        for index in 0..4 {
+            let values = sim.state(p(index)).expect("up").values();
+            assert!((0..4).all(|home| values.floor(p(home)) == GRANTED_MAX), "all are given up");
+        }
+        gate.open();
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        assert_eq!(common_ledger(&sim).count(&large), 1);
+        check_no_credit_is_lost(&sim);
+        Ok(())
+    });
+}
+
+#[test]
+fn who_waits_for_values_of_an_ended_epoch_fetches_the_state_at_its_end() {
+    seeds(0..6, |seed| {
+        let gate =
+            Gate::new(|letter| letter.to == p(3) && matches!(&*letter.body, Message::Value(_)));
+        let mut sim = builder(4, seed).trace(0).network(gate.clone()).build(|_| replica());
+        let mut client = Attached::new(4, seed, 0);
+        let asked = ask_in_turn(&mut sim, &mut client, "before the end", 2)?;
+        (0..2).for_each(|index| sim.command(p(index), Command::ChangeEpoch));
+        settle(&mut sim)?;
+        assert_eq!(installed(&sim, p(3)), 1, "it lies one mark ahead");
+        assert!(asked.iter().all(|large| ledger(&sim, p(3)).count(large) == 1));
+        gate.open();
+        check_once(&mut sim, &asked)
+    });
+}
+
+#[test]
+fn one_client_that_asks_too_much_leaves_room_for_others() {
     seeds(0..4, |seed| {
         let mut sim = build(builder(4, seed));
-        let [named, other] = ["named", "other"].map(|name| {
-            CodedValue::new(Bytes::from(request(name, 100_000))).expect("short enough")
-        });
-        sim.command(p(0), Command::Large { bundle: signed(seed, &named), value: other });
-        let mut short = signed(seed, &named);
-        short.signature = maftia_crypto::ClientSignature([1; 64]);
-        sim.command(p(0), Command::Large { bundle: short, value: named });
-        let mut clients = [Attached::new(4, seed, 0)];
-        let asked = ask(&mut clients, &sim, "behind it", 100_000);
-        serve(&mut sim, &mut clients)?;
-        check_once(&mut sim, &asked)?;
-        let lied = |outcome: &&Outcome<_>| matches!(outcome, Outcome::ClientLied(_));
-        assert_eq!(sim.outcomes(p(0)).iter().filter(lied).count(), 2);
-        assert_eq!(ledger(&sim, p(1)).entries.len(), asked.len());
+        let mut client = Attached::new(4, seed, 0);
+        greet(&mut sim, &mut client)?;
+        let greedy = ideal::client(seed, 9);
+        for sequence in 0..3 * LARGE_EACH_MAX as u64 {
+            let value = CodedValue::new(request(&format!("greedy {sequence}"), 70_000));
+            let value = value.expect("short enough");
+            let named = commitment_of(code_of(&structure(4)), &value);
+            let session = SessionId(99);
+            let ask = Ask::Large { session, sequence, acknowledged: 0, value: named };
+            let sign = |statement: &Statement| greedy.sign(statement);
+            let (group, key) = (GroupId::default(), greedy.key());
+            let bundle = ClientBundle::signed(group, SERVICE, ask, key, sign);
+            sim.command(p(0), Command::Large { bundle, value });
+        }
+        let large = request("modest", 100_000);
+        client.submit_large(&large, sim.now());
+        serve(&mut sim, std::slice::from_mut(&mut client))?;
+        assert_eq!(client.client.server(), p(0), "its home took it");
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        assert_eq!(ledger(&sim, p(0)).count(&large), 1);
+        let taken = sim.state(p(1)).expect("up").values().floor(p(0));
+        assert_eq!(taken, 1 + LARGE_EACH_MAX as u64, "of the greedy one no more");
         Ok(())
     });
 }

@@ -86,6 +86,8 @@ pub enum Command<S: Suite> {
         /// How much is delivered until the next mark; the same at all servers. The unit is that of
         /// [`MARK_INTERVAL`](super::MARK_INTERVAL).
         interval: u64,
+        /// The number of each lane's next [`Load`](super::Load), as of this mark.
+        loads: BTreeMap<Party, u64>,
     },
     /// The layer above has the state of this mark, which is certified or this server's own: take
     /// up the order from there. To be followed by [`Command::Continue`]. Also during replay.
@@ -315,7 +317,7 @@ impl<S: Suite> EpochChain<S> {
         self
     }
 
-    /// Something large goes with some items: until a mark it counts as they do.
+    /// What goes with items beside the order counts towards marks as they do.
     #[must_use]
     pub fn with_weigh(mut self, weigh: Weigh) -> Self {
         self.current.set_weigh(weigh);
@@ -324,7 +326,7 @@ impl<S: Suite> EpochChain<S> {
 
     fn on_command(&mut self, command: Command<S>, cx: &mut impl Context<Self>) {
         let command = match command {
-            Command::Continue { interval } => message::Command::Continue { interval },
+            Command::Continue { interval, loads } => message::Command::Continue { interval, loads },
             Command::Install(frontier) => return self.on_install(*frontier, cx),
             Command::Submit(item) => message::Command::Submit(item),
             Command::Admit { lane, height, digest } => {

@@ -140,7 +140,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             ready: BTreeMap::new(),
             queue: VecDeque::new(),
             completed: Round(1),
-            meter: Meter::new(MARK_INTERVAL, Weigh::default()),
+            meter: Meter::new(MARK_INTERVAL, Weigh::default(), BTreeMap::new()),
             wants: BTreeMap::new(),
             librarian: Librarian::default(),
             recent: BTreeMap::new(),
@@ -189,7 +189,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             Command::Recalled { to, key, record } => self.on_recalled(to, key, record, cx),
             Command::Ahead(peer) => self.on_ahead(peer),
             Command::Install(round, heads) => self.install(round, &heads, cx),
-            Command::Continue { interval } => self.on_continue(interval, cx),
+            Command::Continue { interval, loads } => self.on_continue(interval, loads, cx),
         }
     }
 

@@ -8,8 +8,9 @@ use super::round::RoundSlot;
 use crate::checkpoint::Mark;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::{List, wire_struct};
-use maftia_base::{Context, Epoch, Event, Fault, Group, PartySet, Scope, Target};
+use maftia_base::{Context, Epoch, Event, Fault, Group, Party, PartySet, Scope, Target};
 use maftia_crypto::{Suite, Work};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -39,14 +40,23 @@ pub struct Frontier<S: Suite> {
 
 wire_struct!(<S: Suite> Frontier<S> { mark, epoch, round, heads, turned });
 
-/// What an item weighs beside its bytes, because something large goes with it; a function of the
-/// item alone, the same at all servers.
+/// What goes with an item beside the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Its number among those of the item's lane. Each counts once, in its turn: whatever a lane
+    /// says of other numbers weighs nothing.
+    pub number: u64,
+    /// What it weighs.
+    pub weight: u64,
+}
+
+/// What goes with an item, if anything does; a function of the item alone, the same at all servers.
 #[derive(Clone, Copy)]
-pub struct Weigh(pub fn(&Item) -> u64);
+pub struct Weigh(pub fn(&Item) -> Option<Load>);
 
 impl Default for Weigh {
     fn default() -> Self {
-        Self(|_| 0)
+        Self(|_| None)
     }
 }
 
@@ -62,10 +72,12 @@ impl Hash for Weigh {
 }
 
 /// How far it is to the next mark.
-#[derive(Clone, Copy, Debug, Hash)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Meter {
     weight: u64,
     weigh: Weigh,
+    /// The number of each lane's next load.
+    loads: BTreeMap<Party, u64>,
     interval: u64,
     /// A mark is reached: nothing is delivered until the layer above says so.
     pub(super) paused: bool,
@@ -74,14 +86,21 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(interval: u64, weigh: Weigh) -> Self {
-        Self { weight: 0, weigh, interval, paused: false, jumped: false }
+    pub(super) fn new(interval: u64, weigh: Weigh, loads: BTreeMap<Party, u64>) -> Self {
+        Self { weight: 0, weigh, loads, interval, paused: false, jumped: false }
     }
 
     pub(super) fn count(&mut self, delivery: &Delivery) {
-        let weight = |item: &Item| (item.len() as u64).saturating_add((self.weigh.0)(item));
-        let items = delivery.items.iter().map(weight).fold(0, u64::saturating_add);
-        self.weight = self.weight.saturating_add(BATCH_WEIGHT).saturating_add(items);
+        let next = self.loads.entry(delivery.lane).or_default();
+        let mut weight = BATCH_WEIGHT;
+        for item in delivery.items.iter() {
+            weight = weight.saturating_add(item.len() as u64);
+            if let Some(load) = (self.weigh.0)(item).filter(|load| load.number == *next) {
+                *next = next.saturating_add(1);
+                weight = weight.saturating_add(load.weight);
+            }
+        }
+        self.weight = self.weight.saturating_add(weight);
     }
 
     /// At the end of a round: is it time for a mark? (M1)
@@ -102,7 +121,7 @@ impl<S: Suite> AtomicBroadcast<S> {
 
     /// The first mark comes after this much.
     pub(super) fn set_interval(&mut self, interval: u64) {
-        self.meter = Meter::new(interval, self.meter.weigh);
+        self.meter.interval = interval;
     }
 
     /// What items weigh beside their bytes.
@@ -121,12 +140,17 @@ impl<S: Suite> AtomicBroadcast<S> {
     }
 
     /// The layer above has kept what it needs of the mark: goes on. (M2)
-    pub(super) fn on_continue(&mut self, interval: u64, cx: &mut impl Context<Self>) {
+    pub(super) fn on_continue(
+        &mut self,
+        interval: u64,
+        loads: BTreeMap<Party, u64>,
+        cx: &mut impl Context<Self>,
+    ) {
         if !self.meter.paused {
             return;
         }
         let jumped = self.meter.jumped;
-        self.meter = Meter::new(interval, self.meter.weigh);
+        self.meter = Meter::new(interval, self.meter.weigh, loads);
         if self.live {
             self.note_what_lives(cx);
             if jumped {
