@@ -14,7 +14,8 @@
 //! that is read, of at most [`REQUEST_FRAME_MAX`], and [`REPLIES_WAITING_MAX`] bundles of replies
 //! that wait to be written. At most [`UPLOADS_MAX`] large requests are read, or wait for the
 //! protocol, half of them from one address; further ones wait for their turn. Who has begun must
-//! end within [`UPLOAD_TIMEOUT`], so that all get theirs. While the protocol has no capacity, nothing is read: the client feels it through TCP.
+//! end within [`UPLOAD_TIMEOUT`], so that all get theirs.
+//! While the protocol has no capacity, nothing is read: the client feels it through TCP.
 
 use crate::host::{Arrival, ConnectionId};
 use crate::places::{Places, Turns};
@@ -156,8 +157,9 @@ async fn receive<S: Suite>(
     let (replies, waiting) = mpsc::channel(REPLIES_WAITING_MAX);
     ask(&reception, Arrival::Request(connection, Request::Attach(key, replies))).await?;
     // Writing ends when the server has nothing to say to this client any more.
+    let turns = (&*uploads, from);
     let ended = tokio::select! {
-        ended = read_bundles(&mut read, (connection, key), &reception, (&uploads, from), idle) => ended,
+        ended = read_bundles(&mut read, (connection, key), &reception, turns, idle) => ended,
         ended = write_replies(write, waiting) => ended,
     };
     let closed = ask(&reception, Arrival::Closed(connection)).await;

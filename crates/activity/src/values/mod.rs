@@ -33,9 +33,10 @@
 //! whenever they and the server that lacks it may have missed something of each other, and what it
 //! did not listen to it asks for (V2). A number is given up at one place of the order, after which
 //! nobody wants it, and a fragment is dropped at a cut, when the state at a mark after it is
-//! certified; who still wants it is two marks behind, and installs that state. Who lost its log lost
-//! its fragments, too. All that they were of was applied or given up when its epoch ended; that is a
-//! mark, and who has not applied it all installs that mark's state even if it is only one behind.
+//! certified; who still wants it is two marks behind, and installs that state. Who lost its log
+//! lost its fragments, too. All that they were of was applied or given up when its epoch ended;
+//! that is a mark, and who has not applied it all installs that mark's state though it is only one
+//! behind.
 //! *Durable*: a fragment is in the log before it is echoed. So what a server has delivered comes
 //! back after a restart, out of its own log or of the fragments of others.
 //!

@@ -506,10 +506,18 @@ fn what_a_home_began_takes_effect_after_its_crash_though_the_client_is_gone() {
         let large = request("large", 300_000);
         client.submit_large(&large, sim.now());
         client.carry_once(&mut sim);
-        for _ in 0..seed * 8 {
-            sim.step()?;
+        if seed % 4 == 3 {
+            // When it has just delivered, and before it has a batch that refers to it.
+            let id = ValueId { home: p(0), number: 0 };
+            let has = |sim: &Sim| sim.state(p(0)).is_some_and(|it| it.values().get(id).is_some());
+            sim.run_until(has, EVENTS_MAX)?;
+            sim.crash(p(0));
+        } else {
+            for _ in 0..seed * 8 {
+                sim.step()?;
+            }
+            sim.crash_losing_unsynced(p(0));
         }
-        sim.crash_losing_unsynced(p(0));
         sim.run_to_quiescence(EVENTS_MAX)?;
         sim.restart(p(0));
         sim.run_to_quiescence(EVENTS_MAX)?;
@@ -626,6 +634,34 @@ fn an_outstanding_value_outlives_marks_cuts_crashes_and_a_transfer() {
         gate.open();
         sim.run_to_quiescence(EVENTS_MAX)?;
         assert_eq!(common_ledger(&sim).count(&large), 1, "once it is referred to");
+        check_no_credit_is_lost(&sim);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_a_home_began_before_its_log_was_cut_takes_effect_after_a_crash() {
+    seeds(0..6, |seed| {
+        // The home does not learn that its value is certain, and so does not refer to it.
+        let gate = Gate::new(|letter| match &*letter.body {
+            Message::Value(ValuesMessage { body, .. }) => {
+                letter.to == p(0) && matches!(body, coded::Message::Ready(_))
+            }
+            _ => false,
+        });
+        let mut sim = build(builder(4, seed).network(gate.clone()));
+        let mut client = Attached::new(4, seed, 0);
+        greet(&mut sim, &mut client)?;
+        let large = request("large", 200_000);
+        client.submit_large(&large, sim.now());
+        client.carry_once(&mut sim);
+        pass_marks(&mut sim, "meanwhile")?;
+        assert!(matches!(sim.log(p(0)).0[0], Record::Begin(_)), "its log was cut");
+        sim.crash_losing_unsynced(p(0));
+        sim.restart(p(0));
+        gate.open();
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        assert_eq!(common_ledger(&sim).count(&large), 1);
         check_no_credit_is_lost(&sim);
         Ok(())
     });

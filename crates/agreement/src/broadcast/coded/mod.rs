@@ -93,9 +93,9 @@
 //! once), and READY. A server logs its fragment, and after delivery notes the value.
 //!
 //! A server holds [`footprint_max`] items at most, whatever peers send: of each peer one fragment,
-//! under the commitment that it echoed first or gave, and its own; the sender also holds everybody's. In
-//! bytes, each of these is at most the largest value divided by `k`, and of one value no more than
-//! `k` are held. Whoever sent a piece that does not hold, or of a second commitment, has no more
+//! under the commitment that it echoed first or gave, and its own; the sender also holds
+//! everybody's. In bytes, each of these is at most the largest value divided by `k`, and of one
+//! value no more than `k` are held. Whoever sent a piece that does not hold, or of a second commitment, has no more
 //! pieces checked. One value is decoded in each instance, since only one c passes R3 or R5. Upon
 //! delivery all is dropped but the own fragment.
 //!
