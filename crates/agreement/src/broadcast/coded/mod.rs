@@ -95,9 +95,9 @@
 //! A server holds [`footprint_max`] items at most, whatever peers send: of each peer one fragment,
 //! under the commitment that it echoed first or gave, and its own; the sender also holds
 //! everybody's. In bytes, each of these is at most the largest value divided by `k`, and of one
-//! value no more than `k` are held. Whoever sent a piece that does not hold, or of a second commitment, has no more
-//! pieces checked. One value is decoded in each instance, since only one c passes R3 or R5. Upon
-//! delivery all is dropped but the own fragment.
+//! value no more than `k` are held. Whoever sent a piece that does not hold, or of a second
+//! commitment, has no more pieces checked. One value is decoded in each instance, since only one c
+//! passes R3 or R5. Upon delivery all is dropped but the own fragment.
 //!
 //! What R7 sends without being asked is two short messages. An answer is two fragments at most:
 //! for `k > 1` at most the largest value, half of what a link queues for one peer. For `k = 1` its
