@@ -71,9 +71,9 @@ impl Large {
         self.asked().count() + self.begun.len() + self.inspecting.len() + self.pending.len()
     }
 
-    /// All that was told is applied.
-    pub(super) fn is_applied(&self) -> bool {
-        self.pending.is_empty()
+    /// How much was told that is not applied.
+    pub(super) fn told(&self) -> usize {
+        self.pending.len()
     }
 
     /// What waits lies before the end of an epoch.

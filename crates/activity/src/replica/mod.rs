@@ -365,6 +365,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     }
 
     fn step_order<C: Context<Self>>(&mut self, event: Event<EpochChain<S>>, cx: &mut Tap<'_, C>) {
+        let told_before = self.large.told();
         for outcome in cx.step(OrderSlot, &mut self.order, event) {
             match outcome {
                 epochs::Outcome::Inspect { lane, height, digest, items } => {
@@ -381,7 +382,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
                 }
             }
         }
-        self.apply_pending(cx);
+        if self.large.told() > told_before {
+            self.apply_pending(cx);
+        }
     }
 
     fn step_signing<C: Context<Self>>(

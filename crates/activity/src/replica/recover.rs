@@ -157,7 +157,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     /// delivered is applied: the reason may have ended with its epoch. (J3)
     pub(super) fn wish<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
         let epoch = self.order.epoch();
-        let is_due = self.live && self.large.is_applied() && self.state.wants_epoch_change();
+        let is_due = self.live && self.large.told() == 0 && self.state.wants_epoch_change();
         if is_due && self.recovery.wished != Some(epoch) {
             self.recovery.wished = Some(epoch);
             self.step_order(Event::Command(epochs::Command::ChangeEpoch), cx);
