@@ -21,19 +21,26 @@
 //! - C5. Without an answer for a while, what is unanswered is sent to the next server.
 //! - C6. While other requests are open, what is submitted gathers for a fraction of the time that
 //!   answers have taken of late: a larger bundle costs the servers less for each request.
+//! - C7. A large request is signed for by its commitment, in a bundle of its own, and goes beside
+//!   it to the server that is asked. That server is given more time, by the request's length.
 //!
 //! # Bounds
-//! [`QUEUE_MAX`] requests wait, [`SESSION_WINDOW`] are open, with one word of each server for each.
+//! [`QUEUE_MAX`] requests wait, [`SESSION_WINDOW`] are open, with one word of each server for each;
+//! of both together [`LARGE_UNANSWERED_MAX`] are large.
 
 use crate::{
-    Ask, BUNDLE_REQUESTS_MAX, ClientBundle, REQUEST_BYTES_MAX, Refusal, ReplyBody, ReplyBundle,
-    SESSION_WINDOW, SequencedReply, SessionId, replies_statement,
+    Ask, BUNDLE_REQUESTS_MAX, ClientBundle, LARGE_BYTES_MAX, REQUEST_BYTES_MAX, Refusal, ReplyBody,
+    ReplyBundle, SESSION_WINDOW, SequencedReply, SessionId, replies_statement,
 };
+use maftia_agreement::broadcast::coded::honest_in_any_quorum;
 use maftia_base::canary;
 use maftia_base::time::{Duration, Time};
 use maftia_base::wire::{Blob, Bytes, EncodeSize, List};
 use maftia_base::{AdversaryStructure, GroupId, Party, PartySet, ServiceId, Statement};
-use maftia_crypto::{Claim, ClientKey, ClientSignature, KeyId, SigningInput, Suite};
+use maftia_crypto::{
+    Claim, ClientKey, ClientSignature, Code, CodedValue, Commitment, KeyId, SigningInput, Suite,
+    commitment_of,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Requests that wait for room in the session's window.
@@ -41,6 +48,12 @@ pub const QUEUE_MAX: usize = 16 * 1024;
 
 /// Bytes of requests in one bundle, unless a single one is longer.
 const BUNDLE_BYTES: usize = 32 * 1024;
+
+/// Large requests that wait or are not answered.
+pub const LARGE_UNANSWERED_MAX: usize = 4;
+
+/// A server has the time to answer once more for each so many bytes of a large request.
+const PATIENCE_BYTES: usize = 2 << 20;
 
 /// Requests gather for the usual time to an answer divided by this …
 const GATHER_FRACTION: u64 = 8;
@@ -90,6 +103,8 @@ pub enum ClientEffect {
         to: Party,
         /// What.
         bundle: ClientBundle,
+        /// The large request that it names, which goes beside it. (C7)
+        value: Option<CodedValue>,
     },
     /// A request is answered.
     Replied {
@@ -130,7 +145,7 @@ pub struct Client<S: Suite, A> {
     session: Option<SessionId>,
     /// Which session each server says was opened.
     opened: BTreeMap<Party, SessionId>,
-    queue: VecDeque<(RequestId, Blob<REQUEST_BYTES_MAX>, Time)>,
+    queue: VecDeque<(RequestId, Payload, Time)>,
     queued_bytes: usize,
     /// When requests were sent last.
     flushed_at: Time,
@@ -147,10 +162,39 @@ pub struct Client<S: Suite, A> {
     _suite: std::marker::PhantomData<S>,
 }
 
+/// A request as it travels.
+#[derive(Clone)]
+enum Payload {
+    Bundled(Blob<REQUEST_BYTES_MAX>),
+    Large(Commitment, CodedValue),
+}
+
+impl Payload {
+    /// Bytes in a bundle.
+    fn bundled(&self) -> usize {
+        match self {
+            Self::Bundled(request) => request.encode_size(),
+            Self::Large(..) => 0,
+        }
+    }
+
+    fn is_large(&self) -> bool {
+        matches!(self, Self::Large(..))
+    }
+
+    /// How often the usual time a server has to answer. (C7)
+    fn patience(&self) -> u64 {
+        match self {
+            Self::Bundled(_) => 1,
+            Self::Large(_, value) => 1 + value.len().div_ceil(PATIENCE_BYTES) as u64,
+        }
+    }
+}
+
 /// A request that was sent and is not answered.
 struct Open {
     id: RequestId,
-    request: Blob<REQUEST_BYTES_MAX>,
+    request: Payload,
     submitted: Time,
     /// When it was sent last; never later than that of the next.
     asked: Time,
@@ -186,13 +230,31 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
     /// Takes a request, to be sent by a later [`flush`](Self::flush); `None` if too many wait or
     /// it is too long.
     pub fn submit(&mut self, request: Bytes, now: Time) -> Option<RequestId> {
-        let request = Blob::new(request)?;
+        self.enqueue(Payload::Bundled(Blob::new(request)?), now)
+    }
+
+    /// As [`submit`](Self::submit), for a request of up to [`LARGE_BYTES_MAX`]; it is encoded here,
+    /// to learn its commitment. (C7)
+    pub fn submit_large(&mut self, request: Bytes, now: Time) -> Option<RequestId> {
+        let value = CodedValue::new(request).filter(|value| value.len() <= LARGE_BYTES_MAX)?;
+        let open = self.open.values().filter(|open| open.request.is_large()).count();
+        let queued = self.queue.iter().filter(|(_, request, _)| request.is_large()).count();
+        if open + queued >= LARGE_UNANSWERED_MAX {
+            return None;
+        }
+        let structure = &self.settings.structure;
+        let code = Code::new(structure.n(), honest_in_any_quorum(structure))?;
+        let commitment = commitment_of(code, &value);
+        self.enqueue(Payload::Large(commitment, value), now)
+    }
+
+    fn enqueue(&mut self, request: Payload, now: Time) -> Option<RequestId> {
         if self.queue.len() >= QUEUE_MAX {
             return None;
         }
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        self.queued_bytes += request.encode_size();
+        self.queued_bytes += request.bundled();
         self.queue.push_back((id, request, now));
         Some(id)
     }
@@ -216,8 +278,11 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
     /// When [`tick`](Self::tick) is to be called at the latest: the request that has waited longest
     /// counts, since a corrupt server may answer all others. (C5)
     pub fn deadline(&self) -> Option<Time> {
+        let patience = |times: u64| Duration(self.settings.retry_after.0.saturating_mul(times));
+        // What a large one keeps waiting, waits as long as it does.
+        let most = self.open.values().map(|open| open.request.patience()).max().unwrap_or(1);
         let oldest = self.open.values().next().map(|open| open.asked);
-        oldest.or(self.quiet_since).map(|since| since + self.settings.retry_after)
+        oldest.or(self.quiet_since).map(|since| since + patience(most))
     }
 
     /// When [`flush`](Self::flush) is best called; `None` if there is nothing that may be sent.
@@ -249,7 +314,7 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         let first_fresh = self.next_sequence;
         while self.next_sequence < self.floor().saturating_add(SESSION_WINDOW) {
             let Some((id, request, submitted)) = self.queue.pop_front() else { break };
-            self.queued_bytes -= request.encode_size();
+            self.queued_bytes -= request.bundled();
             let (said, signatures) = (BTreeMap::new(), BTreeMap::new());
             let asked = now;
             let open = Open { id, request, submitted, asked, said, to_sign: None, signatures };
@@ -323,15 +388,15 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         self.open.first_key_value().map_or(self.next_sequence, |(first, _)| *first)
     }
 
-    fn ask(&mut self, ask: Ask) {
+    fn ask(&mut self, ask: Ask, value: Option<CodedValue>) {
         let ClientSettings { group, service, key, .. } = self.settings;
         let sign = |statement: &Statement| self.authority.sign(statement);
         let bundle = ClientBundle::signed(group, service, ask, key, sign);
-        self.effects.push_back(ClientEffect::Send { to: self.server, bundle });
+        self.effects.push_back(ClientEffect::Send { to: self.server, bundle, value });
     }
 
     fn ask_for_session(&mut self) {
-        self.ask(Ask::Open { nonce: self.nonce, home: self.server });
+        self.ask(Ask::Open { nonce: self.nonce, home: self.server }, None);
     }
 
     /// Sends the open requests from this number on, in bundles of neighbours.
@@ -339,27 +404,39 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         let session = self.session.expect("requests are sent in a session");
         let acknowledged = self.floor();
         let mut asks: Vec<(u64, Vec<Blob<REQUEST_BYTES_MAX>>)> = Vec::new();
+        let mut large = Vec::new();
         let mut bytes = 0;
         for (sequence, open) in self.open.range_mut(from..) {
             open.asked = now;
-            bytes += open.request.encode_size();
+            let request = match &open.request {
+                Payload::Bundled(request) => request,
+                Payload::Large(commitment, value) => {
+                    large.push((*sequence, *commitment, value.clone()));
+                    continue;
+                }
+            };
+            bytes += request.encode_size();
             match asks.last_mut() {
                 Some((first, requests))
                     if *first + requests.len() as u64 == *sequence
                         && requests.len() < BUNDLE_REQUESTS_MAX
                         && bytes <= BUNDLE_BYTES =>
                 {
-                    requests.push(open.request.clone());
+                    requests.push(request.clone());
                 }
                 _ => {
-                    bytes = open.request.encode_size();
-                    asks.push((*sequence, vec![open.request.clone()]));
+                    bytes = request.encode_size();
+                    asks.push((*sequence, vec![request.clone()]));
                 }
             }
         }
         for (first, requests) in asks {
             let requests = List::new(requests).expect("just counted");
-            self.ask(Ask::Requests { session, first, acknowledged, requests });
+            self.ask(Ask::Requests { session, first, acknowledged, requests }, None);
+        }
+        for (sequence, commitment, value) in large {
+            let ask = Ask::Large { session, sequence, acknowledged, value: commitment };
+            self.ask(ask, Some(value));
         }
     }
 

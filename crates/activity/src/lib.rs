@@ -24,6 +24,7 @@ mod signing;
 mod snapshot;
 mod state;
 mod transfer;
+mod values;
 
 pub use blame::{Accusation, ConvictionTicket, Convictions};
 pub use clock::{AgreedTime, Clock, batch_time};
@@ -33,15 +34,15 @@ pub use machine::{
 pub use rejoin::{Admission, Nonce, REJOIN_EVERY};
 pub use replica::{
     ATTACHED_MAX, Applied, ArchiveKey, Command, FRONT_END_MAX, FrontEndReply, Halt, INTAKE_MAX,
-    Message, Outcome, Record, Replica, Standing, Ticket,
+    LARGE_EACH_MAX, LARGE_WAITING_MAX, Message, Outcome, Record, Replica, Standing, Ticket,
 };
 pub use reply::{
     REPLIES_MAX, REPLY_BYTES_MAX, Refusal, ReplyBody, ReplyBundle, SequencedReply, ThresholdReply,
     replies_statement,
 };
 pub use request::{
-    Ask, BUNDLE_REQUESTS_MAX, ClientBundle, FrontEndRequest, Item, REQUEST_BYTES_MAX,
-    ServerCommand, SessionId, bundle_statement,
+    Ask, BUNDLE_REQUESTS_MAX, ClientBundle, FrontEndRequest, Item, LARGE_BYTES_MAX,
+    REQUEST_BYTES_MAX, ServerCommand, SessionId, bundle_statement, large_load,
 };
 pub use session::{
     FRONT_END_WINDOW, SESSION_BYTES_MAX, SESSION_WINDOW, SESSIONS_PER_LANE_MAX, SESSIONS_WEIGHT_MAX,
@@ -53,4 +54,8 @@ pub use signing::{
 pub use snapshot::{CHUNK_BYTES, CHUNKS_MAX, Chunk, Manifest, chunk_digest};
 pub use transfer::{
     Found, Piece, Transfer, TransferCommand, TransferMessage, TransferOutcome, WINDOW,
+};
+pub use values::{
+    GRANTED_MAX, OPEN_MAX, ValueId, Values, ValuesCommand, ValuesMessage, ValuesOutcome,
+    ValuesRecord, ValuesTicket,
 };

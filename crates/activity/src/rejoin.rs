@@ -153,11 +153,14 @@ impl Rejoins {
         self.admitted.get(&party).is_some_and(|admission| admission.nonce == nonce)
     }
 
-    /// An epoch has ended; `next` begins. (J4)
-    pub(crate) fn on_epoch_ended(&mut self, next: Epoch, now: AgreedTime) {
-        for (party, nonce) in std::mem::take(&mut self.approved) {
+    /// An epoch has ended; `next` begins. Returns who is admitted. (J4)
+    pub(crate) fn on_epoch_ended(&mut self, next: Epoch, now: AgreedTime) -> PartySet {
+        let approved = std::mem::take(&mut self.approved);
+        for (party, nonce) in &approved {
+            let (party, nonce) = (*party, *nonce);
             self.admitted.insert(party, Admission { party, nonce, epoch: next, at: now });
         }
+        approved.into_keys().collect()
     }
 
     /// Everybody who was ever admitted again, with the last time.

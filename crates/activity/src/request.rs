@@ -1,14 +1,20 @@
 //! What is ordered: bundles of clients, requests of front ends, commands of servers.
 
 use crate::{AgreedTime, Nonce, TASK_BYTES_MAX, TaskId};
-use maftia_base::wire::{Blob, Encode, List, wire_enum, wire_struct};
+use maftia_agreement::atomic;
+use maftia_base::wire::{Blob, Bytes, Encode, List, Wire, wire_enum, wire_struct};
 use maftia_base::{
     Digest, Epoch, GroupId, Party, Place, Scope, ServiceId, Statement, StatementKind,
 };
-use maftia_crypto::{ClientClaim, ClientKey, ClientSignature};
+use maftia_crypto::{CODED_BYTES_MAX, ClientClaim, ClientKey, ClientSignature, Commitment};
 
 /// Longest request.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest large request: [`Ask::Large`].
+pub const LARGE_BYTES_MAX: usize = 10 << 20;
+
+const _: () = assert!(LARGE_BYTES_MAX <= CODED_BYTES_MAX, "it can be broadcast");
 
 /// Most requests in one bundle.
 pub const BUNDLE_REQUESTS_MAX: usize = 512;
@@ -55,11 +61,23 @@ pub enum Ask {
         /// The requests.
         requests: List<Blob<REQUEST_BYTES_MAX>, BUNDLE_REQUESTS_MAX>,
     },
+    /// One request that is too long for a bundle, and goes beside it.
+    Large {
+        /// In which session.
+        session: SessionId,
+        /// Its number there.
+        sequence: u64,
+        /// As in [`Ask::Requests`].
+        acknowledged: u64,
+        /// Names the request and its length, under the code of the group's structure.
+        value: Commitment,
+    },
 }
 
 wire_enum!(Ask {
     0 => Open { nonce, home },
     1 => Requests { session, first, acknowledged, requests },
+    2 => Large { session, sequence, acknowledged, value },
 });
 
 /// What a client signs for `ask`. Bound to group and service but to no epoch: a client's request
@@ -69,6 +87,7 @@ pub fn bundle_statement(group: GroupId, service: ServiceId, ask: &Ask) -> Statem
     let place = match ask {
         Ask::Open { nonce, .. } => Place(0, *nonce),
         Ask::Requests { session, first, .. } => Place(session.0, *first),
+        Ask::Large { session, sequence, .. } => Place(session.0, *sequence),
     };
     let value = Digest::of("maftia client bundle", &ask.encode());
     Statement::new(scope, StatementKind::Bundle, place, value)
@@ -145,6 +164,39 @@ pub enum Item {
     FrontEnd(FrontEndRequest),
     /// The lane owner's own.
     Server(ServerCommand),
+    /// A client's large request, which the lane's owner has broadcast. It counts in the order of
+    /// the numbers, once: after a restart its owner may say it again.
+    Large {
+        /// Under which number.
+        number: u64,
+        /// What the client signed: [`Ask::Large`].
+        bundle: ClientBundle,
+    },
 }
 
-wire_enum!(Item { 0 => Bundle(bundle), 1 => FrontEnd(request), 2 => Server(command) });
+/// As below.
+const LARGE_TAG: u8 = 3;
+
+wire_enum!(Item {
+    0 => Bundle(bundle),
+    1 => FrontEnd(request),
+    2 => Server(command),
+    3 => Large { number, bundle },
+});
+
+/// A large request that an item refers to: its number, and what the client signed.
+pub(crate) fn reference(item: &Bytes) -> Option<(u64, ClientBundle)> {
+    // Most items are something else, and are told by their first byte.
+    let is_large = item.first() == Some(&LARGE_TAG);
+    match is_large.then(|| Item::from_wire(item.clone())) {
+        Some(Ok(Item::Large { number, bundle })) => Some((number, bundle)),
+        _ => None,
+    }
+}
+
+/// What goes with an item: its value counts towards the next mark, in its turn.
+pub fn large_load(item: &atomic::Item) -> Option<atomic::Load> {
+    let (number, bundle) = reference(item.bytes())?;
+    let Ask::Large { value, .. } = bundle.ask else { return None };
+    Some(atomic::Load { number, weight: value.length() as u64 })
+}

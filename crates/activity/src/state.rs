@@ -13,18 +13,26 @@
 //!   said so, the clock moves there. So a wake-up needs no other traffic.
 //! - A4. A task's result is handed on at most once a server, while the task is wanted.
 //! - A5. A server that lost its log is admitted again as [`crate::Admission`] says.
+//! - A6. The values of a home are applied in the order of their numbers, each once, when its home
+//!   refers to it. With an epoch after which somebody is admitted again, all numbers that any home
+//!   was granted are given up.
 
-use crate::rejoin::{Admission, Nonce, Rejoins, RejoinsImage};
-use crate::session::{Entry, FrontEndNumbers, NumbersImage, Sessions, Share, Verdict, map};
+mod image;
+
+use crate::rejoin::{Admission, Nonce, Rejoins};
+use crate::request::reference;
+use crate::session::{FrontEndNumbers, Sessions, Share, Verdict};
+use crate::values::GRANTED_MAX;
 use crate::{
     AgreedTime, ApplyContext, Ask, Caller, ClientBundle, Clock, FrontEndRequest, Item, Refusal,
     Reply, ReplyBody, SequencedReply, ServerCommand, SessionId, StateMachine, Task, TaskId,
     batch_time,
 };
+use image::SERVICES_MAX;
 use maftia_base::time::Reading;
-use maftia_base::wire::{Blob, Bytes, Encode, List, Wire, wire_struct};
+use maftia_base::wire::{Blob, Bytes, List, Wire};
 use maftia_base::{AdversaryStructure, Digest, Epoch, PARTIES_MAX, Party, PartySet, ServiceId};
-use maftia_crypto::{ClientKey, KeyId, SigningInput};
+use maftia_crypto::{ClientKey, CodedValue, Commitment, KeyId, SigningInput};
 use std::collections::BTreeMap;
 
 /// A delivered batch.
@@ -33,6 +41,8 @@ pub(crate) struct Ordered<'a> {
     pub(crate) readings: &'a [(Party, Reading)],
     pub(crate) seed: Digest,
     pub(crate) items: Vec<Bytes>,
+    /// The values that [`State::wanted_values`] named.
+    pub(crate) values: BTreeMap<u64, (Commitment, CodedValue)>,
 }
 
 /// What an applied batch has to tell.
@@ -79,6 +89,8 @@ pub(crate) struct State<M> {
     /// The latest time that each server says its clock has passed.
     passed: BTreeMap<Party, AgreedTime>,
     rejoins: Rejoins,
+    /// The first number of each home whose value is neither applied nor given up.
+    floors: BTreeMap<Party, u64>,
 }
 
 /// What is the same for all items of a batch.
@@ -103,7 +115,30 @@ impl<M: StateMachine> State<M> {
             front_ends: BTreeMap::new(),
             passed: BTreeMap::new(),
             rejoins: Rejoins::default(),
+            floors: BTreeMap::new(),
         }
+    }
+
+    /// The first number of each home whose value is neither applied nor given up.
+    pub(crate) fn value_floors(&self) -> &BTreeMap<Party, u64> {
+        &self.floors
+    }
+
+    /// Which values of `lane` are needed to apply a batch with these items. (A6)
+    pub(crate) fn wanted_values<'a>(
+        &self,
+        lane: Party,
+        items: impl Iterator<Item = &'a Bytes>,
+    ) -> Vec<u64> {
+        let mut floor = self.floors.get(&lane).copied().unwrap_or_default();
+        let mut wanted = Vec::new();
+        for (number, _) in items.filter_map(reference) {
+            if number == floor {
+                wanted.push(number);
+                floor += 1;
+            }
+        }
+        wanted
     }
 
     /// The agreed time.
@@ -148,9 +183,15 @@ impl<M: StateMachine> State<M> {
         self.rejoins.admitted()
     }
 
-    /// An epoch has ended, and `next` begins. (A5)
-    pub(crate) fn on_epoch_ended(&mut self, next: Epoch) {
-        self.rejoins.on_epoch_ended(next, self.clock.now());
+    /// An epoch of the servers `all` has ended, and `next` begins. (A5)
+    pub(crate) fn on_epoch_ended(&mut self, next: Epoch, all: PartySet) {
+        if self.rejoins.on_epoch_ended(next, self.clock.now()).is_empty() {
+            return;
+        }
+        for home in all.iter() {
+            let floor = self.floors.entry(home).or_default();
+            *floor = floor.saturating_add(GRANTED_MAX); // A6
+        }
     }
 
     /// Of all that sessions remember, what the group was to sign, with its position; ascending.
@@ -184,8 +225,13 @@ impl<M: StateMachine> State<M> {
         }
         self.wake_due(&batch);
         let mut tally = Tally::default();
+        let mut values = ordered.values;
         for bytes in ordered.items {
             match Item::from_wire(bytes) {
+                Ok(Item::Large { number, bundle }) => {
+                    let value = values.remove(&number);
+                    self.on_large(&batch, number, bundle, value, &mut tally, effects);
+                }
                 Ok(Item::Bundle(bundle)) => self.on_bundle(&batch, bundle, &mut tally, effects),
                 Ok(Item::FrontEnd(asked)) => self.on_front_end(&batch, asked, &mut tally, effects),
                 Ok(Item::Server(command)) => self.on_server_command(&batch, command, effects),
@@ -203,10 +249,14 @@ impl<M: StateMachine> State<M> {
         &self,
         bundle: &ClientBundle,
     ) -> Option<Vec<(u64, SequencedReply)>> {
-        let Ask::Requests { session, first, requests, .. } = &bundle.ask else { return None };
+        let (session, first, count) = match &bundle.ask {
+            Ask::Open { .. } => return None,
+            Ask::Requests { session, first, requests, .. } => (session, first, requests.len()),
+            Ask::Large { session, sequence, .. } => (session, sequence, 1),
+        };
         let hosted = self.services.get(&bundle.service)?;
         let mut replies = Vec::new();
-        for sequence in numbers(*first, requests.len()) {
+        for sequence in numbers(*first, count) {
             match hosted.sessions.judge(bundle.key, *session, sequence) {
                 Verdict::Known { position, reply } => {
                     let body = reply.unwrap_or(ReplyBody::Refused(Refusal::Forgotten));
@@ -231,6 +281,8 @@ impl<M: StateMachine> State<M> {
             // In another lane it stands without the client's will, to be counted there.
             Ask::Open { home, .. } if home != batch.lane => tally.skipped += 1,
             Ask::Open { nonce, .. } => self.on_open(batch, key, service, nonce, effects),
+            // It stands where its value has no number.
+            Ask::Large { .. } => tally.skipped += 1,
             Ask::Requests { session, first, acknowledged, requests } => {
                 let position = self.position;
                 if let Some(hosted) = self.services.get_mut(&service) {
@@ -246,6 +298,43 @@ impl<M: StateMachine> State<M> {
                     effects.push(Effect::Client { key, reply, position });
                 }
             }
+        }
+    }
+
+    /// A large request, in its turn. (A6)
+    fn on_large(
+        &mut self,
+        batch: &Batch<'_>,
+        number: u64,
+        bundle: ClientBundle,
+        value: Option<(Commitment, CodedValue)>,
+        tally: &mut Tally,
+        effects: &mut Vec<Effect>,
+    ) {
+        let ClientBundle { key, service, ask, .. } = bundle;
+        let floor = self.floors.entry(batch.lane).or_default();
+        let is_next = number == *floor;
+        *floor += u64::from(is_next);
+        let (Some((commitment, bytes)), Ask::Large { session, sequence, acknowledged, value }) =
+            (value.filter(|_| is_next), ask)
+        else {
+            tally.skipped += 1;
+            return;
+        };
+        if commitment != value {
+            tally.skipped += 1;
+            return;
+        }
+        let position = self.position;
+        if let Some(hosted) = self.services.get_mut(&service) {
+            hosted.sessions.acknowledge(key, session, acknowledged, position);
+        }
+        let caller = Caller::Client { key, session };
+        let (position, body) =
+            self.on_request(batch, caller, service, sequence, &bytes, tally, effects);
+        if let Some(body) = body {
+            let reply = SequencedReply { session, sequence, body };
+            effects.push(Effect::Client { key, reply, position });
         }
     }
 
@@ -454,78 +543,4 @@ fn numbers(first: u64, count: usize) -> impl Iterator<Item = u64> {
 
 fn bounded<const MAX: usize>(body: Bytes) -> Blob<MAX> {
     Blob::new(body).expect("a service keeps its replies within the bound")
-}
-
-/// Services that a group can have: with 64 servers, each lane still has the share of one full
-/// session in each.
-const SERVICES_MAX: usize = 64;
-const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
-const TASKS_MAX: usize = 1 << 20;
-
-struct HostedImage {
-    service: ServiceId,
-    machine: Blob<SNAPSHOT_BYTES_MAX>,
-    sessions: Blob<SNAPSHOT_BYTES_MAX>,
-    reported: List<Entry<TaskId, PartySet>, TASKS_MAX>,
-}
-
-wire_struct!(HostedImage { service, machine, sessions, reported });
-
-struct StateImage {
-    clock: Clock,
-    position: u64,
-    services: List<HostedImage, SERVICES_MAX>,
-    front_ends: List<Entry<Party, NumbersImage>, PARTIES_MAX>,
-    passed: List<Entry<Party, AgreedTime>, PARTIES_MAX>,
-    rejoins: RejoinsImage,
-}
-
-wire_struct!(StateImage { clock, position, services, front_ends, passed, rejoins });
-
-impl<M: StateMachine> State<M> {
-    /// The whole of it; equal states give equal bytes.
-    pub(crate) fn snapshot(&self) -> Bytes {
-        let hosted = |(service, hosted): (&ServiceId, &Hosted<M>)| HostedImage {
-            service: *service,
-            machine: bounded(hosted.machine.snapshot()),
-            sessions: bounded(hosted.sessions.snapshot()),
-            reported: list(hosted.reported.iter().map(|(id, parties)| Entry(*id, *parties))),
-        };
-        StateImage {
-            clock: self.clock,
-            position: self.position,
-            services: list(self.services.iter().map(hosted)),
-            front_ends: list(self.front_ends.iter().map(|(party, own)| Entry(*party, own.image()))),
-            passed: list(self.passed.iter().map(|(party, at)| Entry(*party, *at))),
-            rejoins: self.rejoins.image(),
-        }
-        .encode()
-    }
-
-    /// Takes the state from a snapshot of the same services; `None` if it is not one.
-    #[must_use]
-    pub(crate) fn restore(&mut self, snapshot: Bytes) -> Option<()> {
-        let image = StateImage::from_wire(snapshot).ok()?;
-        if image.services.len() != self.services.len() {
-            return None;
-        }
-        for saved in image.services.into_vec() {
-            let hosted = self.services.get_mut(&saved.service)?;
-            hosted.machine.restore(saved.machine.into_bytes())?;
-            hosted.sessions = Sessions::restored(saved.sessions.into_bytes())?;
-            hosted.reported = map(saved.reported);
-        }
-        self.clock = image.clock;
-        self.position = image.position;
-        let front_ends = image.front_ends.into_vec().into_iter();
-        self.front_ends =
-            front_ends.map(|Entry(party, own)| (party, FrontEndNumbers::restored(own))).collect();
-        self.passed = map(image.passed);
-        self.rejoins = Rejoins::restored(image.rejoins);
-        Some(())
-    }
-}
-
-fn list<T, const MAX: usize>(items: impl Iterator<Item = T>) -> List<T, MAX> {
-    List::new(items.collect()).expect("the state is bounded")
 }

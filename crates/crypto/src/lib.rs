@@ -22,7 +22,7 @@ mod suite;
 pub use certificate::{Ballot, Certificate, Claim};
 pub use coding::{
     CODED_BYTES_MAX, Code, CodedValue, Commitment, Decoded, Encoded, Given, PIECE_BYTES,
-    PIECES_MAX, Piece,
+    PIECES_MAX, Piece, commitment_of,
 };
 pub use coin::CoinShare;
 pub use corrupt::{Corrupt, commit_to};

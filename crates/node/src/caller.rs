@@ -6,19 +6,21 @@
 //!
 //! # Bounds
 //! [`CALLS_MAX`] calls wait to be taken up; [`BUNDLES_MAX`] bundles wait for each server, more than
-//! fill the session's window, and what is beyond is asked again later.
+//! fill the session's window, and what is beyond is asked again later. Of large requests, at most
+//! [`LARGE_UNANSWERED_MAX`] are not answered at a time.
 
 use crate::client::connect;
 use bytes::Bytes;
 use maftia_activity::client::{
-    Authority, Client, ClientEffect, ClientReply, ClientSettings, QUEUE_MAX, RequestId,
+    Authority, Client, ClientEffect, ClientReply, ClientSettings, LARGE_UNANSWERED_MAX, QUEUE_MAX,
+    RequestId,
 };
-use maftia_activity::{ClientBundle, ReplyBundle};
+use maftia_activity::{ClientBundle, LARGE_BYTES_MAX, REQUEST_BYTES_MAX, ReplyBundle};
 use maftia_base::time::{Duration as Span, Time};
 use maftia_base::{AdversaryStructure, GroupId, Party, ServiceId, Statement};
 use maftia_crypto::{
-    Claim, ClientSecret, ClientSignature, GroupKeys, KeyId, KeysError, RealKeyring, RealSuite,
-    SigningInput,
+    Claim, ClientSecret, ClientSignature, CodedValue, GroupKeys, KeyId, KeysError, RealKeyring,
+    RealSuite, SigningInput,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -72,12 +74,18 @@ pub enum CallError {
     /// It was never sent.
     #[error(
         "the request has {bytes} bytes, at most {} can be sent",
-        maftia_activity::REQUEST_BYTES_MAX
+        maftia_activity::LARGE_BYTES_MAX
     )]
     TooLong {
         /// Bytes of the request.
         bytes: usize,
     },
+    /// It was never sent: too many large ones are not answered.
+    #[error(
+        "a request of more than {} bytes must wait: {LARGE_UNANSWERED_MAX} such are not answered",
+        maftia_activity::REQUEST_BYTES_MAX
+    )]
+    TooMany,
     /// The runtime ends.
     #[error("the caller has ended")]
     Ended,
@@ -161,12 +169,15 @@ impl Authority<RealSuite> for Keys {
 /// The task that owns the client's state machine.
 struct Driver {
     client: Client<RealSuite, Keys>,
-    lines: Vec<mpsc::Sender<ClientBundle>>,
+    lines: Vec<mpsc::Sender<Asked>>,
     /// Somebody has written a bundle.
     written: Arc<Notify>,
     answers: BTreeMap<RequestId, Answer>,
     started: Instant,
 }
+
+/// What is sent: a bundle, and the large request that it names.
+type Asked = (ClientBundle, Option<CodedValue>);
 
 type Heard = (Party, ReplyBundle<RealSuite>);
 
@@ -229,9 +240,20 @@ impl Driver {
     fn submit(&mut self, call: Call) {
         let bytes = call.request.len();
         let now = self.now();
-        match self.client.submit(call.request, now) {
+        let is_large = bytes > REQUEST_BYTES_MAX;
+        let submitted = if is_large {
+            self.client.submit_large(call.request, now)
+        } else {
+            self.client.submit(call.request, now)
+        };
+        let why = if bytes > LARGE_BYTES_MAX || !is_large {
+            CallError::TooLong { bytes }
+        } else {
+            CallError::TooMany
+        };
+        match submitted {
             Some(id) => drop(self.answers.insert(id, call.answer)),
-            None => drop(call.answer.send(Err(CallError::TooLong { bytes }))),
+            None => drop(call.answer.send(Err(why))),
         }
     }
 
@@ -241,8 +263,8 @@ impl Driver {
             match effect {
                 // A line that is full belongs to a server that is slow or away: the client will
                 // ask the next one.
-                ClientEffect::Send { to, bundle } => {
-                    let _ = self.lines[to.index()].try_send(bundle);
+                ClientEffect::Send { to, bundle, value } => {
+                    let _ = self.lines[to.index()].try_send((bundle, value));
                 }
                 ClientEffect::Replied { id, reply, .. } => {
                     if let Some(answer) = self.answers.remove(&id) {
@@ -266,7 +288,7 @@ impl Server {
     async fn stay_connected(
         self,
         secret: Arc<ClientSecret>,
-        mut bundles: mpsc::Receiver<ClientBundle>,
+        mut bundles: mpsc::Receiver<Asked>,
         heard: mpsc::Sender<Heard>,
     ) {
         loop {
@@ -282,15 +304,15 @@ impl Server {
     async fn converse(
         &self,
         secret: &ClientSecret,
-        bundles: &mut mpsc::Receiver<ClientBundle>,
+        bundles: &mut mpsc::Receiver<Asked>,
         heard: &mpsc::Sender<Heard>,
     ) -> std::io::Result<()> {
         let sign = |statement: &Statement| secret.sign(statement);
         let (mut sender, mut receiver) =
             connect(self.address, self.group, self.party, secret.key(), sign).await?;
         let write = async {
-            while let Some(bundle) = bundles.recv().await {
-                sender.send(&bundle).await?;
+            while let Some((bundle, value)) = bundles.recv().await {
+                sender.send(&bundle, value.as_ref()).await?;
                 self.written.notify_one();
             }
             Ok(())

@@ -5,25 +5,28 @@
 //! on them, bound to the group and to this server: so nobody can have another client's replies sent
 //! to himself, or wear out its place. From then on both send frames: four bytes of length, big
 //! endian, then a [`ClientBundle`] one way, a [`ReplyBundle`] the other. Nothing here is secret,
-//! and nothing needs to be believed: bundles and replies carry their signatures.
+//! and nothing needs to be believed: bundles and replies carry their signatures. A bundle that
+//! names a large request is followed by it, in frames of any length, as many as it takes.
 //!
 //! # Bounds
 //! At most [`CONNECTIONS_MAX`] connections, half of them for one address, each closed when the
 //! client has sent nothing for [`IDLE_TIMEOUT`]: who still lives connects again. In each, one frame
 //! that is read, of at most [`REQUEST_FRAME_MAX`], and [`REPLIES_WAITING_MAX`] bundles of replies
-//! that wait to be written.
+//! that wait to be written. At most [`UPLOADS_MAX`] large requests are read, or wait for the
+//! protocol, half of them from one address; further ones wait for their turn. Who has begun must
+//! end within [`UPLOAD_TIMEOUT`], so that all get theirs.
 //! While the protocol has no capacity, nothing is read: the client feels it through TCP.
 
 use crate::host::{Arrival, ConnectionId};
-use crate::places::Places;
+use crate::places::{Places, Turns};
 use crate::replica::Request;
 use bytes::{Bytes, BytesMut};
-use maftia_activity::{ClientBundle, ReplyBundle};
+use maftia_activity::{Ask, ClientBundle, LARGE_BYTES_MAX, ReplyBundle};
 use maftia_base::wire::Wire;
 use maftia_base::{Digest, Epoch, GroupId, Party, Place, Scope, Statement, StatementKind};
-use maftia_crypto::{ClientClaim, ClientKey, ClientSignature, Suite};
+use maftia_crypto::{ClientClaim, ClientKey, ClientSignature, CodedValue, Suite};
 use std::io::{Error, ErrorKind, Result};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -45,6 +48,15 @@ pub const REPLY_FRAME_MAX: usize = 128 << 20;
 
 /// Bundles of replies that wait for a client that does not read.
 pub const REPLIES_WAITING_MAX: usize = 256;
+
+/// Large requests that are being read at once.
+pub const UPLOADS_MAX: usize = 16;
+
+/// Time in which a large request must have come, once it is its turn.
+pub const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Bytes of a large request in one frame.
+const PIECE_BYTES: usize = 128 << 10;
 
 /// After this time without a whole frame a connection is closed.
 pub const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
@@ -104,6 +116,7 @@ pub(crate) async fn listen_with<S: Suite>(
     idle: Duration,
 ) {
     let places = Places::new(CONNECTIONS_MAX);
+    let uploads = Turns::new(UPLOADS_MAX);
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -118,9 +131,9 @@ pub(crate) async fn listen_with<S: Suite>(
             debug!(%from, "there is no place for a client's connection");
             continue;
         };
-        let reception = reception.clone();
+        let (reception, uploads) = (reception.clone(), Arc::clone(&uploads));
         tokio::spawn(async move {
-            if let Err(error) = receive(stream, reception, idle).await {
+            if let Err(error) = receive(stream, reception, (uploads, from.ip()), idle).await {
                 debug!(%from, %error, "a client's connection ended");
             }
             drop(place);
@@ -132,6 +145,7 @@ pub(crate) async fn listen_with<S: Suite>(
 async fn receive<S: Suite>(
     stream: TcpStream,
     reception: Reception<S>,
+    (uploads, from): (Arc<Turns>, IpAddr),
     idle: Duration,
 ) -> Result<()> {
     stream.set_nodelay(true)?;
@@ -143,8 +157,9 @@ async fn receive<S: Suite>(
     let (replies, waiting) = mpsc::channel(REPLIES_WAITING_MAX);
     ask(&reception, Arrival::Request(connection, Request::Attach(key, replies))).await?;
     // Writing ends when the server has nothing to say to this client any more.
+    let turns = (&*uploads, from);
     let ended = tokio::select! {
-        ended = read_bundles(&mut read, connection, key, &reception, idle) => ended,
+        ended = read_bundles(&mut read, (connection, key), &reception, turns, idle) => ended,
         ended = write_replies(write, waiting) => ended,
     };
     let closed = ask(&reception, Arrival::Closed(connection)).await;
@@ -172,9 +187,9 @@ async fn greet<S: Suite>(
 
 async fn read_bundles<S: Suite>(
     read: &mut BufReader<OwnedReadHalf>,
-    connection: ConnectionId,
-    key: ClientKey,
+    (connection, key): (ConnectionId, ClientKey),
     reception: &Reception<S>,
+    (uploads, from): (&Turns, IpAddr),
     idle: Duration,
 ) -> Result<()> {
     loop {
@@ -186,8 +201,35 @@ async fn read_bundles<S: Suite>(
         if bundle.key != key {
             return Err(Error::new(ErrorKind::PermissionDenied, "another client's bundle"));
         }
-        ask(reception, Arrival::Request(connection, Request::Bundle(bundle))).await?;
+        let request = match &bundle.ask {
+            Ask::Open { .. } | Ask::Requests { .. } => Request::Bundle(bundle),
+            Ask::Large { value, .. } => {
+                let length = value.length();
+                let turn = uploads.take(from).await;
+                let value = timeout(UPLOAD_TIMEOUT, read_value(read, length)).await;
+                let value = value.map_err(|_| Error::from(ErrorKind::TimedOut))??;
+                Request::Large { bundle, value, turn }
+            }
+        };
+        ask(reception, Arrival::Request(connection, request)).await?;
     }
+}
+
+/// The large request that follows its bundle.
+async fn read_value(read: &mut BufReader<OwnedReadHalf>, length: usize) -> Result<CodedValue> {
+    if length > LARGE_BYTES_MAX {
+        return Err(malformed());
+    }
+    let mut value = BytesMut::new();
+    while value.len() < length {
+        let piece = read_frame(read, REQUEST_FRAME_MAX).await?;
+        let piece = piece.ok_or(ErrorKind::UnexpectedEof)?;
+        if piece.is_empty() || piece.len() > length - value.len() {
+            return Err(malformed());
+        }
+        value.extend_from_slice(&piece);
+    }
+    CodedValue::new(value.freeze()).ok_or_else(malformed)
 }
 
 async fn ask<S: Suite>(reception: &Reception<S>, arrival: Arrival<Request<S>>) -> Result<()> {
@@ -273,9 +315,12 @@ pub async fn connect(
 }
 
 impl BundleSender {
-    /// Sends `bundle`.
-    pub async fn send(&mut self, bundle: &ClientBundle) -> Result<()> {
+    /// Sends `bundle`, and the large request that it names, if it does.
+    pub async fn send(&mut self, bundle: &ClientBundle, value: Option<&CodedValue>) -> Result<()> {
         write_frame(&mut self.write, &bundle.to_wire()).await?;
+        for piece in value.iter().flat_map(|value| value.chunks(PIECE_BYTES)) {
+            write_frame(&mut self.write, piece).await?;
+        }
         self.write.flush().await
     }
 }

@@ -6,10 +6,14 @@
 //! - R2. One address has at most half of all places, so that nobody takes them all from one host.
 //!   Of IPv6, an address is its /64: that much one host may have.
 //! - R3. This host itself is not limited so: a proxy in front of the server has one address.
+//!
+//! And turns, for those that are connected and want something of which there is little: who must
+//! wait does wait, and gets it in the order of asking, one address again half of all at most.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The places of one listener.
 #[derive(Debug)]
@@ -60,6 +64,41 @@ impl Drop for Place {
     }
 }
 
+/// So many turns at once, and for one address half of them.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    most: usize,
+    all: Arc<Semaphore>,
+    sites: Mutex<BTreeMap<IpAddr, Arc<Semaphore>>>,
+}
+
+/// A turn, until it is dropped: that of its address, and one of all.
+pub(crate) type Turn = [OwnedSemaphorePermit; 2];
+
+impl Turns {
+    /// `most` at once.
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, all: Arc::new(Semaphore::new(most)), sites: Mutex::default() })
+    }
+
+    /// The next turn of somebody there.
+    pub(crate) async fn take(&self, from: IpAddr) -> Turn {
+        let site = self.site(from);
+        let own = site.acquire_owned().await.expect("never closed");
+        let one = Arc::clone(&self.all).acquire_owned().await.expect("never closed");
+        [own, one]
+    }
+
+    fn site(&self, from: IpAddr) -> Arc<Semaphore> {
+        let of = site(from);
+        let each = if of.is_loopback() { self.most } else { self.most / 2 };
+        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody there holds or waits for.
+        sites.retain(|_, turns| Arc::strong_count(turns) > 1);
+        Arc::clone(sites.entry(of).or_insert_with(|| Arc::new(Semaphore::new(each))))
+    }
+}
+
 /// The part of an address that one host cannot change at will. (R2)
 fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -92,6 +131,31 @@ mod tests {
         assert!(places.take("198.51.100.1".parse().expect("an address")).is_none(), "all taken");
         drop(one);
         assert_eq!(take(&places, "::ffff:198.51.100.1", 10).len(), 5, "places come back");
+    }
+
+    #[test]
+    fn who_waits_for_a_turn_gets_it_however_many_one_address_asks_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it starts");
+        let [greedy, other] =
+            ["192.0.2.1", "198.51.100.1"].map(|from| from.parse().expect("an address"));
+        runtime.block_on(async {
+            let turns = Turns::new(4);
+            let held = [turns.take(greedy).await, turns.take(greedy).await];
+            let waits = Box::pin(turns.take(greedy));
+            let mut waits = tokio::task::unconstrained(waits);
+            let is_pending = std::future::poll_fn(|cx| {
+                let polled = std::pin::Pin::new(&mut waits).poll(cx);
+                std::task::Poll::Ready(polled.is_pending())
+            });
+            assert!(is_pending.await, "one address has half of them");
+            let [_one, _two] = [turns.take(other).await, turns.take(other).await];
+            drop(held);
+            drop(waits.await);
+            assert_eq!(turns.sites.lock().expect("whole").len(), 2);
+            drop([_one, _two]);
+            drop(turns.take(greedy).await);
+            assert_eq!(turns.sites.lock().expect("whole").len(), 1, "nothing is remembered");
+        });
     }
 
     #[test]

@@ -15,13 +15,13 @@ use maftia_base::protocol::Vocabulary;
 use maftia_base::time::{Reading, Time};
 use maftia_base::wire::Wire;
 use maftia_base::{Epoch, Fault, FaultKind, PARTIES_MAX, Party, Protocol, ServiceId};
-use maftia_crypto::{ClientKey, Suite};
+use maftia_crypto::{ClientKey, CodedValue, Suite};
 use maftia_links::{Linked, Packet};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
 /// A protocol that speaks to its driver as a replica does: a replica, or a hostile one.
@@ -94,6 +94,15 @@ pub enum Request<S: Suite> {
     Attach(ClientKey, mpsc::Sender<ReplyBundle<S>>),
     /// A client's requests.
     Bundle(ClientBundle),
+    /// A client's large request.
+    Large {
+        /// What it signed.
+        bundle: ClientBundle,
+        /// The request.
+        value: CodedValue,
+        /// Its turn among those that are being read.
+        turn: [OwnedSemaphorePermit; 2],
+    },
     /// A stock client's request.
     FrontEnd {
         /// To which service.
@@ -302,6 +311,10 @@ where
                 self.attach(connection, key, replies, desk);
             }
             Arrival::Request(_, Request::Bundle(bundle)) => desk.command(Command::Bundle(bundle)),
+            Arrival::Request(_, Request::Large { bundle, value, turn }) => {
+                desk.command(Command::Large { bundle, value });
+                drop(turn);
+            }
             Arrival::Request(_, Request::FrontEnd { service, request, answer }) => {
                 // Those who gave up waiting make room.
                 self.waiting.retain(|_, waiting| !waiting.is_closed());

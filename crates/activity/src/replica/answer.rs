@@ -178,6 +178,16 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         }
     }
 
+    /// Answers a client from what its session remembers. (R1)
+    pub(super) fn answer_known(&mut self, key: ClientKey, replies: Vec<(u64, SequencedReply)>) {
+        for (position, reply) in replies {
+            if matches!(reply.body, ReplyBody::Sign { .. }) {
+                self.answers.await_signature_for(position, key, &reply);
+            }
+            self.answers.push(key, reply);
+        }
+    }
+
     fn on_front_end_answer<C: Context<Self>>(
         &mut self,
         number: u64,

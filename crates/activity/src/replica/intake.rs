@@ -1,6 +1,7 @@
+use super::large::named_value;
 use super::{FrontEndReply, Outcome, Replica, Tap, Ticket};
 use crate::{
-    AgreedTime, ClientBundle, FrontEndRequest, Item, Nonce, Refusal, ReplyBody, ServerCommand,
+    AgreedTime, Ask, ClientBundle, FrontEndRequest, Item, Nonce, Refusal, ServerCommand,
     StateMachine, TASK_BYTES_MAX, TaskId,
 };
 use maftia_agreement::atomic::{self, Height, epochs};
@@ -88,6 +89,10 @@ impl Intake {
         self.ready.push_back(Item::Server(ServerCommand::Rejoin { party, nonce }));
     }
 
+    pub(super) fn large(&mut self, number: u64, bundle: ClientBundle) {
+        self.ready.push_back(Item::Large { number, bundle });
+    }
+
     /// The driver's names for all requests of the front end that are not answered.
     pub(super) fn take_asked(&mut self) -> impl Iterator<Item = u64> {
         std::mem::take(&mut self.asked).into_values()
@@ -142,15 +147,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
                 continue;
             }
             match self.state.known_replies(&bundle) {
-                Some(replies) => {
-                    for (position, reply) in replies {
-                        let key = bundle.key;
-                        if matches!(reply.body, ReplyBody::Sign { .. }) {
-                            self.answers.await_signature_for(position, key, &reply);
-                        }
-                        self.answers.push(key, reply);
-                    }
-                }
+                Some(replies) => self.answer_known(bundle.key, replies),
                 None => self.intake.ready.push_back(Item::Bundle(bundle)),
             }
         }
@@ -215,13 +212,22 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     ) {
         let group = cx.group().id();
         let mut claims: Vec<ClientClaim> = Vec::new();
+        let mut values = Vec::new();
         for item in items {
-            match Item::from_wire(item.bytes().clone()) {
-                Ok(Item::Bundle(bundle)) => claims.push(bundle.claim(group)),
-                Ok(Item::FrontEnd(_) | Item::Server(_)) => {}
-                Err(_) => return self.refuse(lane, height, digest, cx),
-            }
+            let bundle = match Item::from_wire(item.bytes().clone()) {
+                Ok(Item::Bundle(bundle)) if !matches!(bundle.ask, Ask::Large { .. }) => bundle,
+                Ok(Item::Large { number, bundle }) if named_value(&bundle).is_some() => {
+                    values.extend(named_value(&bundle).map(|value| (number, value)));
+                    bundle
+                }
+                Ok(Item::FrontEnd(_) | Item::Server(_)) => continue,
+                Ok(Item::Bundle(_) | Item::Large { .. }) | Err(_) => {
+                    return self.refuse(lane, height, digest, cx);
+                }
+            };
+            claims.push(bundle.claim(group));
         }
+        self.note_values(lane, height, digest, values);
         if claims.is_empty() {
             return self.admit(lane, height, digest, cx);
         }
@@ -237,13 +243,13 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         cx: &mut Tap<'_, C>,
     ) {
         if verdicts.iter().all(|holds| *holds) {
-            self.admit(lane, height, digest, cx);
+            self.await_values(lane, height, digest, cx);
         } else {
             self.refuse(lane, height, digest, cx);
         }
     }
 
-    fn refuse<C: Context<Self>>(
+    pub(super) fn refuse<C: Context<Self>>(
         &mut self,
         lane: Party,
         height: Height,
@@ -254,7 +260,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         self.step_order(Event::Command(refuse), cx);
     }
 
-    fn admit<C: Context<Self>>(
+    pub(super) fn admit<C: Context<Self>>(
         &mut self,
         lane: Party,
         height: Height,

@@ -34,19 +34,30 @@
 //!   settle, and then that this is all: once that is durable, the log may begin at the mark. Have
 //!   the mark certified. Once it is, the log may be cut at the last such mark before.
 //! - R10. Told a certified mark that lies two or more ahead: fetch that state, write it to the log,
-//!   go on from there. Whoever is less behind finds what is missing in the logs of the others.
+//!   go on from there. Whoever is less behind finds what is missing in the logs of the others, but
+//!   for values (R15) of an epoch that has ended: then one mark ahead is enough.
 //! - R11. A server that lost its log takes part in nothing but transfer, convictions and
 //!   certificates, and asks to be admitted again (see [`Admission`](crate::Admission)). It goes on
 //!   from the first certified state in which it is admitted with the number that it drew.
 //! - R12. A server that finds that its state is not the certified one, or that it has signed what
 //!   is not in its log, says so and does nothing more.
+//! - R13. A client's large request is verified, both that the client signed and that this is what
+//!   it signed; written to the log with its number; broadcast beside the order; and then referred
+//!   to in this server's lane, in the order of the numbers. After a restart what was begun is
+//!   referred to again. What is given up with an epoch is broadcast anew.
+//! - R14. A batch of another lane that refers to values is admitted when they are here, hence
+//!   sooner or later everywhere, and are what the clients signed; until then it waits.
+//! - R15. What the order has told is applied when the values that it refers to are here; until then
+//!   it waits, and all that comes after it, and the order goes on up to the next mark.
 //!
 //! # Bounds
 //! [`INTAKE_MAX`] items wait for their turn, [`FRONT_END_MAX`] requests of stock clients are open,
-//! replies to [`ATTACHED_MAX`] clients are kept until signed; see also the parts.
+//! replies to [`ATTACHED_MAX`] clients are kept until signed; [`LARGE_WAITING_MAX`] large requests
+//! wait for their broadcast; what waits for a value lies between two marks; see also the parts.
 
 mod answer;
 mod intake;
+mod large;
 mod recover;
 mod slots;
 mod tap;
@@ -54,6 +65,7 @@ mod vocabulary;
 
 pub use answer::ATTACHED_MAX;
 pub use intake::{FRONT_END_MAX, INTAKE_MAX};
+pub use large::{LARGE_EACH_MAX, LARGE_WAITING_MAX};
 pub use vocabulary::{
     Applied, ArchiveKey, Command, FrontEndReply, Halt, Message, Outcome, Record, Standing, Ticket,
 };
@@ -61,12 +73,13 @@ pub use vocabulary::{
 use crate::state::{Effect, Ordered, State};
 use crate::{
     Accusation, AgreedTime, Convictions, SigningCommand, SigningOutcome, StateMachine, TaskId,
-    ThresholdSigning, Transfer,
+    ThresholdSigning, Transfer, ValueId, Values, large_load,
 };
 use answer::Answers;
 use intake::Intake;
+use large::{Large, Pending};
 use maftia_agreement::atomic::epochs;
-use maftia_agreement::atomic::{Delivery, EpochChain};
+use maftia_agreement::atomic::{Delivery, EpochChain, Weigh};
 use maftia_agreement::checkpoint::Checkpoints;
 use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
@@ -87,10 +100,12 @@ pub struct Replica<S: Suite, M: StateMachine> {
     checkpoints: Checkpoints<S>,
     transfer: Transfer<S>,
     recovery: Recovery<S>,
+    values: Values<S>,
     state: State<M>,
     /// The log has been replayed.
     live: bool,
     intake: Intake,
+    large: Large,
     answers: Answers,
     told_tasks: BTreeSet<(ServiceId, TaskId)>,
     told_wake: Option<AgreedTime>,
@@ -118,6 +133,7 @@ impl<S: Suite, M: StateMachine> Protocol for Replica<S, M> {
         let mut cx = Tap::new(cx);
         self.dispatch(event, &mut cx);
         self.wish(&mut cx);
+        self.begin_large(&mut cx);
         self.submit_ready(&mut cx);
         self.sign_replies(&mut cx);
         self.accuse(&mut cx);
@@ -135,6 +151,8 @@ impl<S: Suite, M: StateMachine> Protocol for Replica<S, M> {
             + self.transfer.footprint()
             + self.recovery.footprint()
             + self.intake.footprint()
+            + self.values.footprint()
+            + self.large.footprint()
             + self.answers.footprint()
     }
 
@@ -148,15 +166,17 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     /// Runs `services`, which must be the same at all servers, from their initial states.
     pub fn new(services: impl IntoIterator<Item = (ServiceId, M)>) -> Self {
         Self {
-            order: EpochChain::new(),
+            order: EpochChain::new().with_weigh(Weigh(large_load)),
             signing: ThresholdSigning::new(),
             convictions: Convictions::new(),
             checkpoints: Checkpoints::new(),
             transfer: Transfer::default(),
             recovery: Recovery::default(),
+            values: Values::default(),
             state: State::new(services),
             live: false,
             intake: Intake::default(),
+            large: Large::default(),
             answers: Answers::default(),
             told_tasks: BTreeSet::new(),
             told_wake: None,
@@ -221,13 +241,14 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     ) {
         match message {
             // R11
-            Message::Order(_) | Message::Signing(_)
+            Message::Order(_) | Message::Signing(_) | Message::Value(_)
                 if canary!("rejoin-takes-part-at-once", false, self.is_rejoining()) => {}
             Message::Order(body) => self.step_order(Event::Message { from, body }, cx),
             Message::Signing(body) => self.step_signing(Event::Message { from, body }, cx),
             Message::Accusation(body) => self.step_convictions(Event::Message { from, body }, cx),
             Message::Checkpoint(body) => self.step_checkpoints(Event::Message { from, body }, cx),
             Message::Transfer(body) => self.step_transfer(Event::Message { from, body }, cx),
+            Message::Value(body) => self.step_values(Event::Message { from, body }, cx),
             Message::Rejoin(nonce) => self.on_rejoin(from, nonce),
         }
     }
@@ -237,6 +258,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             Record::Order(record) => self.step_order(Event::Restore(record), cx),
             Record::Convicted(record) => self.step_convictions(Event::Restore(record), cx),
             Record::Checkpoint(record) => self.step_checkpoints(Event::Restore(record), cx),
+            Record::Value(record) => self.step_values(Event::Restore(record), cx),
+            Record::Large { number, bundle } => self.restore_large(number, bundle, cx),
             Record::Reserved(below) => self.intake.restore_reserved(below),
             Record::Begin(manifest) => self.restore_begin(manifest, cx),
             Record::Chunk { index, chunk, .. } => self.restore_chunk(index, chunk, cx),
@@ -252,6 +275,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         } else {
             self.step_order(Event::Reconnected(peer), cx);
             self.step_signing(Event::Reconnected(peer), cx);
+            self.step_values(Event::Reconnected(peer), cx);
         }
         self.step_convictions(Event::Reconnected(peer), cx);
         self.step_checkpoints(Event::Reconnected(peer), cx);
@@ -261,6 +285,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     fn on_command<C: Context<Self>>(&mut self, command: Command<S>, cx: &mut Tap<'_, C>) {
         match command {
             Command::Bundle(bundle) => self.on_client_bundle(bundle, cx),
+            Command::Large { bundle, value } => self.on_client_large(bundle, value, cx),
             Command::Attach(key) => self.answers.attach(key),
             Command::Detach(key) => self.answers.detach(key),
             Command::FrontEnd { id, service, request } => {
@@ -304,6 +329,11 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             (Ticket::Inspect { lane, height, digest }, Done::Verified(verdicts)) => {
                 self.on_inspected(lane, height, digest, &verdicts, cx);
             }
+            (Ticket::Value(ticket), done) => self.step_values(Event::Done { ticket, done }, cx),
+            (Ticket::CheckLarge(number), Done::Verified(verdicts)) => {
+                self.on_large_checked(number, &verdicts, cx);
+            }
+            (Ticket::EncodeLarge, Done::Encoded(encoded)) => self.on_large_encoded(encoded, cx),
             (Ticket::Check(number), Done::Verified(verdicts)) => {
                 self.on_checked(number, &verdicts, cx);
             }
@@ -328,30 +358,36 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         }
         let me = cx.group().me();
         self.intake.skip_numbers(self.state.next_front_end_number(me));
+        self.step_values(Event::Resumed, cx);
+        self.refer_again(cx);
         self.step_order(Event::Resumed, cx);
         self.step_signing(Event::Resumed, cx);
+        self.apply_pending(cx);
         self.cut_if_certified(cx);
         self.fetch_if_behind(cx);
         self.announce(cx);
     }
 
     fn step_order<C: Context<Self>>(&mut self, event: Event<EpochChain<S>>, cx: &mut Tap<'_, C>) {
+        let told_before = self.large.told();
         for outcome in cx.step(OrderSlot, &mut self.order, event) {
             match outcome {
                 epochs::Outcome::Inspect { lane, height, digest, items } => {
                     self.on_inspect(lane, height, digest, &items, cx);
                 }
-                epochs::Outcome::Delivered(delivery) => self.on_delivered(delivery, cx),
+                epochs::Outcome::Delivered(delivery) => self.large.tell(Pending::Batch(delivery)),
                 epochs::Outcome::EpochEnded { ended } => {
-                    self.state.on_epoch_ended(Epoch(ended.0 + 1));
-                    cx.output(Outcome::EpochEnded { ended });
+                    self.large.tell(Pending::EpochEnded(ended));
                 }
-                epochs::Outcome::Marked(_) => self.on_marked(cx),
+                epochs::Outcome::Marked(_) => self.large.tell(Pending::Mark),
                 epochs::Outcome::Forgot => self.halt(Halt::Forgot, cx),
                 epochs::Outcome::Recall { to, key } => {
                     cx.output(Outcome::Recall { to, key: ArchiveKey::Order(key) });
                 }
             }
+        }
+        if self.large.told() > told_before {
+            self.apply_pending(cx);
         }
     }
 
@@ -392,11 +428,17 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         let Delivery { epoch, round, lane, ref items, ref readings, seed, .. } = delivery;
         let items = items.iter().map(|item| item.bytes().clone()).collect();
         let mut effects = Vec::new();
-        let ordered = Ordered { lane, readings, seed, items };
+        let values = self.values_for(&delivery);
+        let applied = values.keys().map(|number| ValueId { home: lane, number: *number }).collect();
+        let floor = self.state.value_floors().get(&lane).copied();
+        let ordered = Ordered { lane, readings, seed, items, values };
         let group = cx.group().clone();
         let tally = self.state.apply(ordered, group.structure(), &mut effects);
         let (signs, answers): (Vec<_>, Vec<_>) =
             effects.into_iter().partition(|effect| matches!(effect, Effect::Sign { .. }));
+        if self.state.value_floors().get(&lane).copied() != floor {
+            self.pass_values(applied, self.applied_mark().next(), cx);
+        }
         let mine = lane == cx.group().me();
         if self.live {
             answers.into_iter().for_each(|answer| self.on_answer(answer, mine, cx));
@@ -417,6 +459,12 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         let (time, round) = (self.state.now(), round.0);
         let (executed, skipped) = (tally.executed, tally.skipped);
         cx.output(Outcome::Applied(Applied { epoch, round, lane, time, executed, skipped }));
+    }
+
+    fn on_epoch_ended<C: Context<Self>>(&mut self, ended: Epoch, cx: &mut Tap<'_, C>) {
+        self.state.on_epoch_ended(Epoch(ended.0 + 1), cx.group().parties());
+        self.pass_values(BTreeSet::new(), self.applied_mark().next(), cx);
+        cx.output(Outcome::EpochEnded { ended });
     }
 
     /// Tells the driver what the services want of the outside. (R7)

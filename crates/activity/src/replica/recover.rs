@@ -5,7 +5,7 @@ use super::{ArchiveKey, FrontEndReply, Halt, Message, Outcome, Record, Replica, 
 use crate::snapshot::Assembly;
 use crate::{
     Chunk, Found, Manifest, Nonce, Piece, Refusal, SIGNATURES_MAX, SigningCommand, StateMachine,
-    Transfer, TransferCommand, TransferOutcome,
+    Transfer, TransferCommand, TransferOutcome, ValuesCommand,
 };
 use maftia_agreement::atomic::{MARK_INTERVAL, epochs};
 use maftia_agreement::checkpoint::{self, Checkpoint, Checkpoints, Mark};
@@ -158,7 +158,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     /// delivered is applied: the reason may have ended with its epoch. (J3)
     pub(super) fn wish<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
         let epoch = self.order.epoch();
-        if self.live && self.state.wants_epoch_change() && self.recovery.wished != Some(epoch) {
+        let is_due = self.live && self.large.told() == 0 && self.state.wants_epoch_change();
+        if is_due && self.recovery.wished != Some(epoch) {
             self.recovery.wished = Some(epoch);
             self.step_order(Event::Command(epochs::Command::ChangeEpoch), cx);
         }
@@ -197,7 +198,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         self.step_transfer(Event::Command(TransferCommand::Reached(mark)), cx);
         let reached = checkpoint::Command::Reached { mark, digest };
         self.step_checkpoints(Event::Command(reached), cx);
-        self.step_order(Event::Command(epochs::Command::Continue { interval }), cx);
+        let loads = self.state.value_floors().clone();
+        self.step_order(Event::Command(epochs::Command::Continue { interval, loads }), cx);
         if self.live && self.order.mark() == mark {
             // Waited for: a crash must not keep the state and lose what stands after it.
             cx.persist(Record::Begun(mark));
@@ -220,6 +222,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             cx.note(Record::Convicted(accusation.clone()));
         }
         cx.note(Record::Reserved(self.intake.reserved()));
+        self.large.records().for_each(|record| cx.note(record));
+        self.step_values(Event::Command(ValuesCommand::Note), cx);
     }
 
     pub(super) fn step_checkpoints<C: Context<Self>>(
@@ -257,6 +261,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         if let Some(mark) = before.filter(|mark| recovery.cut != Some(*mark)) {
             recovery.begun = recovery.begun.split_off(&mark);
             recovery.cut = Some(mark);
+            self.step_values(Event::Command(ValuesCommand::Cut(mark)), cx);
             cx.output(Outcome::Cut(ArchiveKey::Snapshot(mark, Piece::Manifest)));
         }
     }
@@ -266,7 +271,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     pub(super) fn fetch_if_behind<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
         let Some(checkpoint) = self.checkpoints.certified().cloned() else { return };
         let admission = self.recovery.nonce;
-        let behind = checkpoint.mark > self.order.mark().next();
+        let one = checkpoint.mark > self.applied_mark() && self.large.waits_for_epoch();
+        let behind = one || checkpoint.mark > self.applied_mark().next();
         if behind || admission.is_some() {
             if self.transfer.progress().is_none() {
                 cx.output(Outcome::Fetching(checkpoint.mark));
@@ -373,7 +379,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         cx: &mut Tap<'_, C>,
     ) {
         let mark = manifest.mark();
-        if mark <= self.order.mark() {
+        if mark <= self.applied_mark() {
             return;
         }
         if self.state.restore(state.clone()).is_none() {
@@ -383,12 +389,22 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         let was_away = self.recovery.nonce.take().is_some();
         // What this server said about others may be in what it skips; who still asks asks again.
         self.recovery.asked.clear();
+        self.large.forget_pending();
         if was_away && self.live {
             self.step_order(Event::Resumed, cx);
             self.step_signing(Event::Resumed, cx);
         }
-        let frontier = Box::new(manifest.frontier.clone());
-        self.step_order(Event::Command(epochs::Command::Install(frontier)), cx);
+        // The order may be at this mark, while the state waited for values before it.
+        if mark > self.order.mark() {
+            let frontier = Box::new(manifest.frontier.clone());
+            self.step_order(Event::Command(epochs::Command::Install(frontier)), cx);
+        }
+        // Others may yet want what this server has of values below the mark.
+        self.pass_values(self.values.ids(), mark, cx);
+        if was_away && self.live {
+            self.step_values(Event::Resumed, cx);
+            self.step_values(Event::Command(ValuesCommand::Deaf), cx);
+        }
         self.remember_signatures(cx);
         self.intake.skip_numbers(self.state.next_front_end_number(cx.group().me()));
         let (asked, awaiting) = (self.intake.take_asked(), self.answers.take_front_ends());

@@ -3,7 +3,7 @@
 use super::{Message, Record, Replica, Ticket};
 use crate::{
     Accusation, ConvictionTicket, Convictions, SigningMessage, SigningTicket, StateMachine,
-    ThresholdSigning, Transfer, TransferMessage,
+    ThresholdSigning, Transfer, TransferMessage, Values, ValuesMessage, ValuesRecord, ValuesTicket,
 };
 use maftia_agreement::atomic::{EpochChain, epochs};
 use maftia_agreement::checkpoint::{self, Checkpoints};
@@ -25,6 +25,25 @@ pub(super) struct CheckpointSlot;
 
 #[derive(Clone, Copy)]
 pub(super) struct TransferSlot;
+
+#[derive(Clone, Copy)]
+pub(super) struct ValuesSlot;
+
+impl<S: Suite, M: StateMachine> Slot<Replica<S, M>> for ValuesSlot {
+    type Child = Values<S>;
+    fn label(self) -> u64 {
+        0
+    }
+    fn message(self, message: ValuesMessage) -> Message<S> {
+        Message::Value(message)
+    }
+    fn ticket(self, ticket: ValuesTicket) -> Ticket<S> {
+        Ticket::Value(ticket)
+    }
+    fn record(self, record: ValuesRecord) -> Record<S> {
+        Record::Value(record)
+    }
+}
 
 impl<S: Suite, M: StateMachine> Slot<Replica<S, M>> for OrderSlot {
     type Child = EpochChain<S>;

@@ -3,13 +3,14 @@
 use crate::{
     Accusation, AgreedTime, Chunk, ClientBundle, ConvictionTicket, Manifest, Nonce, Piece, Refusal,
     ReplyBundle, SigningMessage, SigningTicket, TASK_BYTES_MAX, Task, TaskId, TransferMessage,
+    ValuesMessage, ValuesRecord, ValuesTicket,
 };
 use maftia_agreement::atomic::{self, EpochChain, Height};
 use maftia_agreement::checkpoint::{self, Mark};
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::{Blob, Bytes, wire_enum};
 use maftia_base::{Digest, Epoch, Fault, Party, ServiceId};
-use maftia_crypto::{ClientKey, KeyId, SigningInput, Suite};
+use maftia_crypto::{ClientKey, CodedValue, KeyId, SigningInput, Suite};
 
 type Chain<S> = EpochChain<S>;
 
@@ -55,6 +56,14 @@ pub enum Command<S: Suite> {
     /// A client, which must be attached to get an answer, asks. While `capacity()` is 0 the driver
     /// keeps it (by not reading from clients); what is sent all the same may be refused.
     Bundle(ClientBundle),
+    /// A client asks with [`Ask::Large`](crate::Ask::Large); this is the request. What is beyond
+    /// what is taken now is dropped: the client asks again.
+    Large {
+        /// What it signed.
+        bundle: ClientBundle,
+        /// What it signed for.
+        value: CodedValue,
+    },
     /// This client can now be reached through this server.
     Attach(ClientKey),
     /// It no longer can; replies to it are not even signed.
@@ -201,6 +210,8 @@ pub enum Message<S: Suite> {
     Checkpoint(checkpoint::Message<S>),
     /// About the transfer of such a state.
     Transfer(TransferMessage<S>),
+    /// About the values of large requests.
+    Value(ValuesMessage),
     /// The sender has lost its log, and asks to be admitted again.
     Rejoin(Nonce),
 }
@@ -212,6 +223,7 @@ wire_enum!(<S: Suite> Message<S> {
     3 => Checkpoint(body),
     4 => Transfer(body),
     5 => Rejoin(nonce),
+    6 => Value(body),
 });
 
 /// What must survive a crash.
@@ -238,6 +250,15 @@ pub enum Record<S: Suite> {
         /// What it is.
         chunk: Chunk,
     },
+    /// About the values of large requests.
+    Value(ValuesRecord),
+    /// What a client of this server signed for the value that is broadcast next.
+    Large {
+        /// Under which number.
+        number: u64,
+        /// [`Ask::Large`](crate::Ask::Large).
+        bundle: ClientBundle,
+    },
     /// The log before was lost: this server asks to be admitted again with this number.
     Rejoining(Nonce),
     /// This server must not take part any more.
@@ -256,6 +277,8 @@ wire_enum!(<S: Suite> Record<S> {
     6 => Rejoining(nonce),
     7 => Halted(why),
     8 => Begun(mark),
+    9 => Value(record),
+    10 => Large { number, bundle },
 });
 
 impl<S: Suite> Record<S> {
@@ -272,7 +295,9 @@ impl<S: Suite> Record<S> {
             | Self::Checkpoint(_)
             | Self::Rejoining(_)
             | Self::Halted(_)
-            | Self::Begun(_) => None,
+            | Self::Begun(_)
+            | Self::Value(_)
+            | Self::Large { .. } => None,
         }
     }
 }
@@ -297,6 +322,12 @@ pub enum Ticket<S: Suite> {
         /// Its digest.
         digest: Digest,
     },
+    /// Of the broadcast of a value.
+    Value(ValuesTicket),
+    /// Verifying what a client signed for a large request.
+    CheckLarge(u64),
+    /// Encoding the large request whose broadcast is next.
+    EncodeLarge,
     /// Verifying bundles of this server's clients.
     Check(u64),
     /// Signing replies.

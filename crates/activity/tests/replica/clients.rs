@@ -43,7 +43,7 @@ fn effects(client: &mut Client) -> Vec<ClientEffect> {
 
 fn sent(effects: &[ClientEffect]) -> Vec<(Party, &ClientBundle)> {
     let sends = effects.iter().filter_map(|effect| match effect {
-        ClientEffect::Send { to, bundle } => Some((*to, bundle)),
+        ClientEffect::Send { to, bundle, .. } => Some((*to, bundle)),
         ClientEffect::Replied { .. } => None,
     });
     sends.collect()
@@ -138,6 +138,7 @@ fn the_window_bounds_what_is_open() {
     let count = |bundle: &ClientBundle| match &bundle.ask {
         Ask::Requests { requests, .. } => requests.len(),
         Ask::Open { .. } => 0,
+        Ask::Large { .. } => 1,
     };
     let asked: usize = sent(&effects).iter().map(|(_, bundle)| count(bundle)).sum();
     assert_eq!(asked as u64, maftia_activity::SESSION_WINDOW - 1, "one was open before");

@@ -3,6 +3,8 @@
 mod adversaries;
 mod clients;
 mod figures;
+mod large;
+mod large_lies;
 mod ledger;
 mod links;
 mod once;

@@ -176,12 +176,17 @@ impl Attached {
         self.client.submit(request, now).expect("there is room")
     }
 
+    pub(crate) fn submit_large(&mut self, request: &[u8], now: Time) -> RequestId {
+        let request = Bytes::copy_from_slice(request);
+        self.client.submit_large(request, now).expect("there is room")
+    }
+
     pub(crate) fn reply(&self, id: RequestId) -> Option<&ClientReply> {
         self.replies.iter().find(|(replied, _)| *replied == id).map(|(_, reply)| reply)
     }
 
     /// Carries what is between the client and the servers that are up.
-    fn carry(&mut self, sim: &mut Sim) {
+    pub(crate) fn carry_once(&mut self, sim: &mut Sim) {
         let now = sim.now();
         for index in 0..self.links.len() {
             let party = p(index);
@@ -215,9 +220,15 @@ impl Attached {
         self.client.flush(now);
         while let Some(effect) = self.client.poll_effect() {
             match effect {
-                ClientEffect::Send { to, bundle } => {
+                ClientEffect::Send { to, bundle, value } => {
                     if sim.is_up(to) {
-                        sim.command(to, Command::Bundle(bundle));
+                        sim.command(
+                            to,
+                            match value {
+                                None => Command::Bundle(bundle),
+                                Some(value) => Command::Large { bundle, value },
+                            },
+                        );
                     }
                 }
                 ClientEffect::Replied { id, reply, .. } => self.replies.push((id, reply)),
@@ -230,7 +241,7 @@ impl Attached {
 pub(crate) fn serve(sim: &mut Sim, clients: &mut [Attached]) -> Result<(), Failure> {
     for _ in 0..EVENTS_MAX {
         for client in clients.iter_mut() {
-            client.carry(sim);
+            client.carry_once(sim);
         }
         if clients.iter().all(|client| client.client.unanswered() == 0) {
             return Ok(());

@@ -46,7 +46,7 @@
 use super::batch::{ArchiveKey, Delivery, Height, Item, Items, Round};
 use super::fetch::Librarian;
 use super::message;
-use super::{AtomicBroadcast, Frontier};
+use super::{AtomicBroadcast, Frontier, Weigh};
 use crate::checkpoint::Mark;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::wire_struct;
@@ -86,6 +86,8 @@ pub enum Command<S: Suite> {
         /// How much is delivered until the next mark; the same at all servers. The unit is that of
         /// [`MARK_INTERVAL`](super::MARK_INTERVAL).
         interval: u64,
+        /// The number of each lane's next [`Load`](super::Load), as of this mark.
+        loads: BTreeMap<Party, u64>,
     },
     /// The layer above has the state of this mark, which is certified or this server's own: take
     /// up the order from there. To be followed by [`Command::Continue`]. Also during replay.
@@ -315,9 +317,16 @@ impl<S: Suite> EpochChain<S> {
         self
     }
 
+    /// What goes with items beside the order counts towards marks as they do.
+    #[must_use]
+    pub fn with_weigh(mut self, weigh: Weigh) -> Self {
+        self.current.set_weigh(weigh);
+        self
+    }
+
     fn on_command(&mut self, command: Command<S>, cx: &mut impl Context<Self>) {
         let command = match command {
-            Command::Continue { interval } => message::Command::Continue { interval },
+            Command::Continue { interval, loads } => message::Command::Continue { interval, loads },
             Command::Install(frontier) => return self.on_install(*frontier, cx),
             Command::Submit(item) => message::Command::Submit(item),
             Command::Admit { lane, height, digest } => {
@@ -463,7 +472,7 @@ impl<S: Suite> EpochChain<S> {
     /// Has the present instance make way for that of a later epoch.
     fn begin(&mut self, epoch: Epoch, unordered: Vec<Item>) {
         self.librarian.take_over(std::mem::take(&mut self.current.librarian));
-        self.current = AtomicBroadcast::paused(epoch);
+        self.current = AtomicBroadcast::paused(epoch, self.current.weigh());
         self.current.preload(unordered);
         self.turned = PartySet::EMPTY;
         self.told = PartySet::EMPTY;

@@ -4,7 +4,7 @@ use super::batch::{ArchiveKey, Head, Height, Item, Round};
 use super::catch_up::Peers;
 use super::fetch::{Librarian, Want};
 use super::lane::Lane;
-use super::marks::Meter;
+use super::marks::{Meter, Weigh};
 use super::message::{Command, DecidedRound, Message, Outcome, Record, RoundAgreement, Ticket};
 use super::order::Ordered;
 use super::own::OwnLane;
@@ -141,7 +141,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             ready: BTreeMap::new(),
             queue: VecDeque::new(),
             completed: Round(1),
-            meter: Meter::new(MARK_INTERVAL),
+            meter: Meter::new(MARK_INTERVAL, Weigh::default(), BTreeMap::new()),
             wants: BTreeMap::new(),
             librarian: Librarian::default(),
             recent: BTreeMap::new(),
@@ -190,7 +190,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             Command::Recalled { to, key, record } => self.on_recalled(to, key, record, cx),
             Command::Ahead(peer) => self.on_ahead(peer),
             Command::Install(round, heads) => self.install(round, &heads, cx),
-            Command::Continue { interval } => self.on_continue(interval, cx),
+            Command::Continue { interval, loads } => self.on_continue(interval, loads, cx),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Marks: places of the total order at which it can be taken up without what came before.
 
 use super::KEPT_BATCHES;
-use super::batch::{Delivery, Heads, Round};
+use super::batch::{Delivery, Heads, Item, Round};
 use super::machine::AtomicBroadcast;
 use super::message::{Message, Outcome, Record, RoundAgreement};
 use super::round::RoundSlot;
@@ -9,8 +9,11 @@ use crate::checkpoint::Mark;
 use maftia_base::canary;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::{List, wire_struct};
-use maftia_base::{Context, Epoch, Event, Fault, Group, PartySet, Scope, Target};
+use maftia_base::{Context, Epoch, Event, Fault, Group, Party, PartySet, Scope, Target};
 use maftia_crypto::{Suite, Work};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// How much is delivered between two marks, unless [`Continue`](super::epochs::Command::Continue)
 /// says otherwise: bytes of items, and [`BATCH_WEIGHT`] for each batch.
@@ -38,10 +41,44 @@ pub struct Frontier<S: Suite> {
 
 wire_struct!(<S: Suite> Frontier<S> { mark, epoch, round, heads, turned });
 
+/// What goes with an item beside the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Its number among those of the item's lane. Each counts once, in its turn: whatever a lane
+    /// says of other numbers weighs nothing.
+    pub number: u64,
+    /// What it weighs.
+    pub weight: u64,
+}
+
+/// What goes with an item, if anything does; a function of the item alone, the same at all servers.
+#[derive(Clone, Copy)]
+pub struct Weigh(pub fn(&Item) -> Option<Load>);
+
+impl Default for Weigh {
+    fn default() -> Self {
+        Self(|_| None)
+    }
+}
+
+impl fmt::Debug for Weigh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Weigh")
+    }
+}
+
+impl Hash for Weigh {
+    /// It is part of the program and not of the state.
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
 /// How far it is to the next mark.
-#[derive(Clone, Copy, Debug, Hash)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Meter {
     weight: u64,
+    weigh: Weigh,
+    /// The number of each lane's next load.
+    loads: BTreeMap<Party, u64>,
     interval: u64,
     /// A mark is reached: nothing is delivered until the layer above says so.
     pub(super) paused: bool,
@@ -50,13 +87,21 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(interval: u64) -> Self {
-        Self { weight: 0, interval, paused: false, jumped: false }
+    pub(super) fn new(interval: u64, weigh: Weigh, loads: BTreeMap<Party, u64>) -> Self {
+        Self { weight: 0, weigh, loads, interval, paused: false, jumped: false }
     }
 
     pub(super) fn count(&mut self, delivery: &Delivery) {
-        let bytes: usize = delivery.items.iter().map(|item| item.len()).sum();
-        self.weight = self.weight.saturating_add(BATCH_WEIGHT + bytes as u64);
+        let next = self.loads.entry(delivery.lane).or_default();
+        let mut weight = BATCH_WEIGHT;
+        for item in delivery.items.iter() {
+            weight = weight.saturating_add(item.len() as u64);
+            if let Some(load) = (self.weigh.0)(item).filter(|load| load.number == *next) {
+                *next = next.saturating_add(1);
+                weight = weight.saturating_add(load.weight);
+            }
+        }
+        self.weight = self.weight.saturating_add(weight);
     }
 
     /// At the end of a round: is it time for a mark? (M1)
@@ -68,15 +113,25 @@ impl Meter {
 
 impl<S: Suite> AtomicBroadcast<S> {
     /// The instance for an epoch that begins with a mark. (M1)
-    pub(super) fn paused(epoch: Epoch) -> Self {
+    pub(super) fn paused(epoch: Epoch, weigh: Weigh) -> Self {
         let mut instance = Self::new(epoch);
+        instance.set_weigh(weigh);
         instance.meter.paused = true;
         instance
     }
 
     /// The first mark comes after this much.
     pub(super) fn set_interval(&mut self, interval: u64) {
-        self.meter = Meter::new(interval);
+        self.meter.interval = interval;
+    }
+
+    /// What items weigh beside their bytes.
+    pub(super) fn set_weigh(&mut self, weigh: Weigh) {
+        self.meter.weigh = weigh;
+    }
+
+    pub(super) fn weigh(&self) -> Weigh {
+        self.meter.weigh
     }
 
     /// The first round that is not delivered, and up to where each lane is.
@@ -86,12 +141,17 @@ impl<S: Suite> AtomicBroadcast<S> {
     }
 
     /// The layer above has kept what it needs of the mark: goes on. (M2)
-    pub(super) fn on_continue(&mut self, interval: u64, cx: &mut impl Context<Self>) {
+    pub(super) fn on_continue(
+        &mut self,
+        interval: u64,
+        loads: BTreeMap<Party, u64>,
+        cx: &mut impl Context<Self>,
+    ) {
         if !self.meter.paused {
             return;
         }
         let jumped = self.meter.jumped;
-        self.meter = Meter::new(interval);
+        self.meter = Meter::new(interval, self.meter.weigh, loads);
         if self.live {
             self.note_what_lives(cx);
             if jumped {

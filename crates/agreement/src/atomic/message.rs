@@ -8,6 +8,7 @@ use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::{List, wire_enum, wire_struct};
 use maftia_base::{Digest, Epoch, Party};
 use maftia_crypto::Suite;
+use std::collections::BTreeMap;
 
 /// Most decided rounds in one message.
 pub const ROUNDS_PER_MESSAGE_MAX: usize = 16;
@@ -57,6 +58,8 @@ pub enum Command<S: Suite> {
     Continue {
         /// How much is delivered until the next mark.
         interval: u64,
+        /// The number of each lane's next [`Load`](super::Load).
+        loads: BTreeMap<Party, u64>,
     },
 }
 

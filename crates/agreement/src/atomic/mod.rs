@@ -139,7 +139,7 @@ pub use batch::{
 };
 pub use epochs::EpochChain;
 pub use machine::AtomicBroadcast;
-pub use marks::{BATCH_WEIGHT, Frontier, MARK_INTERVAL};
+pub use marks::{BATCH_WEIGHT, Frontier, Load, MARK_INTERVAL, Weigh};
 pub use message::{
     Command, DecidedRound, Message, Outcome, ROUNDS_PER_MESSAGE_MAX, Record, RoundAgreement, Ticket,
 };

@@ -8,7 +8,7 @@ use maftia_crypto::ideal::{self, IdealSuite};
 use maftia_crypto::{Suite, Work};
 use maftia_sim::{Builder, Failure, Simulation};
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// Enough for every scenario here; more means that something does not end.
@@ -94,7 +94,9 @@ fn answer<S: Suite>(party: Party, outcome: &Outcome, recalls: &Recalls) -> Vec<C
             recalls.borrow_mut().push((party, *to, *key));
             vec![]
         }
-        Outcome::Marked(_) => vec![Command::Continue { interval: MARK_INTERVAL }],
+        Outcome::Marked(_) => {
+            vec![Command::Continue { interval: MARK_INTERVAL, loads: BTreeMap::new() }]
+        }
         Outcome::Delivered(_) | Outcome::EpochEnded { .. } | Outcome::Forgot => vec![],
     }
 }

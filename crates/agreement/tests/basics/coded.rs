@@ -345,9 +345,9 @@ fn a_server_that_the_sender_passes_over_delivers_from_what_others_echo_and_helps
         });
         sim.command(p(0), Command::Broadcast(value.clone()));
         assert_eq!(check_totality(&mut sim)?, Some(value.clone()));
-        let settled = sim.state(p(3)).and_then(Broadcast::settled).expect("it has delivered");
-        let given = settled.answer().count();
-        assert_eq!(given, 1 + code_of(&structure).pieces(value.len()), "READY and a fragment");
+        let kept = sim.state(p(3)).expect("up").records(None);
+        let pieces = kept.iter().filter(|record| matches!(record, Record::Echoed { .. }));
+        assert_eq!(pieces.count(), code_of(&structure).pieces(value.len()), "a whole fragment");
         Ok(())
     });
 }
@@ -543,30 +543,104 @@ fn a_server_that_comes_after_all_others_are_done_asks_and_delivers() {
         let late = p(structure.n() - 1);
         seeds(0..20, |seed| {
             let value = some_value(&structure, seed);
-            let mut sim = start(&structure, p(0), seed, |builder| builder);
+            let mut sim = start(&structure, p(0), seed, |b| b.exceeding_the_structure());
             check_validity(&mut sim, p(0), &value)?;
-            // The instance is gone everywhere; what is left is what the layer above kept.
-            let kept: Vec<_> = sim
-                .honest()
-                .iter()
-                .map(|party| sim.state(party).and_then(Broadcast::settled).expect("delivered"))
-                .collect();
-            let others = PartySet::all(structure.n()).difference(parties([late.index()]));
-            let answers = Script(move |heard: Option<&Letter<Message>>, hand: &mut Hand<'_, _>| {
-                let asks = |letter: &&Letter<_>| matches!(&*letter.body, Message::Want { .. });
-                let Some(letter) = heard.filter(asks) else { return };
-                for body in kept[letter.to.index()].answer() {
-                    hand.send(letter.to, letter.from, body);
-                }
-            });
-            let mut sim = start(&structure, p(0), seed, |builder| {
-                builder.exceeding_the_structure().corrupt(others.iter(), answers)
-            });
+            sim.run_to_quiescence(EVENTS_MAX)?;
+            sim.wipe(late);
+            sim.trust_again(late);
+            sim.restart(late);
             sim.command(late, Command::Ask);
-            assert_eq!(check_totality(&mut sim)?, Some(value));
+            sim.run_to_quiescence(EVENTS_MAX)?;
+            assert_eq!(sim.outcomes(late).last().and_then(told), Some(value));
             Ok(())
         });
     }
+}
+
+/// The sender and its friend give four servers fragments of a value, and the fifth one of
+/// something else; later they vouch for the value to whoever asks.
+fn confuses_the_fifth(good: Encoded, bad: Encoded) -> impl Adversary<Broadcast> + 'static {
+    Script(move |heard: Option<&Letter<Message>>, hand: &mut Hand<'_, Broadcast>| {
+        let commitment = good.commitment;
+        match heard.map(|letter| (letter.from, &*letter.body)) {
+            None => {
+                for to in hand.victims().iter() {
+                    support(hand, p(6), to, if to == p(4) { &bad } else { &good });
+                }
+            }
+            Some((asks, Message::Want { .. })) => {
+                for friend in hand.parties().iter() {
+                    hand.send(friend, asks, Message::Ready(commitment));
+                }
+            }
+            Some(_) => {}
+        }
+    })
+}
+
+#[test]
+fn whom_the_sender_gave_a_fragment_of_something_else_serves_that_of_the_value() {
+    let structure = threshold(7);
+    let code = code_of(&structure);
+    seeds(0..40, |seed| {
+        let value = some_value(&structure, seed);
+        let (good, bad) = (encode(&structure, &value), encode(&structure, &self::value(900, seed)));
+        let mut sim = start(&structure, p(6), seed, |builder| {
+            let adversary = confuses_the_fifth(good.clone(), bad.clone());
+            builder.exceeding_the_structure().corrupt([p(5), p(6)], adversary)
+        });
+        assert_eq!(check_totality(&mut sim)?, Some(value.clone()));
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        let fragment = |sim: &Sim| {
+            let records = sim.state(p(4)).expect("up").records(None);
+            let of_value = |record: &&Record| match record {
+                Record::Corrected { commitment, .. } => *commitment == good.commitment,
+                _ => false,
+            };
+            records.iter().filter(of_value).count()
+        };
+        assert_eq!(fragment(&sim), code.pieces(value.len()));
+        // With it and two more there are just as many fragments as are needed.
+        sim.crash(p(0));
+        if seed % 2 == 0 {
+            sim.crash(p(4));
+            sim.restart(p(4));
+        }
+        sim.wipe(p(3));
+        sim.trust_again(p(3));
+        sim.restart(p(3));
+        sim.command(p(3), Command::Ask);
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        assert_eq!(sim.outcomes(p(3)).last().and_then(told), Some(value));
+        let blamed: PartySet = sim.blames().iter().map(|(_, fault)| fault.culprit).collect();
+        assert!(!blamed.contains(p(4)), "it was deceived, and is honest");
+        Ok(())
+    });
+}
+
+#[test]
+fn who_gives_fragments_of_two_values_is_blamed_and_counts_for_one() {
+    let structure = threshold(4);
+    let lies: Vec<Encoded> = (0..3).map(|i| encode(&structure, &value(700, 90 + i))).collect();
+    seeds(0..20, |seed| {
+        let (value, lies) = (value(1000, seed), lies.clone());
+        let mut sim = start(&structure, p(0), seed, |builder| {
+            let says = move |hand: &mut Hand<'_, Broadcast>| {
+                for lie in &lies {
+                    let (commitment, piece) = (lie.commitment, &lie.fragments[3][0]);
+                    hand.send_all(p(3), Message::Give { commitment, piece: piece.clone() });
+                    hand.send_all(p(3), Message::Echo { commitment, piece: piece.clone() });
+                }
+            };
+            builder.corrupt([p(3)], liar(says))
+        });
+        check_validity(&mut sim, p(0), &value)?;
+        let equivocation = |(_, fault): &&(Party, maftia_base::Fault)| {
+            (fault.culprit, fault.kind) == (p(3), FaultKind::Equivocation)
+        };
+        assert!(sim.blames().iter().any(|blame| equivocation(&blame)), "{:?}", sim.blames());
+        Ok(())
+    });
 }
 
 #[test]

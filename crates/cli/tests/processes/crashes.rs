@@ -26,7 +26,7 @@ fn sleep_up_to(most: Duration, chance: &mut SmallRng) {
 
 /// Waits until all servers that run have executed as much as the first of them, which must not
 /// get any more.
-fn wait_until_level(town: &Town, servers: &[usize]) {
+pub(crate) fn wait_until_level(town: &Town, servers: &[usize]) {
     let position = |index: &usize| town.status(*index)["progress"]["position"].as_u64();
     wait_until("all servers have executed as much", || {
         let first = position(&servers[0]);

@@ -5,6 +5,7 @@
 mod crashes;
 mod front_end;
 mod idle;
+mod large;
 mod operator;
 mod recovery;
 mod sizes;

@@ -138,7 +138,7 @@ impl Town {
     }
 
     /// A new client of the ledger. Must be called on a runtime.
-    fn caller(&self, home: usize) -> Caller {
+    pub(crate) fn caller(&self, home: usize) -> Caller {
         let public = PublicHome::load(&self.home(0)).unwrap();
         Caller::start(CallerSettings {
             keys: public.keys,

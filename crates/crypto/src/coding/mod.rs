@@ -213,6 +213,11 @@ pub struct Decoded {
 /// Whose fragment this is said to be, and the bytes of its pieces.
 pub type Given = (Party, Vec<Blob<PIECE_BYTES>>);
 
+/// Names `value` without sending it anywhere: what a client signs.
+pub fn commitment_of(code: Code, value: &CodedValue) -> Commitment {
+    encode(code, value).commitment
+}
+
 /// Encodes a value.
 pub(crate) fn encode(code: Code, value: &CodedValue) -> Encoded {
     commit(code, value.len(), stripes::extend(code, value.bytes()))

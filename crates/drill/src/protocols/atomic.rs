@@ -87,7 +87,10 @@ impl<S: Suite> Ordering<S> {
             cx.output(outcome);
             if is_mark {
                 let interval = self.interval;
-                self.step(Event::Command(Command::Continue { interval }), cx);
+                self.step(
+                    Event::Command(Command::Continue { interval, loads: BTreeMap::new() }),
+                    cx,
+                );
             }
         }
     }

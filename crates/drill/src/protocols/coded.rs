@@ -135,6 +135,7 @@ impl<S: DrillSuite> Stage for Coded<S> {
             Message::Echo { .. } => 1,
             Message::Ready(_) => 2,
             Message::Offer(_) => 3,
+            Message::Give { .. } => 4,
             Message::Want { .. } => STEPS_PER_ROUND - 1,
         }
     }
@@ -166,6 +167,14 @@ impl<S: DrillSuite> Stage for Coded<S> {
                 let truth = Message::Echo { commitment, piece: piece.clone() };
                 lie.chain(random.chance(300).then_some(truth)).collect()
             }
+            Message::Give { .. } => {
+                let by = if random.chance(700) { letter.from.index() } else { any };
+                let lie = other.fragments[by].iter().map(|piece| Message::Give {
+                    commitment: other.commitment,
+                    piece: piece.clone(),
+                });
+                lie.collect()
+            }
             Message::Ready(commitment) => match random.chance(500) {
                 true => vec![Message::Ready(other.commitment)],
                 false => vec![Message::Ready(*commitment), Message::Ready(other.commitment)],
@@ -180,8 +189,9 @@ impl<S: DrillSuite> Stage for Coded<S> {
         let owner =
             if random.chance(500) { by.index() } else { random.below(seat.n as u64) as usize };
         let (commitment, piece) = (face.commitment, face.fragments[owner][0].clone());
-        match random.below(5) {
+        match random.below(6) {
             0 => Message::Send { commitment, piece },
+            5 => Message::Give { commitment, piece },
             1 => Message::Echo { commitment, piece },
             2 => Message::Ready(commitment),
             3 => Message::Offer(commitment),
@@ -217,6 +227,7 @@ impl<S: DrillSuite> Stage for Coded<S> {
             Message::Echo { commitment, .. } => format!("ECHO of {:x}", of(commitment)),
             Message::Ready(commitment) => format!("READY for {:x}", of(commitment)),
             Message::Offer(commitment) => format!("OFFER of {:x}", of(commitment)),
+            Message::Give { commitment, .. } => format!("GIVE of {:x}", of(commitment)),
             Message::Want { own } => format!("WANT, mine too: {own}"),
         }
     }
@@ -295,6 +306,8 @@ pub struct Reasons {
     /// Who echoed and who is ready for what, as each server heard it.
     echoed: BTreeMap<(Party, u64), PartySet>,
     readied: BTreeMap<(Party, u64), PartySet>,
+    /// Who gave pieces after it had delivered.
+    gave: BTreeMap<(Party, u64), PartySet>,
     given: BTreeSet<(Party, u64)>,
 }
 
@@ -306,6 +319,7 @@ impl<S: DrillSuite> Monitor<Coded<S>> for Reasons {
             corrupt: stage.corrupt,
             echoed: BTreeMap::new(),
             readied: BTreeMap::new(),
+            gave: BTreeMap::new(),
             given: BTreeSet::new(),
         }
     }
@@ -317,6 +331,9 @@ impl<S: DrillSuite> Monitor<Coded<S>> for Reasons {
             }
             Message::Echo { commitment, .. } => {
                 self.echoed.entry((by, seal(commitment))).or_default().insert(from);
+            }
+            Message::Give { commitment, .. } => {
+                self.gave.entry((by, seal(commitment))).or_default().insert(from);
             }
             Message::Ready(commitment) => {
                 self.readied.entry((by, seal(commitment))).or_default().insert(from);
@@ -338,7 +355,8 @@ impl<S: DrillSuite> Monitor<Coded<S>> for Reasons {
                 ensure(holds, "transfer", || format!("{by} echoes a piece that does not hold"))?;
                 let place = (by, seal(commitment));
                 let echoed = self.echoed.get(&place).copied().unwrap_or_default();
-                let decodes = echoed.len() >= self.code.k();
+                let gave = self.gave.get(&place).copied().unwrap_or_default();
+                let decodes = echoed.union(gave).len() >= self.code.k();
                 let is_given = by == self.sender || self.given.contains(&place);
                 ensure(is_given || decodes, "justified", || {
                     format!("{by} echoes what nobody gave it")
@@ -363,6 +381,16 @@ impl<S: DrillSuite> Monitor<Coded<S>> for Reasons {
                         "{by} sends a fragment that is nobody's: {} bytes",
                         piece.encode().len()
                     )
+                })
+            }
+            Message::Give { commitment, piece } => {
+                let place = (by, seal(commitment));
+                let mut readied = self.readied.get(&place).copied().unwrap_or_default();
+                readied.insert(by);
+                let holds =
+                    commitment.holds(self.code, by, piece) && court.quorums.is_quorum(readied);
+                ensure(holds, "justified", || {
+                    format!("{by} gives a piece of what it did not deliver")
                 })
             }
             Message::Offer(_) | Message::Want { .. } => Ok(()),

@@ -5,10 +5,10 @@ use crate::host::Arrival;
 use crate::http::{BODY_BYTES_MAX, Face, FrontEnd, PATIENCE, serve_with};
 use crate::replica::{Request, StatusBoard};
 use bytes::Bytes;
-use maftia_activity::{Ask, ClientBundle, FrontEndReply, ReplyBundle};
+use maftia_activity::{Ask, ClientBundle, FrontEndReply, LARGE_BYTES_MAX, ReplyBundle, SessionId};
 use maftia_base::wire::List;
 use maftia_base::{Digest, GroupId, Party, ServiceId, Statement};
-use maftia_crypto::{ClientKey, ClientSignature, RealSuite};
+use maftia_crypto::{ClientKey, ClientSignature, CodedValue, Commitment, RealSuite};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -80,7 +80,7 @@ fn a_client_that_proves_its_key_is_attached_heard_answered_and_detached() {
             panic!("the client is attached first");
         };
         assert_eq!(key, ME);
-        sender.send(&bundle(ME)).await.expect("sends");
+        sender.send(&bundle(ME), None).await.expect("sends");
         let Some(Arrival::Request(from, Request::Bundle(heard))) = arriving.recv().await else {
             panic!("then its bundle arrives");
         };
@@ -96,6 +96,44 @@ fn a_client_that_proves_its_key_is_attached_heard_answered_and_detached() {
         drop((sender, receiver));
         let closed = arriving.recv().await;
         assert!(matches!(closed, Some(Arrival::Closed(closed)) if closed == connection));
+    });
+}
+
+#[test]
+fn a_large_request_follows_its_bundle_and_no_more_than_it_names_is_read() {
+    run(async {
+        let bytes: Bytes = (0..700_000).map(|at| (at % 251) as u8).collect();
+        let value = CodedValue::new(bytes).expect("short enough");
+        let of = |length| {
+            let value = Commitment::new(length, Digest([7; 32])).expect("short enough");
+            let session = SessionId(4);
+            let ask = Ask::Large { session, sequence: 1, acknowledged: 1, value };
+            let sign = |statement: &Statement| toy_signature(ME, statement);
+            ClientBundle::signed(GroupId::default(), ServiceId(2), ask, ME, sign)
+        };
+        // What it names, more than it names, and what nobody may ask for.
+        for (length, fits) in [(700_000, true), (699_999, false), (LARGE_BYTES_MAX + 1, false)] {
+            let (address, mut arriving) = client_door().await;
+            let sign = |statement: &Statement| toy_signature(ME, statement);
+            let connected = connect(address, GroupId::default(), Party::new(2), ME, sign).await;
+            let (mut sender, _receiver) = connected.expect("connects");
+            let attached = arriving.recv().await;
+            assert!(matches!(attached, Some(Arrival::Request(_, Request::Attach(..)))));
+            let _ = sender.send(&of(length), Some(&value)).await;
+            if !fits {
+                assert!(matches!(arriving.recv().await, Some(Arrival::Closed(_))));
+                continue;
+            }
+            sender.send(&bundle(ME), None).await.expect("the connection goes on");
+            let Some(Arrival::Request(_, Request::Large { bundle: named, value: heard, .. })) =
+                arriving.recv().await
+            else {
+                panic!("the request arrives with its bundle");
+            };
+            assert_eq!((named, heard), (of(length), value.clone()));
+            let next = arriving.recv().await;
+            assert!(matches!(next, Some(Arrival::Request(_, Request::Bundle(_)))));
+        }
     });
 }
 
@@ -152,7 +190,7 @@ fn garbage_excess_and_other_clients_bundles_end_the_connection() {
         let sign = |statement: &Statement| toy_signature(ME, statement);
         let connected = connect(address, GroupId::default(), Party::new(2), ME, sign).await;
         let (mut sender, _receiver) = connected.expect("connects");
-        sender.send(&bundle(ClientKey([2; 32]))).await.expect("sends");
+        sender.send(&bundle(ClientKey([2; 32])), None).await.expect("sends");
         assert!(matches!(arriving.recv().await, Some(Arrival::Request(_, Request::Attach(..)))));
         assert!(matches!(arriving.recv().await, Some(Arrival::Closed(_))));
     });

@@ -1,5 +1,6 @@
 //! The fragments that are here: this server's own, and what others echoed of theirs.
 
+use super::message::Record;
 use maftia_base::wire::Blob;
 use maftia_base::{FaultKind, Party, PartySet};
 use maftia_crypto::{Code, Commitment, Given, PIECE_BYTES, PIECES_MAX, Piece};
@@ -10,20 +11,31 @@ use std::collections::BTreeMap;
 pub(super) struct Own {
     pub(super) commitment: Commitment,
     pub(super) pieces: BTreeMap<u8, Piece>,
+    /// It took the place of a fragment of something else. (R6)
+    pub(super) corrected: bool,
 }
 
 impl Own {
     pub(super) fn new(commitment: Commitment) -> Self {
-        Self { commitment, pieces: BTreeMap::new() }
+        Self { commitment, pieces: BTreeMap::new(), corrected: false }
     }
 
     pub(super) fn whole(commitment: Commitment, fragment: Vec<Piece>) -> Self {
         let pieces = fragment.into_iter().map(|piece| (piece.number, piece)).collect();
-        Self { commitment, pieces }
+        Self { commitment, pieces, corrected: false }
     }
 
     pub(super) fn is_complete(&self, code: Code) -> bool {
         self.pieces.len() == code.pieces(self.commitment.length())
+    }
+
+    /// What is in the log of it.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record> {
+        let (commitment, corrected) = (self.commitment, self.corrected);
+        self.pieces.values().cloned().map(move |piece| match corrected {
+            true => Record::Corrected { commitment, piece },
+            false => Record::Echoed { commitment, piece },
+        })
     }
 
     fn bytes(&self) -> Vec<Blob<PIECE_BYTES>> {
@@ -40,6 +52,8 @@ const _: () = assert!(PIECES_MAX <= Seen::BITS as usize, "a bit for each piece")
 #[derive(Clone, Debug, Hash)]
 struct Echoed {
     commitment: Commitment,
+    /// It has delivered the value, and gives this.
+    given: bool,
     seen: Seen,
     /// The bytes of what was seen, as long as they may be needed.
     bytes: BTreeMap<u8, Blob<PIECE_BYTES>>,
@@ -65,17 +79,24 @@ impl Fragments {
         Self { code, echoed: BTreeMap::new(), keeps_bytes: true }
     }
 
-    /// Takes a piece from its owner. True if it is news; an error if no honest server sends it.
+    /// Takes a piece that its owner echoed, or has given (R8). True if it is news; an error if no
+    /// honest server sends it.
     pub(super) fn add(
         &mut self,
         from: Party,
         commitment: Commitment,
         piece: &Piece,
+        given: bool,
     ) -> Result<bool, FaultKind> {
         let known = self.echoed.get(&from);
-        if known.is_some_and(|known| known.commitment != commitment) {
-            return Err(FaultKind::Equivocation);
+        let other = known.filter(|known| known.commitment != commitment);
+        match other.map(|other| (other.given, given)) {
+            // What it echoed before it delivered comes late.
+            Some((true, false)) => return Ok(false),
+            Some((true, true) | (false, false)) => return Err(FaultKind::Equivocation),
+            Some((false, true)) | None => {}
         }
+        let known = known.filter(|known| known.commitment == commitment);
         let bit = Seen::from(1u8).checked_shl(u32::from(piece.number)).unwrap_or(0);
         if known.is_some_and(|known| known.seen & bit != 0) {
             return Ok(false);
@@ -83,11 +104,15 @@ impl Fragments {
         if !commitment.holds(self.code, from, piece) {
             return Err(FaultKind::BadShare);
         }
+        if other.is_some() {
+            self.echoed.remove(&from);
+        }
         let wanted = self.keeps_bytes && self.with_bytes(commitment).count() < self.code.k();
         let echoed = self.echoed.entry(from).or_insert_with(|| {
             let (seen, bytes) = (0, BTreeMap::new());
-            Echoed { commitment, seen, bytes }
+            Echoed { commitment, given, seen, bytes }
         });
+        echoed.given |= given;
         echoed.seen |= bit;
         if wanted {
             echoed.bytes.insert(piece.number, own_copy(&piece.bytes));
@@ -103,12 +128,6 @@ impl Fragments {
             echoed.commitment == commitment && echoed.is_complete(self.code)
         };
         self.echoed.iter().filter(complete).map(|(party, _)| *party).collect()
-    }
-
-    /// Under which commitment `party` echoes, and whether all of it is here.
-    pub(super) fn of(&self, party: Party) -> Option<(Commitment, bool)> {
-        let echoed = self.echoed.get(&party)?;
-        Some((echoed.commitment, echoed.is_complete(self.code)))
     }
 
     /// As many complete fragments as are needed, and no more. After that, no bytes are kept.

@@ -1,7 +1,7 @@
 //! The rules, one handler for each message.
 
 use super::fragments::{Fragments, Own, own_copy};
-use super::message::{Command, Message, Outcome, PART_BYTES_MAX, Record, Settled, Ticket};
+use super::message::{Command, Message, Outcome, PART_BYTES_MAX, Record, Ticket};
 use crate::tally::Tally;
 use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
@@ -35,6 +35,8 @@ pub struct CodedBroadcast<S: Suite> {
     answered_next: PartySet,
     /// Parts of a value while the log is replayed.
     parts: Vec<Blob<PART_BYTES_MAX>>,
+    /// Our fragment in place of one of something else, while the log is replayed.
+    corrected: Option<Own>,
     suite: PhantomData<S>,
 }
 
@@ -43,8 +45,8 @@ pub struct CodedBroadcast<S: Suite> {
 enum Decoding {
     /// The work is out.
     Pending(Commitment),
-    /// It is this value's.
-    Right(Commitment, CodedValue),
+    /// It is this value's. With our fragment of it, if we have echoed something else. (R6)
+    Right(Commitment, CodedValue, Option<Vec<Piece>>),
     /// It is no value's.
     Wrong,
 }
@@ -69,16 +71,30 @@ impl<S: Suite> CodedBroadcast<S> {
             liars: PartySet::EMPTY,
             answered_next: PartySet::all(code.n()),
             parts: Vec::new(),
+            corrected: None,
             suite: PhantomData,
         }
     }
 
-    /// What helps those that come late, once this has delivered: then the instance can be dropped.
-    pub fn settled(&self) -> Option<Settled> {
-        let commitment = self.delivered?;
-        let own = self.own.iter().filter(|own| own.commitment == commitment);
-        let fragment = own.flat_map(|own| own.pieces.values().cloned()).collect();
-        Some(Settled { commitment, fragment })
+    /// What a log that begins anew must have of this instance; `delivered` is the value, once it
+    /// was delivered. The value of another sender is not written again: after a restart it comes
+    /// from the fragments, of which each server writes its own.
+    pub fn records(&self, delivered: Option<&CodedValue>) -> Vec<Record> {
+        let mut records = Vec::new();
+        if self.began {
+            let encoded = match &self.decoding {
+                Some(Decoding::Right(_, value, _)) => Some(value),
+                _ => None,
+            };
+            let value = delivered.or(self.value.as_ref()).or(encoded);
+            records.extend(value.into_iter().flat_map(Record::parts));
+            records.push(Record::Began);
+        } else if let Some(own) = &self.own {
+            records.extend(own.records());
+        }
+        records.extend(self.readied.map(Record::Readied));
+        records.extend(self.delivered.filter(|_| self.began).map(Record::Delivered));
+        records
     }
 }
 
@@ -98,11 +114,19 @@ impl<S: Suite> Protocol for CodedBroadcast<S> {
     fn handle(&mut self, event: Event<Self>, cx: &mut impl Context<Self>) {
         assert_eq!(self.code.n(), cx.group().n(), "the code is that of the group");
         match event {
-            Event::Command(Command::Broadcast(value)) => self.on_broadcast(value, cx),
+            Event::Command(Command::Broadcast(value)) => self.on_broadcast(value, None, cx),
+            Event::Command(Command::BroadcastEncoded(value, encoded)) => {
+                self.on_broadcast(value, Some(encoded), cx);
+            }
             Event::Command(Command::Ask) => self.on_ask(cx),
             Event::Message { from, body } => match body {
                 Message::Send { commitment, piece } => self.on_send(from, commitment, piece, cx),
-                Message::Echo { commitment, piece } => self.on_echo(from, commitment, piece, cx),
+                Message::Echo { commitment, piece } => {
+                    self.on_piece(from, commitment, &piece, false, cx);
+                }
+                Message::Give { commitment, piece } => {
+                    self.on_piece(from, commitment, &piece, true, cx);
+                }
                 Message::Ready(commitment) => self.on_ready(from, commitment, cx),
                 Message::Offer(commitment) => self.on_offer(from, commitment, cx),
                 Message::Want { own } => self.on_want(from, own, cx),
@@ -133,7 +157,12 @@ impl<S: Suite> Protocol for CodedBroadcast<S> {
 
 impl<S: Suite> CodedBroadcast<S> {
     /// R1, until the value is encoded.
-    fn on_broadcast(&mut self, value: CodedValue, cx: &mut impl Context<Self>) {
+    fn on_broadcast(
+        &mut self,
+        value: CodedValue,
+        encoded: Option<Encoded>,
+        cx: &mut impl Context<Self>,
+    ) {
         assert_eq!(cx.group().me(), self.sender, "only the sender broadcasts");
         if self.began {
             return;
@@ -142,7 +171,10 @@ impl<S: Suite> CodedBroadcast<S> {
         Record::parts(&value).for_each(|part| cx.persist(part));
         cx.persist(Record::Began);
         self.value = Some(value);
-        self.offload_encode(cx);
+        match encoded {
+            Some(encoded) => self.on_encoded(encoded, cx),
+            None => self.offload_encode(cx),
+        }
     }
 
     fn on_ask(&mut self, cx: &mut impl Context<Self>) {
@@ -159,7 +191,7 @@ impl<S: Suite> CodedBroadcast<S> {
         let own = fragments[me.index()].clone();
         self.own = Some(Own::whole(commitment, own.clone()));
         if self.delivered.is_none() {
-            self.decoding = Some(Decoding::Right(commitment, value));
+            self.decoding = Some(Decoding::Right(commitment, value, None));
             self.outgoing = fragments;
         }
         if self.pushes {
@@ -212,18 +244,19 @@ impl<S: Suite> CodedBroadcast<S> {
         self.progress(commitment, cx);
     }
 
-    /// R3, R5: one more piece of a peer's fragment.
-    fn on_echo(
+    /// R3, R5, R8: one more piece of a peer's fragment.
+    fn on_piece(
         &mut self,
         from: Party,
         commitment: Commitment,
-        piece: Piece,
+        piece: &Piece,
+        given: bool,
         cx: &mut impl Context<Self>,
     ) {
         if self.delivered.is_some() || self.liars.contains(from) || from == cx.group().me() {
             return;
         }
-        match self.fragments.add(from, commitment, &piece) {
+        match self.fragments.add(from, commitment, piece, given) {
             Ok(true) => self.progress(commitment, cx),
             Ok(false) => {}
             Err(kind) => self.distrust(from, kind, cx),
@@ -243,16 +276,13 @@ impl<S: Suite> CodedBroadcast<S> {
         if self.delivered.is_some() || self.liars.contains(from) || from == cx.group().me() {
             return;
         }
-        let echoed = self.fragments.of(from);
         let own = self.own.as_ref().filter(|_| from == self.sender);
-        let other = |known: Commitment| known != commitment;
-        if echoed.is_some_and(|(known, _)| other(known)) || own.is_some_and(|o| other(o.commitment))
-        {
+        if own.is_some_and(|own| own.commitment != commitment) {
             return self.distrust(from, FaultKind::Equivocation, cx);
         }
         let lacks_own = from == self.sender && !own.is_some_and(|own| own.is_complete(self.code));
-        let lacks_echo = !echoed.is_some_and(|(_, is_complete)| is_complete);
-        if lacks_own || lacks_echo {
+        // What it echoed may have been of something else, before it delivered.
+        if lacks_own || !self.fragments.complete(commitment).contains(from) {
             cx.send(Target::One(from), Message::Want { own: lacks_own });
         }
     }
@@ -272,8 +302,13 @@ impl<S: Suite> CodedBroadcast<S> {
         for piece in fragment.into_iter().flatten() {
             cx.send(to, Message::Send { commitment, piece: piece.clone() });
         }
-        for piece in given.pieces.values() {
-            cx.send(to, Message::Echo { commitment, piece: piece.clone() });
+        let is_given = self.delivered.is_some() || given.corrected;
+        for piece in given.pieces.values().cloned() {
+            let message = match is_given {
+                true => Message::Give { commitment, piece },
+                false => Message::Echo { commitment, piece },
+            };
+            cx.send(to, message);
         }
     }
 
@@ -286,12 +321,15 @@ impl<S: Suite> CodedBroadcast<S> {
         };
         // R6. At the sender the fragment follows from the value, which is in its log.
         let is_free = self.own.as_ref().is_none_or(|own| own.commitment == commitment);
-        if is_free && cx.group().me() != self.sender {
+        let mut corrected = None;
+        if !is_free {
+            corrected = Some(fragment);
+        } else if cx.group().me() != self.sender {
             for piece in fragment {
                 self.echo(commitment, piece, cx);
             }
         }
-        self.decoding = Some(Decoding::Right(commitment, value));
+        self.decoding = Some(Decoding::Right(commitment, value, corrected));
         self.progress(commitment, cx);
     }
 
@@ -310,6 +348,11 @@ impl<S: Suite> CodedBroadcast<S> {
                 let own = self.own.get_or_insert_with(|| Own::new(commitment));
                 own.pieces.insert(piece.number, piece);
             }
+            Record::Corrected { commitment, piece } => {
+                let own = self.corrected.get_or_insert_with(|| Own::new(commitment));
+                own.corrected = true;
+                own.pieces.insert(piece.number, piece);
+            }
             Record::Readied(commitment) => self.readied = Some(commitment),
             Record::Delivered(commitment) => {
                 self.delivered = Some(commitment);
@@ -324,6 +367,9 @@ impl<S: Suite> CodedBroadcast<S> {
     /// After a restart messages of ours may be missing anywhere.
     fn on_resumed(&mut self, cx: &mut impl Context<Self>) {
         self.parts.clear();
+        // In part it is of no use: a crash has cut it off.
+        let corrected = self.corrected.take().filter(|own| own.is_complete(self.code));
+        self.own = corrected.or(self.own.take());
         if let Some(commitment) = self.readied {
             cx.send(Target::All, Message::Ready(commitment));
         }
@@ -366,16 +412,15 @@ impl<S: Suite> CodedBroadcast<S> {
         {
             self.offload_decode(commitment, cx);
         }
-        let Some(Decoding::Right(decoded, value)) = &self.decoding else { return };
-        if *decoded != commitment {
-            return;
+        match &self.decoding {
+            Some(Decoding::Right(decoded, ..)) if *decoded == commitment => {}
+            _ => return,
         }
-        let value = value.clone();
         if is_echoed {
             self.ready(commitment, cx);
         }
         if is_certain {
-            self.deliver(commitment, value, cx);
+            self.deliver(cx);
         }
     }
 
@@ -388,14 +433,23 @@ impl<S: Suite> CodedBroadcast<S> {
         cx.send(Target::All, Message::Ready(commitment));
     }
 
-    fn deliver(&mut self, commitment: Commitment, value: CodedValue, cx: &mut impl Context<Self>) {
+    /// R5; R6 if our fragment is of something else.
+    fn deliver(&mut self, cx: &mut impl Context<Self>) {
+        let Some(Decoding::Right(commitment, value, corrected)) = self.decoding.take() else {
+            return;
+        };
         self.delivered = Some(commitment);
+        if let Some(fragment) = corrected {
+            let own = Own { corrected: true, ..Own::whole(commitment, fragment) };
+            own.records().for_each(|record| cx.persist(record));
+            self.own = Some(own);
+        }
         if !self.began {
             Record::parts(&value).for_each(|part| cx.note(part));
         }
         cx.note(Record::Delivered(commitment));
         cx.output(Outcome::Delivered { commitment, value });
-        (self.outgoing, self.decoding) = (Vec::new(), None);
+        self.outgoing = Vec::new();
         self.fragments.forget();
     }
 

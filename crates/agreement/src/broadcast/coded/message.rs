@@ -1,7 +1,7 @@
 //! What coded broadcast is asked, says, sends and logs.
 
 use maftia_base::wire::{Blob, wire_enum};
-use maftia_crypto::{CodedValue, Commitment, Piece};
+use maftia_crypto::{CodedValue, Commitment, Encoded, Piece};
 
 /// Most bytes of a value in one record.
 pub const PART_BYTES_MAX: usize = 1 << 20;
@@ -12,6 +12,8 @@ pub enum Command {
     /// Broadcast this value; only the sender may ask. Repeating it after a restart is harmless:
     /// what the log holds wins.
     Broadcast(CodedValue),
+    /// As [`Broadcast`](Self::Broadcast), of what the layer above has had encoded.
+    BroadcastEncoded(CodedValue, Encoded),
     /// Others may have settled this without us: ask all of them for what they have.
     Ask,
 }
@@ -55,6 +57,28 @@ pub enum Message {
         /// To the sender: "and mine".
         own: bool,
     },
+    /// "I have delivered this value, and this is a piece of my fragment of it", whatever the
+    /// sender gave me.
+    Give {
+        /// Under which it holds.
+        commitment: Commitment,
+        /// The piece.
+        piece: Piece,
+    },
+}
+
+impl Message {
+    /// Of which value it speaks.
+    pub fn commitment(&self) -> Option<Commitment> {
+        match self {
+            Self::Send { commitment, .. }
+            | Self::Echo { commitment, .. }
+            | Self::Give { commitment, .. }
+            | Self::Ready(commitment)
+            | Self::Offer(commitment) => Some(*commitment),
+            Self::Want { .. } => None,
+        }
+    }
 }
 
 wire_enum!(Message {
@@ -63,6 +87,7 @@ wire_enum!(Message {
     2 => Ready(commitment),
     3 => Offer(commitment),
     4 => Want { own },
+    5 => Give { commitment, piece },
 });
 
 /// What must survive a crash.
@@ -84,6 +109,14 @@ pub enum Record {
         /// The piece.
         piece: Piece,
     },
+    /// A piece of our fragment of the value, once it is delivered: all of them together take the
+    /// place of what we echoed of something else.
+    Corrected {
+        /// Under which it holds.
+        commitment: Commitment,
+        /// The piece.
+        piece: Piece,
+    },
     /// Our READY.
     Readied(Commitment),
     /// Saves the exchange after a restart: the parts before this, or at the sender the value that
@@ -97,6 +130,7 @@ wire_enum!(Record {
     2 => Echoed { commitment, piece },
     3 => Readied(commitment),
     4 => Delivered(commitment),
+    5 => Corrected { commitment, piece },
 });
 
 impl Record {
@@ -119,26 +153,4 @@ pub enum Ticket {
     Encode,
     /// Of the one value that passed R3 or R5.
     Decode,
-}
-
-/// What is left of an instance that has delivered: it helps those that come late.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Settled {
-    pub(super) commitment: Commitment,
-    /// Empty at a server that a faulty sender gave a fragment of something else.
-    pub(super) fragment: Vec<Piece>,
-}
-
-impl Settled {
-    /// What was delivered.
-    pub fn commitment(&self) -> Commitment {
-        self.commitment
-    }
-
-    /// What to send, in the instance's name, to a server that asks for it late.
-    pub fn answer(&self) -> impl Iterator<Item = Message> {
-        let commitment = self.commitment;
-        let echo = move |piece: &Piece| Message::Echo { commitment, piece: piece.clone() };
-        std::iter::once(Message::Ready(commitment)).chain(self.fragment.iter().map(echo))
-    }
 }

@@ -38,11 +38,15 @@
 //! - R5. Upon READY(c) from a set that has an honest quorum, and k complete fragments under c: have
 //!   them decoded, if they were not; deliver the value.
 //! - R6. Upon decoding a value under c: log and echo what is missing of our own fragment of it,
-//!   unless we have echoed under another commitment.
+//!   unless we have echoed under another commitment; then, upon delivery, log the fragment of the
+//!   value in place of the other.
 //! - R7. Upon a peer's reconnection: send it our READY again, and OFFER(c) if we have a fragment to
 //!   give. Upon an OFFER that names what is lacking here, before delivery: answer WANT. Upon the
-//!   first WANT after each OFFER: send READY, ECHO of the whole fragment, and, at the sender,
-//!   SEND of the peer's fragment if the peer lacks it.
+//!   first WANT after each OFFER: send READY, the whole fragment, and, at the sender, SEND of the
+//!   peer's fragment if the peer lacks it. The fragment goes as ECHO, or as GIVE(c, piece) once we
+//!   have delivered.
+//! - R8. Upon GIVE(c, piece): as upon ECHO, and what its sender echoed under another commitment
+//!   counts no more.
 //!
 //! # Why it holds
 //!
@@ -51,7 +55,8 @@
 //! most one c passes R3 at any honest server. The first honest READY is sent by R3, the others
 //! repeat it (R4 needs an honest one), so all honest READY carry that c, and R5 needs one. Who sent
 //! the first has encoded the value again and got c: hence all fragments that hold under c are of
-//! that value, and R5 gives it everywhere.
+//! that value, and R5 gives it everywhere. That a GIVE counts as an ECHO changes nothing: an honest
+//! one comes after a delivery under its c, which then has passed R3 by ECHO alone.
 //!
 //! *Totality.* If R5 held somewhere, the honest ones among its READY pass R4 everywhere; then all
 //! honest servers send READY, and these have an honest quorum. The value: some honest server had
@@ -73,7 +78,9 @@
 //!
 //! *R7.* The WANT that follows an OFFER, and its answer, are delivered, or both ends are told
 //! `Reconnected` and there is another OFFER. A WANT is not answered only if an earlier one was
-//! answered after that OFFER was sent. An answer is always the whole fragment, and SEND is declined
+//! answered after that OFFER was sent. Whom a corrupt sender gave a fragment of something else
+//! serves that of the value once it has delivered (R6, R8): all who delivered can help, and not
+//! only those that the sender chose. An answer is always the whole fragment, and SEND is declined
 //! only by who has its fragment in its log; so a WANT of an earlier incarnation does no harm.
 //! Questions rather than everything at once: a server that restarts would otherwise be sent by all
 //! what it has delivered long ago.
@@ -86,23 +93,18 @@
 //! once), and READY. A server logs its fragment, and after delivery notes the value.
 //!
 //! A server holds [`footprint_max`] items at most, whatever peers send: of each peer one fragment,
-//! under the one commitment that it named first, and its own; the sender also holds everybody's. In
-//! bytes, each of these is at most the largest value divided by `k`, and of one value no more than
-//! `k` are held. Whoever sent a piece that does not hold, or of a second commitment, has no more
-//! pieces checked. One value is decoded in each instance, since only one c passes R3 or R5. Upon
-//! delivery all is dropped but the own fragment.
+//! under the commitment that it echoed first or gave, and its own; the sender also holds
+//! everybody's. In bytes, each of these is at most the largest value divided by `k`, and of one
+//! value no more than `k` are held. Whoever sent a piece that does not hold, or of a second
+//! commitment, has no more pieces checked. One value is decoded in each instance, since only one c
+//! passes R3 or R5. Upon delivery all is dropped but the own fragment.
 //!
 //! What R7 sends without being asked is two short messages. An answer is two fragments at most:
 //! for `k > 1` at most the largest value, half of what a link queues for one peer. For `k = 1` its
 //! tail may be dropped; then the peer has its own fragment and asks for the other next time. How
-//! many instances a sender may have open is up to the layer above.
-//!
-//! # After it is settled
-//!
-//! [`CodedBroadcast::settled`] is what a server needs to help those that come late: one fragment.
-//! The layer above keeps it, or the log that gives it again, and answers a WANT for an instance
-//! that it has dropped with [`Settled::answer`]. Who comes late asks by [`Command::Ask`], in a new
-//! instance, and delivers by R4 and R5.
+//! many instances a sender may have open is up to the layer above, and so is when one that has
+//! delivered is dropped. Who comes after the others have delivered asks by [`Command::Ask`] and
+//! delivers by R4 and R5.
 //!
 //! # Sources
 //!
@@ -117,7 +119,7 @@ mod machine;
 mod message;
 
 pub use machine::CodedBroadcast;
-pub use message::{Command, Message, Outcome, PART_BYTES_MAX, Record, Settled, Ticket};
+pub use message::{Command, Message, Outcome, PART_BYTES_MAX, Record, Ticket};
 
 use maftia_base::{AdversaryStructure, PartySet};
 use maftia_crypto::Code;

@@ -152,7 +152,7 @@ impl<S: DrillSuite> Patron<S> {
         self.client.flush(now);
         while let Some(effect) = self.client.poll_effect() {
             match effect {
-                ClientEffect::Send { to, bundle } => wishes.push(Wish::Send(to, bundle)),
+                ClientEffect::Send { to, bundle, .. } => wishes.push(Wish::Send(to, bundle)),
                 ClientEffect::Replied { id, reply, .. } => {
                     let asked = self.asked.get_mut(&id).expect("it was asked");
                     asked.answered = Some((now, reply));

@@ -55,6 +55,12 @@ pub(super) fn lies<S: DrillSuite, H: Hull<S>>(
             let lies = false_transfer(body, random);
             lies.into_iter().map(Message::Transfer).collect()
         }
+        Message::Value(body) => {
+            let mut other = body.clone();
+            other.id.number += random.below(3);
+            other.id.home = Party::new(random.below(seat.n as u64) as usize);
+            vec![Message::Value(other)]
+        }
         Message::Rejoin(_) => vec![Message::Rejoin(Nonce(odd(random.below(3))))],
     }
 }
@@ -193,6 +199,9 @@ pub(super) fn words<S: DrillSuite>(said: &Message<S>) -> String {
             format!("CHUNK {index} of {}", mark.0)
         }
         Message::Transfer(body) => format!("{body:?}"),
+        Message::Value(body) => {
+            format!("of value {} of {}: {:?}", body.id.number, body.id.home, body.body)
+        }
         Message::Rejoin(nonce) => format!("let me in, {:?}", nonce.0),
     };
     text.chars().take(120).collect()
