@@ -4,8 +4,8 @@
 //! # The script
 //! A header of [`HEADER`] bytes draws group, storage, suite and number. Of the rest every other
 //! byte belongs to the network, and those between to the corrupt servers: a byte for each decision,
-//! a few for those that need more. Whoever has none left is fair from then on: the network delivers,
-//! the corrupt servers run the honest code. So every run ends, and must end well.
+//! a few for those that need more. Whoever has none left is fair from then on: the network
+//! delivers, the corrupt servers run the honest code. So every run ends, and must end well.
 //!
 //! # Why two streams
 //! A byte means the same whatever the other side reads: a fuzzer that changes one decision of the

@@ -4,8 +4,8 @@
 //! A target is a function of bytes that panics when something is wrong. It is tried in two ways:
 //!
 //! - `cargo test -p maftia-fuzz` replays the corpus, and what once crashed, and then changes what
-//!   the corpus holds, always in the same way: what is red is red everywhere. `MAFTIA_FUZZ` says how
-//!   many times as long as usual, `MAFTIA_FUZZ_SEED` which changes.
+//!   the corpus holds, always in the same way: what is red is red everywhere. `MAFTIA_FUZZ` says
+//!   how many times as long as usual, `MAFTIA_FUZZ_SEED` which changes.
 //! - `cargo bolero test` lets libFuzzer look for bytes that reach code that was not reached before.
 //!
 //! # Targets

@@ -1,8 +1,8 @@
 //! One real replica with its links, among three liars; and one client among four.
 //!
-//! Nothing that a replica promises can be demanded when all others lie. What must hold all the same:
-//! it does not stop by an assertion, holds no more for its peers than its bound, and what it writes
-//! down it can read again.
+//! Nothing that a replica promises can be demanded when all others lie. What must hold all the
+//! same: it does not stop by an assertion, holds no more for its peers than its bound, and what it
+//! writes down it can read again.
 
 use crate::honest::{self, N};
 use maftia_activity::client::{Authority, Client, ClientEffect, ClientSettings};

@@ -97,8 +97,8 @@ fn heard(canary: &Canary, scripts_max: u32) -> Option<u32> {
 /// Scripts for each canary: a thirtieth of what each protocol is given.
 const SCRIPTS: u32 = 100;
 
-/// In percent: the drill's strategies, which know what a protocol rests on, find nearly all. Scripts
-/// know nothing.
+/// In percent: the drill's strategies, which know what a protocol rests on, find nearly all.
+/// Scripts know nothing.
 const HEARD_PERCENT_MIN: usize = 50;
 
 #[test]

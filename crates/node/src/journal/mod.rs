@@ -266,11 +266,7 @@ impl<E: Context> Journal<E> {
     }
 
     /// Appends `records` and makes them durable. (R2, R3, R6)
-    pub async fn commit(
-        self,
-        records: &[Bytes],
-        checkpoint: bool,
-    ) -> Result<Self, JournalError> {
+    pub async fn commit(self, records: &[Bytes], checkpoint: bool) -> Result<Self, JournalError> {
         let Self { records: mut journal, mut rest } = self;
         assert!(rest.checked, "a log is replayed before anything is appended");
         let first = journal.size();
