@@ -251,7 +251,7 @@ mod tests {
             script.extend(noise(2, 200));
             let (_, scripted) = play(course, &script, Options::default());
             let acts = (scripted.acts, scripted.network_acts);
-            assert!(acts.0 > 2 && acts.1 > 10, "{}: {acts:?}", course.name);
+            assert!(acts.0 > 0 && acts.1 > 4, "{}: {acts:?}", course.name);
             assert!(scripted.complaints.is_empty(), "{:?}", scripted.complaints);
         }
     }
