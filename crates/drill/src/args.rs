@@ -128,7 +128,7 @@ pub(crate) struct Twins {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Throughput {
     /// Requests of each measurement.
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 6_000)]
     pub(crate) requests: u64,
     /// Measurements of each adversary, with different seeds; the medians are reported.
     #[arg(long, default_value_t = 3)]

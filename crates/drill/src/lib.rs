@@ -11,6 +11,7 @@
 //! - [`twins`]: two copies of one server under every partition of a small group, systematically.
 //! - [`explore`]: every order of deliveries and lies in a group of four.
 //! - [`throughput`]: what each adversary costs.
+//! - [`fuzz`]: runs that bytes decide.
 //! - [`ledger`]: failing seeds, kept for ever. [`soak`]: many runs, counted.
 //!
 //! Deliberately absent: threads and clocks in runs; only [`soak`] looks at a clock, to stop.
@@ -21,6 +22,7 @@ pub mod canary;
 pub mod check;
 pub mod course;
 pub mod explore;
+pub mod fuzz;
 pub mod ledger;
 pub mod naive;
 pub mod plan;

@@ -8,6 +8,7 @@ use crate::world::Shape;
 use maftia_base::PartySet;
 use maftia_sim::Random;
 use std::fmt;
+use std::sync::Arc;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Plan {
     pub real: bool,
     /// Decides the rest.
     pub number: u64,
+    /// What a [scripted](crate::fuzz) run follows; empty in all others.
+    pub script: Arc<[u8]>,
 }
 
 /// What a caller insists on.
@@ -81,6 +84,7 @@ impl Choices {
             storage: wished(&self.storages).unwrap_or(storage),
             real: wishes.real.unwrap_or(real),
             number,
+            script: Arc::default(),
         }
     }
 
@@ -110,6 +114,7 @@ impl Choices {
                     other => return Err(format!("the suite is `real` or `ideal`, not `{other}`")),
                 },
                 number: number(text)?,
+                script: Arc::default(),
             }),
             _ => Err(format!(
                 "`{token}` is no token: PROTOCOL:NUMBER, or \
@@ -162,7 +167,7 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { protocol, shape, conduct, network, storage, real, number } = self;
+        let Self { protocol, shape, conduct, network, storage, real, number, .. } = self;
         let suite = if *real { "real" } else { "ideal" };
         write!(f, "{protocol}:{}:{conduct}:{network}:{storage}:{suite}:{number}", shape.name())
     }

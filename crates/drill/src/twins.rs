@@ -263,6 +263,7 @@ fn plan_of<T: Stage>(variant: u64) -> (Plan, T) {
         storage: "calm",
         real: false,
         number,
+        script: Default::default(),
     };
     let is_it = |number: &u64| {
         let corrupt = plan(*number).corrupt();

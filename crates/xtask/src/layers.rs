@@ -40,14 +40,29 @@ const LAYERS: &[(&str, &[&str])] = &[
         "maftia-drill",
         &["maftia-base", "maftia-crypto", "maftia-links", "maftia-agreement", "maftia-sim"],
     ),
+    (
+        "maftia-fuzz",
+        &[
+            "maftia-base",
+            "maftia-crypto",
+            "maftia-links",
+            "maftia-agreement",
+            "maftia-activity",
+            "maftia-services",
+            "maftia-node",
+            "maftia-sim",
+            "maftia-drill",
+            "maftia",
+        ],
+    ),
     ("maftia-xtask", &[]),
 ];
 
 /// Features of ours for tests and simulations only.
 const TEST_FEATURES: &[&str] = &["ideal", "canary"];
 
-/// The one program that is a test.
-const DRILL: &str = "maftia-drill";
+/// The packages that are nothing but tests.
+const TESTS: &[&str] = &["maftia-drill", "maftia-fuzz"];
 
 /// The binary may use everything.
 const TOP: &str = "maftia";
@@ -81,7 +96,7 @@ fn package_complaints(package: &Value) -> Vec<String> {
 /// Cryptography that is only for simulations and tests, and code that can be broken on purpose,
 /// must not get into a program.
 fn feature_complaints(name: &str, package: &Value) -> Vec<String> {
-    if name == DRILL {
+    if TESTS.contains(&name) {
         return Vec::new();
     }
     let dependencies = package["dependencies"].as_array().into_iter().flatten();

@@ -2,6 +2,7 @@
 
 use super::memory::{Amnesiac, Stale, Twister};
 use super::{Brief, Cue, HandOf, LetterOf, Reacts, Says};
+use crate::fuzz;
 use crate::stage::{Said, Stage};
 use maftia_base::wire::Wire;
 use maftia_base::{Party, PartySet};
@@ -84,6 +85,7 @@ pub fn conduct<T: Stage>(name: &str, brief: &Brief<T>) -> Box<dyn Adversary<T::P
             brief.seat.stage.thinned(&letter.body, &mut brief.random).into_iter().collect()
         }),
         "gambler" => tactic(brief, gamble),
+        fuzz::SCRIPTED => fuzz::conduct(brief),
         other => panic!("`{other}` is no conduct"),
     }
 }

@@ -1,6 +1,7 @@
 //! What the network does: any order and any delay, but never for ever.
 
 use super::{Brief, LetterOf};
+use crate::fuzz;
 use crate::stage::{Said, ShareOf, Stage};
 use maftia_base::time::{Duration, Time};
 use maftia_base::{Party, PartySet};
@@ -57,6 +58,7 @@ pub fn network<T: Stage>(name: &str, brief: &Brief<T>) -> Box<dyn Scheduler<Said
         "coin-aware" => {
             Box::new(CoinAware { brief, half, shares: BTreeMap::new(), coins: BTreeMap::new() })
         }
+        fuzz::SCRIPTED => fuzz::network(brief),
         other => panic!("`{other}` is no network"),
     }
 }

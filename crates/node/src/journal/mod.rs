@@ -266,11 +266,7 @@ impl<E: Context> Journal<E> {
     }
 
     /// Appends `records` and makes them durable. (R2, R3, R6)
-    pub(crate) async fn commit(
-        self,
-        records: &[Bytes],
-        checkpoint: bool,
-    ) -> Result<Self, JournalError> {
+    pub async fn commit(self, records: &[Bytes], checkpoint: bool) -> Result<Self, JournalError> {
         let Self { records: mut journal, mut rest } = self;
         assert!(rest.checked, "a log is replayed before anything is appended");
         let first = journal.size();
@@ -289,7 +285,7 @@ impl<E: Context> Journal<E> {
     }
 
     /// Forgets what lies before the record at `start`, which is durable. (R5)
-    pub(crate) async fn cut(self, start: u64) -> Result<Self, JournalError> {
+    pub async fn cut(self, start: u64) -> Result<Self, JournalError> {
         if start <= self.positions().start {
             return Ok(self);
         }

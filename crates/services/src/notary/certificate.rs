@@ -132,6 +132,10 @@ pub fn to_pem(certificate: &[u8]) -> Result<String, CertificateError> {
 
 /// The certificates in such a file, in their order.
 pub fn from_pem(file: &str) -> Result<Vec<Vec<u8>>, CertificateError> {
+    // The library looks for the last byte of what is left without line ends.
+    if file.trim_end_matches(['\r', '\n']).is_empty() {
+        return Err(CertificateError::Missing);
+    }
     let certificates = Certificate::load_pem_chain(file.as_bytes())?;
     Ok(certificates.iter().map(Encode::to_der).collect::<der::Result<_>>()?)
 }

@@ -361,6 +361,9 @@ fn a_certificate_survives_its_file_and_a_key_its_numbers() {
     let file = to_pem(certificate).unwrap();
     assert_eq!(from_pem(&format!("{file}{file}")).unwrap(), [&certificate[..], certificate]);
     assert!(from_pem("no certificate").is_err());
+    for empty in ["", "\n", "\r\n\n"] {
+        assert_eq!(from_pem(empty), Err(CertificateError::Missing), "an empty file has none");
+    }
     let (modulus, exponent) = client::public_numbers();
     assert_eq!(rsa_public_key(&modulus, &exponent).unwrap(), client::template().public_key);
 }

@@ -1,0 +1,26 @@
+//! Files, queries, snapshots, ports, logs, and what workers compute with what came from outside.
+
+use maftia_fuzz::{doors, files, journal, targets, works};
+
+targets! {
+    group_keys(4_000) => files::group_keys;
+    server_keys(20_000) => files::server_keys;
+    group_toml(20_000) => files::group_toml;
+    begun_file(400) => files::begun_file;
+    lost_file(400) => files::lost_file;
+    certificates(5_000) => files::certificates;
+    time_stamp_query(40_000) => files::query;
+    time_stamp_token(40_000) => files::token;
+    replica_snapshot(20_000) => files::replica_snapshot;
+    notary_snapshot(5_000) => files::notary_snapshot;
+    ledger_snapshot(5_000) => files::ledger_snapshot;
+    client_port(2_000) => doors::client_port;
+    http_port(2_000) => doors::http_port;
+    altered_journal(4_000) => journal::altered;
+    evidence_against_somebody(5_000) => works::convict;
+    coin_shares(2_000) => works::combine_coin;
+    signature_shares(400) => works::combine_signature;
+    certificate_votes(5_000) => works::verify_certificate;
+    coded_fragments(10_000) => works::decode_fragments;
+    signed_input(200) => works::sign_input;
+}
