@@ -79,10 +79,10 @@ fn all_sent(town: &Town) -> Vec<u64> {
     (0..town.config().servers.len()).map(|index| sent(town, index)).collect()
 }
 
-/// Prints what a request costs each server, in several tries, and checks that the cheapest is coded:
-/// that servers do not each send it to all others. How exactly it is shared is a matter of the
-/// protocols, and held against `n/k` where no clock decides what is sent again; here busy machines
-/// make links send much twice.
+/// Prints what a request costs each server, in several tries, and checks of the cheapest that
+/// servers do not each send it to all others. How exactly it is shared is up to the protocols, and
+/// held against `n/k` where no clock decides what is sent again; here, on a busy machine, links
+/// send much twice.
 fn costs_less_than_n_times(servers: usize, k: usize) {
     let mut town = running(servers);
     let mut author = Author::of(&town, 0);
