@@ -207,7 +207,7 @@ impl FalseReference {
         let signed = |(party, vote): (&Party, &BatchVote<IdealSuite>)| {
             let annotation = Annotation(vote.reading.0);
             let statement = Statement { annotation, ..*statement };
-            (*party, Signed { statement, signature: vote.signature.clone() })
+            (*party, Signed { statement, signature: vote.signature })
         };
         let certificate = Certificate::new(self.votes.iter().map(signed));
         let (height, digest) = (batch.height, batch.digest());
