@@ -30,8 +30,9 @@
 //! - R7. Outside work is told to the driver until this server's result is ordered; the next wake-up
 //!   time whenever it changes.
 //! - R8. Faults with evidence, found here or by the protocols below, become accusations.
-//! - R9. At a mark: write the state to the log, so that the log may begin there, and have the mark
-//!   certified. Once it is, the log may be cut at the mark before.
+//! - R9. At a mark: write the state to the log, then all that is still open, then that this is all;
+//!   and have the mark certified. Once it is, the log may be cut at the mark before, if all of that
+//!   is in it: a crash may keep the state and lose the rest.
 //! - R10. Told a certified mark that lies two or more ahead: fetch that state, write it to the log,
 //!   go on from there. Whoever is less behind finds what is missing in the logs of the others.
 //! - R11. A server that lost its log takes part in nothing but transfer, convictions and
@@ -239,6 +240,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             Record::Chunk { index, chunk, .. } => self.restore_chunk(index, chunk, cx),
             Record::Rejoining(nonce) => self.restore_nonce(nonce),
             Record::Halted(why) => self.halt(why, cx),
+            Record::Begun(mark) => self.restore_begun(mark),
         }
     }
 

@@ -197,6 +197,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         let reached = checkpoint::Command::Reached { mark, digest };
         self.step_checkpoints(Event::Command(reached), cx);
         self.step_order(Event::Command(epochs::Command::Continue { interval }), cx);
+        if self.live {
+            cx.note(Record::Begun(mark));
+        }
         self.cut_if_certified(cx);
     }
 
@@ -343,14 +346,18 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         self.restore_if_complete(cx);
     }
 
-    /// The log can begin at a mark whose whole state is in it; if it does, this is the state.
+    /// The whole state at a mark is in the log; if it begins there, this is the state.
     fn restore_if_complete<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
         let Some(assembly) = self.recovery.restoring.take_if(|it| it.is_complete()) else { return };
         let mark = assembly.manifest.mark();
-        self.recovery.begun.insert(mark);
-        self.recovery.unwritten.take_if(|(manifest, _)| manifest.mark() == mark);
         let (manifest, state) = assembly.finish().expect("it is complete");
         self.install(manifest, state, cx);
+        self.recovery.unwritten.take_if(|(manifest, _)| manifest.mark() == mark);
+    }
+
+    /// What was open at a mark is in the log, too: it may begin there. (R9)
+    pub(super) fn restore_begun(&mut self, mark: Mark) {
+        self.recovery.begun.insert(mark);
     }
 
     /// Goes on from a state that is certified, or was this server's own. (R10, R11)

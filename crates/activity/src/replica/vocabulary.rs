@@ -241,6 +241,8 @@ pub enum Record<S: Suite> {
     Rejoining(Nonce),
     /// This server must not take part any more.
     Halted(Halt),
+    /// All that is needed of what came before this mark stands between its state and here.
+    Begun(Mark),
 }
 
 wire_enum!(<S: Suite> Record<S> {
@@ -252,6 +254,7 @@ wire_enum!(<S: Suite> Record<S> {
     5 => Chunk { mark, index, chunk },
     6 => Rejoining(nonce),
     7 => Halted(why),
+    8 => Begun(mark),
 });
 
 impl<S: Suite> Record<S> {
@@ -267,7 +270,8 @@ impl<S: Suite> Record<S> {
             | Self::Reserved(_)
             | Self::Checkpoint(_)
             | Self::Rejoining(_)
-            | Self::Halted(_) => None,
+            | Self::Halted(_)
+            | Self::Begun(_) => None,
         }
     }
 }
