@@ -90,7 +90,7 @@ async fn serve(mut arrived: mpsc::Receiver<Arrival<Request<RealSuite>>>) {
                 let _ = answer.send(FrontEndReply::Plain(request));
             }
             Arrival::Closed(connection) => drop(attached.remove(&connection)),
-            Arrival::Request(_, Request::Bundle(_)) => {}
+            Arrival::Request(_, Request::Bundle(_) | Request::Large { .. }) => {}
         }
     }
 }

@@ -262,6 +262,9 @@ fn replies(keyring: &IdealKeyring, bundle: &ClientBundle) -> ReplyBundle<IdealSu
             let numbered = (*first..).zip(requests.iter());
             numbered.map(|(number, request)| reply(*session, number, body(request))).collect()
         }
+        Ask::Large { session, sequence, .. } => {
+            vec![reply(*session, *sequence, ReplyBody::Plain(Blob::default()))]
+        }
     };
     let replies = List::new(replies).expect("as many as requests");
     let statement = replies_statement(GroupId::default(), bundle.key, &replies);

@@ -7,7 +7,7 @@
 //! - [`outbox`], [`network`]: frames to and from the other servers.
 //! - [`workers`]: threads for heavy work.
 //! - [`host`]: what a server does around its protocol.
-//! - [`server`], [`production`]: all of it together, for a replica; [`replica`], [`client`],
+//! - [`start`], [`server`], [`production`]: all of it together, for a replica; [`replica`], [`client`],
 //!   [`http`], [`notary`]: what surrounds one. [`caller`]: the client library.
 //! - [`tamper`]: the seam for hostile servers in tests and demonstrations.
 //!
@@ -35,6 +35,7 @@ mod places;
 pub mod production;
 pub mod replica;
 pub mod server;
+pub mod start;
 pub mod storage;
 pub mod tamper;
 #[cfg(test)]

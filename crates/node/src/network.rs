@@ -219,15 +219,21 @@ async fn receive<P: Driven>(
         };
         let mut frame = frame;
         let bytes = frame.remaining();
-        metrics.bytes_in.inc_by(bytes as u64);
-        let (messages, whole) = read_frame::<P::Message>(frame.copy_to_bytes(bytes));
-        if !inbox.messages(from, messages, bytes) {
-            metrics.dropped_in.inc();
-        }
-        if !whole {
-            warn!(%from, "a frame that does not decode");
-            inbox.malformed(from);
-        }
+        hand_over(from, frame.copy_to_bytes(bytes), &inbox, &metrics);
     }
     inbox.fail("the network ended".into());
+}
+
+/// Puts what a peer sent in one frame into the inbox.
+pub fn hand_over<P: Driven>(from: Party, frame: Bytes, inbox: &Inbox<P>, metrics: &Metrics) {
+    let bytes = frame.len();
+    metrics.bytes_in.inc_by(bytes as u64);
+    let (messages, whole) = read_frame::<P::Message>(frame);
+    if !inbox.messages(from, messages, bytes) {
+        metrics.dropped_in.inc();
+    }
+    if !whole {
+        warn!(%from, "a frame that does not decode");
+        inbox.malformed(from);
+    }
 }

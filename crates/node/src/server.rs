@@ -1,17 +1,16 @@
 //! A whole server: everything of this package, wired together around a replica.
 
 use crate::Driven;
-use crate::begun::Begun;
 use crate::client::{self, Reception};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Engine, EngineError, Parts};
 use crate::http::{self, Face, FrontEnd, OPEN_MAX};
 use crate::inbox::Inbox;
-use crate::journal::{self, Journal, JournalError, LogConfig, Report};
-use crate::lost::Lost;
+use crate::journal::{self, JournalError, LogConfig, Report};
 use crate::metrics::Metrics;
 use crate::network::{self, NetworkConfig, NetworkError};
 use crate::replica::{ReplicaHost, Served, StatusBoard};
+use crate::start::{Beside, Files, identity, open_log, work_with};
 use crate::tamper::{Honest, Tamper};
 use crate::watch::{LOOK_EVERY, Room};
 use bytes::Bytes;
@@ -19,11 +18,10 @@ use commonware_runtime::tokio::{Config as RuntimeConfig, Context, Runner};
 use commonware_runtime::{
     Clock as _, Error as RuntimeError, Metrics as _, Runner as _, Spawner as _, Supervisor as _,
 };
-use commonware_storage::Context as StorageContext;
 use maftia_activity::{Record, Replica, StateMachine};
 use maftia_base::protocol::Vocabulary;
-use maftia_base::wire::{Encode, Wire};
-use maftia_base::{Group, ServiceId, WIRE_VERSION};
+use maftia_base::wire::Wire;
+use maftia_base::{Group, ServiceId};
 use maftia_crypto::{ClientClaim, Done, RealKeyring, RealSuite, Suite, Work};
 use maftia_links::Linked;
 use rand_core::Rng;
@@ -37,7 +35,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
-use tracing::{info, warn};
+use tracing::info;
 
 /// The log's name on the disk.
 const LOG: &str = "log";
@@ -235,8 +233,9 @@ where
         pages: TcpListener,
     ) -> Result<(), ServerError> {
         let Self { config, group, keyring, replica, tamper, front_end } = self;
-        let (journal, lost) = (context.child("journal"), Lost::at(&config.lost));
-        let journal = open_log(journal, identity::<P>(&group), &config.begun, &lost).await?;
+        let beside = Files::of(&config);
+        let log = LogConfig::new(LOG, identity::<P>(&group));
+        let journal = open_log::<RealSuite, _>(context.child("journal"), log, &beside).await?;
         let room = Arc::new(Room::default());
         context.child("room").spawn(look_at(Arc::clone(&room), config.data.clone()));
         let inbox = Inbox::new(group.n());
@@ -252,7 +251,11 @@ where
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let board = StatusBoard::default();
         let tamper = Arc::new(tamper);
-        let run = work_with(Arc::clone(&keyring), Arc::clone(&clock), Arc::clone(&tamper));
+        let run = work_with::<RealSuite, _, _>(
+            Arc::clone(&keyring),
+            Arc::clone(&clock),
+            Arc::clone(&tamper),
+        );
         let parts = Parts {
             group: group.clone(),
             host: ReplicaHost::new(group.me(), board.clone()),
@@ -305,46 +308,14 @@ where
     }
 }
 
-/// Opens the log, unless it is gone or an older copy; notes durably that a run with it begins.
-pub(crate) async fn open_log<E: StorageContext>(
-    context: E,
-    identity: Bytes,
-    begun: &Path,
-    lost: &Lost,
-) -> Result<Journal<E>, ServerError> {
-    let failed = |source| ServerError::Begun { begun: begun.to_owned(), source };
-    let begun = Begun::at(begun);
-    let last = begun.run().map_err(failed)?;
-    let failed_lost = |source| ServerError::Begun { begun: lost.path().to_owned(), source };
-    let nonce = lost.nonce().map_err(failed_lost)?;
-    let anew = nonce.is_some();
-    let config = LogConfig { begun: last, anew, ..LogConfig::new(LOG, identity) };
-    let mut journal = Journal::open(context, config).await?;
-    begun.note(journal.run()).map_err(failed)?;
-    if let Some(nonce) = nonce {
-        let rejoining = Record::<RealSuite>::Rejoining(nonce);
-        let began;
-        (journal, began) = journal.begin_with(&rejoining).await?;
-        lost.remove().map_err(failed_lost)?;
-        if began {
-            warn!("the journal was lost: this server asks its group to admit it again");
-        }
-    }
-    Ok(journal)
-}
-
 /// Checks the log of a server that does not run; changes nothing. Blocks the calling thread; must
 /// not be called on a runtime.
 pub fn inspect<P: Vocabulary>(
     config: &ServerConfig,
     group: &Group,
 ) -> Result<Inspected, ServerError> {
-    let begun = Begun::at(&config.begun);
-    let failed = |source| ServerError::Begun { begun: config.begun.clone(), source };
-    let log = LogConfig {
-        begun: begun.run().map_err(failed)?,
-        ..LogConfig::new(LOG, identity::<P>(group))
-    };
+    let log =
+        LogConfig { begun: Files::of(config).run()?, ..LogConfig::new(LOG, identity::<P>(group)) };
     check_usable(&config.data)?;
     let runtime = RuntimeConfig::new().with_storage_directory(config.data.clone());
     let (mut rejoining, mut chunks) = (false, 0);
@@ -407,30 +378,6 @@ fn bind(address: SocketAddr, purpose: &'static str) -> Result<std::net::TcpListe
     let bound = std::net::TcpListener::bind(address);
     let bound = bound.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
     bound.map_err(|source| ServerError::Listen { address, purpose, source })
-}
-
-/// Whose log it is: no other server, group or version may use it.
-fn identity<P: Vocabulary>(group: &Group) -> Bytes {
-    let mut identity = format!("maftia log {WIRE_VERSION} {} ", P::NAME).into_bytes();
-    identity.extend_from_slice(&group.id().encode());
-    identity.extend_from_slice(&group.me().encode());
-    identity.into()
-}
-
-/// How work is done: with this server's keys, unless an intruder does otherwise.
-fn work_with<V, T>(
-    keyring: Arc<RealKeyring>,
-    clock: Arc<dyn Clock>,
-    tamper: Arc<T>,
-) -> impl Fn(Vec<Work<RealSuite>>) -> Vec<Done<RealSuite>> + Send + Sync
-where
-    V: Vocabulary<Work = Work<RealSuite>, Done = Done<RealSuite>>,
-    T: Tamper<V>,
-{
-    move |work| {
-        let reading = tamper.reading(clock.reading());
-        tamper.work(work, &|work| RealSuite::run_many(work, &keyring, reading))
-    }
 }
 
 fn reception(

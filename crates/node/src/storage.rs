@@ -205,7 +205,9 @@ impl<B: Blob> Blob for FusedBlob<B> {
 }
 
 /// Has a context that wraps another do as that one does in everything but storage:
-/// `wrap_context!(Name, field of the inner context, [other fields])`.
+/// `wrap_context!(Name, field of the inner context, [other fields])`. Whoever uses it depends on
+/// `commonware_runtime`, `commonware_storage` and `governor`.
+#[macro_export]
 macro_rules! wrap_context {
     ($wrapper:ident, $inner:tt, [$($other:ident),*]) => {
         impl<E: commonware_storage::Context> commonware_runtime::Supervisor for $wrapper<E> {
@@ -279,6 +281,6 @@ macro_rules! wrap_context {
     };
 }
 
-pub(crate) use wrap_context;
+pub use wrap_context;
 
 wrap_context!(Fused, 0, []);

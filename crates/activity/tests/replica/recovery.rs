@@ -209,6 +209,49 @@ fn crashes_at_any_record_lose_nothing_and_contradict_nothing() {
     });
 }
 
+/// Where the last state in the log ends, if something stands behind it that is not durable.
+fn end_of_state(sim: &Sim, party: Party) -> Option<usize> {
+    let (log, durable) = sim.log(party);
+    let is_state = |record: &_| matches!(record, Record::Begin(_) | Record::Chunk { .. });
+    let end = log.iter().rposition(is_state)? + 1;
+    (durable <= end && end < log.len()).then_some(end)
+}
+
+#[test]
+fn a_log_does_not_begin_at_a_mark_behind_which_a_crash_lost_what_was_open() {
+    let mut torn = 0;
+    seeds(0..40, |seed| {
+        let mut sim = Wiped::default().build(builder(4, seed));
+        let victim = p((seed % 4) as usize);
+        for life in 0..6 {
+            for index in 0..4 {
+                for number in 0..6 {
+                    let request = format!("life {life}, {number} at {index}");
+                    front_end(&mut sim, p(index), number, &request);
+                }
+            }
+            let found = |sim: &Sim| end_of_state(sim, victim).is_some();
+            if sim.run_until(found, EVENTS_MAX / 10).is_ok()
+                && let Some(end) = end_of_state(&sim, victim)
+            {
+                torn += 1;
+                sim.crash_to(victim, end);
+                sim.restart(victim);
+                // It has come back, and cut its log if it does; now it dies again.
+                sim.run_until(|sim| sim.log(victim).1 > 0, EVENTS_MAX)?;
+                for _ in 0..(seed * 7) % 60 {
+                    sim.step()?;
+                }
+            }
+            sim.crash_losing_unsynced(victim);
+            sim.restart(victim);
+            check_same(&mut sim)?;
+        }
+        Ok(())
+    });
+    assert!(torn > 40, "crashes hit that place: {torn}");
+}
+
 #[test]
 fn one_that_was_away_or_is_new_fetches_the_state_and_goes_on() {
     for away_first in [0, 4] {

@@ -271,6 +271,8 @@ impl<S: Suite> AtomicBroadcast<S> {
         let resend = self.own.outgoing.as_ref().and_then(|outgoing| outgoing.message());
         if let Some(message) = resend {
             cx.send(Target::Others, message);
+            // A group of one has no other whose vote would bring the certificate.
+            self.try_certify(cx);
         }
         if self.returned {
             for peer in cx.group().others().iter() {

@@ -176,7 +176,7 @@ impl<S: Suite> AtomicBroadcast<S> {
     }
 
     /// Verifies the votes once they are a quorum, all at once. (L4)
-    fn try_certify(&mut self, cx: &mut impl Context<Self>) {
+    pub(super) fn try_certify(&mut self, cx: &mut impl Context<Self>) {
         let (me, scope) = (cx.group().me(), cx.scope());
         let Some(outgoing) = &mut self.own.outgoing else { return };
         let structure = cx.group().structure();

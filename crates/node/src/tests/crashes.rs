@@ -3,9 +3,10 @@
 use super::hooked::{Hook, Hooked, Trouble};
 use super::log::{ALL, Found, Image, append, config, content, open, retain};
 use crate::begun::Begun;
-use crate::journal::JournalError;
+use crate::journal::{JournalError, LogConfig};
 use crate::lost::Lost;
-use crate::server::{ServerError, open_log};
+use crate::server::ServerError;
+use crate::start::{Files, open_log};
 use commonware_runtime::deterministic::{Checkpoint, Context, Runner};
 use commonware_runtime::tokio::{self, Config};
 use commonware_runtime::{Runner as _, Supervisor as _};
@@ -241,8 +242,10 @@ fn a_server_does_not_begin_another_log_nor_go_on_with_an_older_copy() {
     let start = || {
         let config = Config::new().with_storage_directory(data.clone());
         tokio::Runner::new(config).start(|context| {
-            let (begun, lost) = (begun.clone(), Lost::at(begun.with_extension("lost")));
-            async move { open_log(context, "me".into(), &begun, &lost).await.map(|log| log.run()) }
+            let lost = Lost::at(begun.with_extension("lost"));
+            let files = Files { begun: Begun::at(&begun), lost };
+            let log = LogConfig::new("log", "me");
+            async move { open_log::<RealSuite, _>(context, log, &files).await.map(|log| log.run()) }
         })
     };
     assert_eq!(start().expect("the first start"), 1);
@@ -367,9 +370,10 @@ fn a_log_that_is_declared_lost_is_begun_anew_with_the_number_once() {
     let start = || {
         let config = Config::new().with_storage_directory(data.clone());
         tokio::Runner::new(config).start(|context| {
-            let (begun, lost) = (begun.clone(), lost.clone());
+            let files = Files { begun: Begun::at(&begun), lost: lost.clone() };
             async move {
-                let mut log = open_log(context, "me".into(), &begun, &lost).await?;
+                let log = LogConfig::new("log", "me");
+                let mut log = open_log::<RealSuite, _>(context, log, &files).await?;
                 let mut numbers = Vec::new();
                 let number = |_, record: Record<RealSuite>| match record {
                     Record::Rejoining(nonce) => numbers.push(nonce),
