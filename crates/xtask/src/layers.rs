@@ -38,7 +38,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "maftia-drill",
-        &["maftia-base", "maftia-crypto", "maftia-links", "maftia-agreement", "maftia-sim"],
+        &[
+            "maftia-base",
+            "maftia-crypto",
+            "maftia-links",
+            "maftia-agreement",
+            "maftia-activity",
+            "maftia-services",
+            "maftia-sim",
+        ],
     ),
     (
         "maftia-fuzz",

@@ -289,8 +289,8 @@ mod tests {
                 let filling = Blob::new(vec![*number as u8; 3]).expect("short");
                 let note = Note { life: *life, series: *series_number, number: *number, filling };
                 let got = Got { from: Party::new(1), note };
-                let monitor: &mut dyn Monitor<Linking<IdealSuite>> = &mut series;
-                monitor.told(Party::new(0), &got, &court).is_ok()
+                let at = Party::new(0);
+                Monitor::<Linking<IdealSuite>>::told(&mut series, at, &got, &court).is_ok()
             });
             each.collect()
         };
