@@ -118,7 +118,7 @@ fn median(conduct: &'static str, network: &'static str, seeds: u64, requests: u6
             storage,
             real: false,
             number,
-            script: Arc::from([]),
+            script: Arc::default(),
         };
         measure::<Replicated>(&plan, requests)
     };

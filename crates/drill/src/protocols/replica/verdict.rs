@@ -302,6 +302,7 @@ mod tests {
             storage: "calm",
             real: false,
             number: 1,
+            script: Default::default(),
         };
         World::new(&plan, &mut Random::new(1))
     }
