@@ -29,7 +29,9 @@
 //!   cannot have us repeat ourselves all day. A frame from a lower one is ignored, and answered,
 //!   for the sender may have come back with a smaller number.
 //! - R3. A frame to a higher incarnation than this one was meant for an earlier run of this server,
-//!   which had a greater number: towards that peer, the link goes above it and starts over.
+//!   which had a greater number: towards that peer, the link goes above it, by the number that this
+//!   run alone began with, and starts over. Else two runs that come back with smaller numbers and
+//!   hear of the same greater one would be one to the peer.
 //! - R4. The peer's frames carry the number below which everything has arrived, and how many
 //!   messages and bytes from there on it grants. Nothing is sent beyond that.
 //! - R5. The receiver delivers in order, holds within the granted window what is behind a gap, and

@@ -62,6 +62,8 @@ pub(crate) enum Conversation {
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Peer {
     mine: u64,
+    /// The number with which this run began: no other run of this server has the same.
+    own: u64,
     theirs: Option<u64>,
     pub(crate) out: Outbound,
     pub(crate) inn: Inbound,
@@ -92,6 +94,7 @@ impl Peer {
     pub(crate) fn new(incarnation: u64, window_bytes: usize) -> Self {
         Self {
             mine: incarnation,
+            own: incarnation,
             theirs: None,
             out: Outbound::new(),
             inn: Inbound::new(window_bytes),
@@ -118,8 +121,10 @@ impl Peer {
         if std::mem::take(&mut self.is_away) {
             self.out.rewind(now);
         }
+        // Another run that heard of the same number must not go to the same one above it.
+        let step = canary!("links-takes-anothers-number", 1, self.own);
         if to > self.mine
-            && let Some(above) = to.checked_add(1)
+            && let Some(above) = to.checked_add(step)
         {
             self.mine = above;
             self.start_over();

@@ -49,13 +49,14 @@ pub(crate) fn stored(scope: Scope, lane: Party, height: Height, digest: Digest) 
 pub(crate) fn signatures<S: Suite>(said: &Chained<S>) -> Vec<S::Signature> {
     match &said.body {
         Body::Batch { vote, .. } | Body::Vote { vote, .. } => vec![vote.signature.clone()],
-        Body::Agree { message, .. } => match message {
-            Agreed::Propose { signature, .. }
-            | Agreed::Echo { signature, .. }
-            | Agreed::Refuse { signature, .. }
-            | Agreed::Vote { signature, .. } => vec![signature.clone()],
-            _ => Vec::new(),
-        },
+        Body::Agree {
+            message:
+                Agreed::Propose { signature, .. }
+                | Agreed::Echo { signature, .. }
+                | Agreed::Refuse { signature, .. }
+                | Agreed::Vote { signature, .. },
+            ..
+        } => vec![signature.clone()],
         _ => Vec::new(),
     }
 }
@@ -329,13 +330,14 @@ pub(crate) fn spoilt_signature<S: DrillSuite>(said: &Chained<S>) -> Option<Chain
     let mut said = said.clone();
     match &mut said.body {
         Body::Batch { vote, .. } | Body::Vote { vote, .. } => vote.signature = S::bad_signature(),
-        Body::Agree { message, .. } => match message {
-            Agreed::Propose { signature, .. }
-            | Agreed::Echo { signature, .. }
-            | Agreed::Refuse { signature, .. }
-            | Agreed::Vote { signature, .. } => *signature = S::bad_signature(),
-            _ => return None,
-        },
+        Body::Agree {
+            message:
+                Agreed::Propose { signature, .. }
+                | Agreed::Echo { signature, .. }
+                | Agreed::Refuse { signature, .. }
+                | Agreed::Vote { signature, .. },
+            ..
+        } => *signature = S::bad_signature(),
         _ => return None,
     }
     Some(said)

@@ -176,6 +176,18 @@ fn after_an_overflow_the_other_end_is_told_too_for_answers_may_have_been_dropped
 }
 
 #[test]
+fn two_runs_that_hear_of_one_greater_number_are_two_to_the_peer() {
+    let numbers = [12, 23].map(|own| {
+        let mut peer = crate::peer::Peer::new(own, 1 << 21);
+        // A frame that was meant for a run before both of them.
+        peer.hear(50, 31, maftia_base::time::Time(0));
+        peer.frame(0, 0, Vec::new(), maftia_base::time::Time(0)).from
+    });
+    assert!(numbers.iter().all(|number| *number > 31), "{numbers:?} are above it");
+    assert_ne!(numbers[0], numbers[1]);
+}
+
+#[test]
 fn a_restarted_peer_is_told_everything_again_whatever_its_new_incarnation() {
     for (seed, incarnation) in [(1, 500), (2, 7), (3, 1), (4, u64::MAX)] {
         let mut world = World::up(4, seed, STORM);

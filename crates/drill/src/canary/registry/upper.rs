@@ -200,4 +200,11 @@ pub(super) const UPPER: &[Canary] = &[
         &["replica"],
         "a restored notary counts its tokens from 0",
     ),
+    canary(
+        false,
+        "links-takes-anothers-number",
+        "crates/links/src/peer.rs",
+        &["links"],
+        "a run with a smaller number takes the one above the greater that it hears of",
+    ),
 ];

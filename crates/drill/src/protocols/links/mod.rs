@@ -21,6 +21,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
+/// A letter's place: its sender's life, its series, its number.
+type Place = (u64, u64, u64);
+
 /// A group whose servers write to each other.
 pub struct Linking<S> {
     corrupt: PartySet,
@@ -28,7 +31,7 @@ pub struct Linking<S> {
     orders: Vec<Vec<Write>>,
     /// What each server has of each other in its present life: the sender's life and series, and
     /// the last number.
-    got: RefCell<BTreeMap<(Party, Party), (u64, u64, u64)>>,
+    got: RefCell<BTreeMap<(Party, Party), Place>>,
     lives: RefCell<Vec<u64>>,
     /// Lies that are left: each is answered, and answers make liars speak.
     lies_left: Cell<u64>,
@@ -243,7 +246,7 @@ fn gap<S: DrillSuite>(brief: &Brief<Linking<S>>) -> Adverse<S> {
 /// For each receiver, sender, and life of the sender: the series that arrives, and its last number.
 pub struct Series {
     corrupt: PartySet,
-    last: BTreeMap<(Party, Party), (u64, u64, u64)>,
+    last: BTreeMap<(Party, Party), Place>,
 }
 
 impl<S: DrillSuite> Monitor<Linking<S>> for Series {

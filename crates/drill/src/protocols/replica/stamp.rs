@@ -67,7 +67,10 @@ fn micros(text: &[u8]) -> Option<AgreedTime> {
     let number = |from: usize, to: usize| date.get(from..to)?.parse::<u64>().ok();
     let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
     let (hour, minute, second) = (number(8, 10)?, number(10, 12)?, number(12, 14)?);
-    let is_leap = |year: u64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let is_leap = |year: u64| {
+        let by = |divisor: u64| year.is_multiple_of(divisor);
+        (by(4) && !by(100)) || by(400)
+    };
     let of_years: u64 = (1970..year).map(|year| 365 + u64::from(is_leap(year))).sum();
     let lengths = [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let of_months: u64 = lengths.iter().take(month.checked_sub(1)? as usize).sum();
