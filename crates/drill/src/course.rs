@@ -5,6 +5,8 @@ use crate::plan::{Choices, Plan, Wishes};
 use crate::protocols::{Binary, Checkpointing, Coin, Consistent, Multivalued, Reliable};
 use crate::run::{Options, STORAGES, Verdict, run};
 use crate::stage::Stage;
+use crate::whole::WHOLE;
+use crate::world::Shape;
 use maftia_crypto::{IdealSuite, RealSuite};
 
 /// Something that can be run.
@@ -21,7 +23,7 @@ pub struct Course {
     pub specials: fn() -> Vec<(&'static str, &'static str)>,
 }
 
-/// All that there is.
+/// All protocols. Whole servers, [`WHOLE`], take much longer, and are run when they are named.
 pub const COURSES: &[Course] = &[
     Course {
         name: "reliable",
@@ -70,6 +72,15 @@ pub const COURSES: &[Course] = &[
 /// In how many of 1000 runs the suite of production is used.
 const REAL_PERMILLE: u32 = 12;
 
+/// Groups of runs of one protocol.
+const SHAPES: &[(u64, Shape)] = &[
+    (65, Shape::Four),
+    (80, Shape::Seven),
+    (90, Shape::Lopsided),
+    (96, Shape::Sites),
+    (100, Shape::Ten),
+];
+
 fn choices_of<T: Stage>() -> Choices {
     let mut conducts: Vec<&'static str> = CONDUCTS.iter().map(|(name, _)| *name).collect();
     // The protocol's own strategies as often as the others together would be too often.
@@ -78,6 +89,7 @@ fn choices_of<T: Stage>() -> Choices {
     }
     Choices {
         protocol: T::NAME,
+        shapes: SHAPES,
         conducts,
         networks: NETWORKS.iter().map(|(name, _)| *name).collect(),
         // Half of the runs without crashes.
@@ -85,6 +97,7 @@ fn choices_of<T: Stage>() -> Choices {
             .iter()
             .flat_map(|(name, _)| vec![*name; if *name == "calm" { 3 } else { 1 }])
             .collect(),
+        unlisted: Vec::new(),
         real_permille: REAL_PERMILLE,
     }
 }
@@ -99,7 +112,7 @@ fn either<I: Stage, R: Stage>(plan: &Plan, options: Options) -> Verdict {
 
 /// The course of this name.
 pub fn course(name: &str) -> Option<&'static Course> {
-    COURSES.iter().find(|course| course.name == name)
+    COURSES.iter().chain([&WHOLE]).find(|course| course.name == name)
 }
 
 /// The plan of a token.
@@ -128,9 +141,10 @@ pub fn draw(course: &Course, number: u64, wishes: &Wishes) -> (Plan, Verdict) {
 
 /// A conduct or network by its name, as the registry has it.
 pub fn adversary_named(name: &str) -> Option<&'static str> {
-    let all = COURSES.iter().flat_map(|course| {
+    let all = COURSES.iter().chain([&WHOLE]).flat_map(|course| {
         let choices = (course.choices)();
-        choices.conducts.into_iter().chain(choices.networks).chain(choices.storages)
+        let listed = choices.conducts.into_iter().chain(choices.networks);
+        listed.chain(choices.storages).chain(choices.unlisted)
     });
     all.into_iter().find(|known| *known == name)
 }

@@ -11,6 +11,7 @@
 
 //! - [`twins`]: two copies of one server under every partition of a small group, systematically.
 //! - [`explore`]: every order of deliveries and lies in a group of four.
+//! - [`whole`]: whole servers, with journals and clients.
 //! - [`ledger`]: failing seeds, kept for ever. [`soak`]: many runs, counted.
 //!
 //! Deliberately absent: threads and clocks in runs; only [`soak`] looks at a clock, to stop.
@@ -30,4 +31,5 @@ pub mod run;
 pub mod soak;
 pub mod stage;
 pub mod twins;
+pub mod whole;
 pub mod world;

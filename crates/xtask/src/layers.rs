@@ -38,7 +38,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "maftia-drill",
-        &["maftia-base", "maftia-crypto", "maftia-links", "maftia-agreement", "maftia-sim"],
+        &[
+            "maftia-base",
+            "maftia-crypto",
+            "maftia-links",
+            "maftia-agreement",
+            "maftia-activity",
+            "maftia-services",
+            "maftia-node",
+            "maftia-sim",
+        ],
     ),
     ("maftia-xtask", &[]),
 ];

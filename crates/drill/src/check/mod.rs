@@ -18,8 +18,23 @@
 //! | contract | the replay of a log causes outcomes only |
 //! | assertion | production's own assertions hold |
 //! | determinism | two runs of one seed are the same |
+//!
+//! Of whole servers:
+//!
+//! | checker | claim |
+//! | --- | --- |
+//! | replicas | at one place of the order all servers did the same, and answered the same |
+//! | exactly-once | no request is executed twice |
+//! | durability | what was answered is in the order |
+//! | linearizable | one order of all calls explains what all clients saw |
+//! | time | the agreed time does not go back, and no liar moves it out of the honest clocks' range |
+//! | signature | what the group signed is signed by the group |
+//! | liveness | after all disturbance every request is answered, and all honest servers are level |
+//! | journal | no journal is damaged that nobody damaged |
+//! | engine | no server stops by itself |
 
 mod history;
+pub mod linear;
 mod watch;
 
 pub use history::{Fact, Goal, History, TELLINGS};
@@ -47,6 +62,15 @@ pub const CHECKERS: &[&str] = &[
     "contract",
     "assertion",
     "determinism",
+    "replicas",
+    "exactly-once",
+    "durability",
+    "linearizable",
+    "time",
+    "signature",
+    "liveness",
+    "journal",
+    "engine",
 ];
 
 /// A checker fired.
