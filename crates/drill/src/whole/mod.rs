@@ -81,7 +81,7 @@ fn choices() -> Choices {
         conducts,
         networks: names(network::NETWORKS),
         storages: names(script::STORAGES),
-        unlisted: vec![script::AT_OPERATION, script::ALL_AT_OPERATION],
+        unlisted: vec![script::AT_OPERATION, script::ALL_AT_OPERATION, script::LEFT_TO_THE_LATE],
         real_permille: REAL_PERMILLE,
     }
 }

@@ -31,6 +31,10 @@ pub const AT_OPERATION: &str = "at-operation";
 /// The same of all machines at once, when that of server 0 does.
 pub const ALL_AT_OPERATION: &str = "all-at-operation";
 
+/// Not drawn: a server is killed, twice perhaps, and behind when it comes back; then another one is
+/// killed, and stays away until all clients have their answers. Many requests, and no marks.
+pub const LEFT_TO_THE_LATE: &str = "left-to-the-late";
+
 /// Runs that differ only in the operation.
 pub const OPERATIONS: u64 = 1_000;
 
@@ -78,6 +82,8 @@ pub struct Script {
     pub is_planned: bool,
     /// All machines lose their power when one does.
     pub fall_together: bool,
+    /// This one is not started again before all clients have their answers.
+    pub stays_away: Option<Party>,
 }
 
 const MS: u64 = 1_000;
@@ -92,6 +98,7 @@ struct Author {
     random: Random,
     now: u64,
     acts: Vec<(u64, Act)>,
+    stays_away: Option<Party>,
 }
 
 impl Script {
@@ -107,15 +114,17 @@ impl Script {
             random,
             now: start,
             acts: Vec::new(),
+            stays_away: None,
         };
         author.write(plan.storage);
-        let mut acts = author.acts;
+        let mut acts = std::mem::take(&mut author.acts);
         acts.sort_by_key(|(at, _)| *at);
         let length = acts.last().map_or(author.now, |(at, _)| *at).max(author.now);
         let fall_together = plan.storage == ALL_AT_OPERATION;
         let is_planned = fall_together || plan.storage == AT_OPERATION;
         let stop_after = is_planned.then_some(plan.number % OPERATIONS);
-        Self { acts: acts.into(), length, stop_after, is_planned, fall_together }
+        let stays_away = author.stays_away;
+        Self { acts: acts.into(), length, stop_after, is_planned, fall_together, stays_away }
     }
 }
 
@@ -141,6 +150,7 @@ impl Author {
             "full" => self.repeat(1, 3, Self::fill_one),
             "clocks" => self.repeat(3, 6, Self::set_clock),
             "away" => self.keep_away(),
+            LEFT_TO_THE_LATE => self.leave_to_the_late(),
             "mixed" => self.repeat(4, 8, Self::anything),
             other => panic!("`{other}` is nothing that happens to machines"),
         }
@@ -263,6 +273,27 @@ impl Author {
             self.wait(1_500);
             self.act(Act::Start(other));
         }
+    }
+
+    fn leave_to_the_late(&mut self) {
+        self.wait(2_000);
+        let late = self.victim();
+        for _ in 0..1 + self.random.below(2) {
+            self.act(Act::Kill(late));
+            self.now += 100 * MS;
+            self.wait(800);
+            self.act(Act::Start(late));
+            self.wait(500);
+        }
+        let other = self.victim();
+        let other = if other == late {
+            self.victims[(late.index() + 1) % self.victims.len()]
+        } else {
+            other
+        };
+        self.act(Act::Kill(other));
+        self.stays_away = Some(other);
+        self.now += 2_000 * MS;
     }
 
     fn anything(&mut self) {

@@ -3,7 +3,7 @@
 use super::client::{Habits, Town};
 use super::disk::Disk;
 use super::network::{Net, micros};
-use super::script::{ALL_AT_OPERATION, AT_OPERATION, Act, OPERATIONS, Script};
+use super::script::{ALL_AT_OPERATION, AT_OPERATION, Act, LEFT_TO_THE_LATE, OPERATIONS, Script};
 use super::server::{Doors, End, Machine, Setting, small_layout};
 use super::service::REGISTERS;
 use super::suite::WholeSuite;
@@ -100,14 +100,16 @@ impl<S: WholeSuite> World<S> {
             witness: witness.clone(),
             busy: Arc::new(AtomicU64::new(0)),
         };
+        // Without marks whoever is behind needs the logs of the others.
+        let interval = [2, 4, 16, 4_000][random.below(4) as usize];
+        let interval = if plan.storage == LEFT_TO_THE_LATE { 4_000 } else { interval };
         let setting = Arc::new(Setting {
             groups,
             keyrings,
             net,
             witness,
             doors,
-            // Without marks whoever is behind needs the logs of the others.
-            mark_interval: BATCH_WEIGHT * [2, 4, 16, 4_000][random.below(4) as usize],
+            mark_interval: BATCH_WEIGHT * interval,
             layout: small_layout(8 << random.below(4), 4 << (8 + random.below(6))),
             ballast: if random.chance(100) { 600 << 10 } else { 0 },
             ended: ending,
@@ -189,7 +191,7 @@ impl<S: WholeSuite> World<S> {
             return self.populate_little();
         }
         let clients = 2 + self.random.below(3);
-        let is_busy = self.random.chance(60);
+        let is_busy = self.random.chance(60) || self.script.stays_away.is_some();
         let length = self.script.length.max(1_000_000);
         for number in 1..=clients {
             let service = match number {
@@ -251,6 +253,12 @@ impl<S: WholeSuite> World<S> {
         if self.calm_since.is_none() && self.script.acts.is_empty() {
             self.calm_down(now);
         }
+        if self.calm_since.is_some()
+            && self.town.busy.load(Ordering::Relaxed) == 0
+            && let Some(party) = self.script.stays_away.take()
+        {
+            self.start(party);
+        }
     }
 
     /// From now on nothing disturbs the group but its corrupt members.
@@ -267,7 +275,7 @@ impl<S: WholeSuite> World<S> {
                 process.gate.set(false);
                 process.room.note(u64::MAX);
             }
-            if machine.process.is_none() {
+            if machine.process.is_none() && self.script.stays_away != Some(machine.party) {
                 self.returns.entry(machine.party).or_insert(now);
             }
         }
