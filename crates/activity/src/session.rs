@@ -495,7 +495,7 @@ mod tests {
     #[test]
     fn whatever_clients_do_the_snapshot_stays_below_the_bound_and_other_lanes_keep_their_sessions()
     {
-        // 64 servers and 20 services: the share of a lane holds one full session, and no second one.
+        // 64 servers and 20 services: the share of a lane holds one full session, no second one.
         for (lanes, services, reply) in [(64, 20, 40), (64, 20, 60_000), (64, 4, 0)] {
             let (mut sessions, share) = (Sessions::default(), Share::of(lanes, services));
             let mine = sessions.open(KEY, 1, lane(1), SessionId(0), share);

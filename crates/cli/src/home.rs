@@ -62,8 +62,8 @@ impl PublicHome {
     }
 }
 
-/// Keeps every other server and `maftia repair` off a home folder while it lives, and no longer than
-/// the process.
+/// Keeps every other server and `maftia repair` off a home folder while it lives, and no longer
+/// than the process.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the lock is the open file")] File);
 

@@ -8,6 +8,8 @@ use crate::protocols::{
 };
 use crate::run::{Options, STORAGES, Verdict, run};
 use crate::stage::Stage;
+use crate::whole::WHOLE;
+use crate::world::Shape;
 use maftia_crypto::{IdealSuite, RealSuite};
 
 /// Something that can be run.
@@ -24,7 +26,7 @@ pub struct Course {
     pub specials: fn() -> Vec<(&'static str, &'static str)>,
 }
 
-/// All that there is.
+/// All protocols. Whole servers, [`WHOLE`], take much longer, and are run when they are named.
 pub const COURSES: &[Course] = &[
     Course {
         name: "reliable",
@@ -105,6 +107,15 @@ pub const COURSES: &[Course] = &[
     },
 ];
 
+/// Groups of runs of one protocol.
+const SHAPES: &[(u64, Shape)] = &[
+    (65, Shape::Four),
+    (80, Shape::Seven),
+    (90, Shape::Lopsided),
+    (96, Shape::Sites),
+    (100, Shape::Ten),
+];
+
 fn choices_of<T: Stage>() -> Choices {
     let mut conducts: Vec<&'static str> = CONDUCTS.iter().map(|(name, _)| *name).collect();
     // The protocol's own strategies as often as the others together would be too often.
@@ -122,7 +133,15 @@ fn choices_of<T: Stage>() -> Choices {
         list.extend(vec![*name; *times]);
     }
     let networks = NETWORKS.iter().map(|(name, _)| *name).collect();
-    Choices { protocol: T::NAME, conducts, networks, storages, real_permille: T::REAL_PERMILLE }
+    Choices {
+        protocol: T::NAME,
+        shapes: SHAPES,
+        conducts,
+        networks,
+        storages,
+        unlisted: Vec::new(),
+        real_permille: T::REAL_PERMILLE,
+    }
 }
 
 fn specials_of<T: Stage>() -> Vec<(&'static str, &'static str)> {
@@ -136,7 +155,7 @@ fn either<I: Stage, R: Stage>(plan: &Plan, options: Options) -> Verdict {
 
 /// The course of this name.
 pub fn course(name: &str) -> Option<&'static Course> {
-    COURSES.iter().find(|course| course.name == name)
+    COURSES.iter().chain([&WHOLE]).find(|course| course.name == name)
 }
 
 /// The plan of a token.
@@ -165,9 +184,10 @@ pub fn draw(course: &Course, number: u64, wishes: &Wishes) -> (Plan, Verdict) {
 
 /// A conduct or network by its name, as the registry has it.
 pub fn adversary_named(name: &str) -> Option<&'static str> {
-    let all = COURSES.iter().flat_map(|course| {
+    let all = COURSES.iter().chain([&WHOLE]).flat_map(|course| {
         let choices = (course.choices)();
-        choices.conducts.into_iter().chain(choices.networks).chain(choices.storages)
+        let listed = choices.conducts.into_iter().chain(choices.networks);
+        listed.chain(choices.storages).chain(choices.unlisted)
     });
     all.into_iter().find(|known| *known == name)
 }

@@ -12,6 +12,7 @@
 //! - [`explore`]: every order of deliveries and lies in a group of four.
 //! - [`throughput`]: what each adversary costs.
 //! - [`fuzz`]: runs that bytes decide.
+//! - [`whole`]: whole servers, with journals and clients.
 //! - [`ledger`]: failing seeds, kept for ever. [`soak`]: many runs, counted.
 //!
 //! Deliberately absent: threads and clocks in runs; only [`soak`] looks at a clock, to stop.
@@ -33,4 +34,5 @@ pub mod soak;
 pub mod stage;
 pub mod throughput;
 pub mod twins;
+pub mod whole;
 pub mod world;

@@ -47,12 +47,16 @@ pub struct Wishes {
 pub struct Choices {
     /// The protocol.
     pub protocol: &'static str,
+    /// Groups, each with the sum of the parts of a hundred of it and those before.
+    pub shapes: &'static [(u64, Shape)],
     /// What corrupt servers can do.
     pub conducts: Vec<&'static str>,
     /// What the network can do.
     pub networks: Vec<&'static str>,
     /// What can happen to servers.
     pub storages: Vec<&'static str>,
+    /// What else can happen to servers, if a token says so.
+    pub unlisted: Vec<&'static str>,
     /// In which of 1000 runs the real suite is used.
     pub real_permille: u32,
 }
@@ -61,13 +65,9 @@ impl Choices {
     /// The plan of run `number`.
     pub fn draw(&self, number: u64, wishes: &Wishes) -> Plan {
         let mut random = Random::new(number ^ 0x5eed_0f71);
-        let shape = match random.below(100) {
-            0..65 => Shape::Four,
-            65..80 => Shape::Seven,
-            80..90 => Shape::Lopsided,
-            90..96 => Shape::Sites,
-            _ => Shape::Ten,
-        };
+        let part = random.below(100);
+        let shape = self.shapes.iter().find(|(until, _)| part < *until);
+        let shape = shape.map_or(Shape::Four, |(_, shape)| *shape);
         let pick = |random: &mut Random, from: &[&'static str]| {
             from[random.below(from.len() as u64) as usize]
         };
@@ -107,7 +107,8 @@ impl Choices {
                 shape: Shape::parse(shape).ok_or_else(|| format!("`{shape}` is no group"))?,
                 conduct: known(conduct, &self.conducts, "conduct")?,
                 network: known(network, &self.networks, "network")?,
-                storage: known(storage, &self.storages, "storage")?,
+                storage: known(storage, &self.unlisted, "storage")
+                    .or_else(|_| known(storage, &self.storages, "storage"))?,
                 real: match suite {
                     "real" => true,
                     "ideal" => false,

@@ -2,8 +2,8 @@
 //!
 //! # Model
 //! - M1. A server has one processor. Each letter that it hears takes [`LETTER`] and
-//!   [`BYTE_NANOS`] for each of its bytes, each piece of cryptography [`WORK`]; what its peers send is served in turn, as the engine does it, so that a
-//!   peer that sends much waits for itself.
+//!   [`BYTE_NANOS`] for each of its bytes, each piece of cryptography [`WORK`]; what its peers send
+//!   is served in turn, as the engine does it, so that a peer that sends much waits for itself.
 //! - M2. A letter travels as the network of the plan has it, in the mean one millisecond if nobody
 //!   interferes; to force the log takes [`SYNC`] and no processor.
 //! - M3. Honest servers are asked. All together have [`OUTSTANDING`] requests under way at any

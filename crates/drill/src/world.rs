@@ -17,6 +17,8 @@ use std::rc::Rc;
 /// The groups that runs take place in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Shape {
+    /// One server, whom everybody trusts: cheap where it is about its disk. Not drawn.
+    One,
     /// Four servers, one corrupt.
     Four,
     /// Seven servers, two corrupt.
@@ -30,12 +32,13 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// All of them.
+    /// All that runs are drawn from.
     pub const ALL: [Self; 5] = [Self::Four, Self::Seven, Self::Ten, Self::Lopsided, Self::Sites];
 
     /// Name in a token.
     pub fn name(self) -> &'static str {
         match self {
+            Self::One => "1",
             Self::Four => "4",
             Self::Seven => "7",
             Self::Ten => "10",
@@ -46,12 +49,13 @@ impl Shape {
 
     /// By its name.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|shape| shape.name() == name)
+        Self::ALL.into_iter().chain([Self::One]).find(|shape| shape.name() == name)
     }
 
     /// The judges' view.
     pub fn quorums(self) -> Quorums {
         match self {
+            Self::One => Quorums::threshold(1, 0),
             Self::Four => Quorums::threshold(4, 1),
             Self::Seven => Quorums::threshold(7, 2),
             Self::Ten => Quorums::threshold(10, 3),
@@ -65,6 +69,7 @@ impl Shape {
     /// Number of servers.
     pub fn n(self) -> usize {
         match self {
+            Self::One => 1,
             Self::Four => 4,
             Self::Lopsided => 6,
             Self::Seven | Self::Sites => 7,

@@ -17,6 +17,7 @@
 //! What is held is bounded by what the protocol emits while one group commit is in flight; timers
 //! are one for each name.
 
+use maftia_base::canary;
 use maftia_base::protocol::{Timed, TimedProtocol};
 use maftia_base::time::{Duration, Time};
 use maftia_base::{Context, Event, Fault, Group, Party, Scope, Target};
@@ -108,7 +109,7 @@ impl<P: TimedProtocol> Core<P> {
 
     fn step_once(&mut self, event: Event<P>, now: Time) {
         let effects = self.run(event, now);
-        let gate = self.log.gate;
+        let gate = canary!("node-gate-forgotten", 0, self.log.gate);
         self.held.extend(effects.into_iter().map(|effect| (gate, effect)));
     }
 
@@ -158,7 +159,7 @@ impl<P: TimedProtocol> Core<P> {
     /// The next effect that may leave. (R3)
     pub fn pop_effect(&mut self) -> Option<Effect<P>> {
         let (gate, _) = self.held.front()?;
-        if *gate > self.log.durable {
+        if *gate > canary!("node-effects-before-log", u64::MAX, self.log.durable) {
             return None;
         }
         self.held.pop_front().map(|(_, effect)| effect)

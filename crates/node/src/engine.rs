@@ -26,6 +26,7 @@ use crate::watch::{Room, Watch};
 use crate::workers::{Run, Workers};
 use commonware_runtime::Clock as RuntimeClock;
 use commonware_storage::Context as StorageContext;
+use maftia_base::canary;
 use maftia_base::time::{Reading, Time};
 use maftia_base::{Event, Fault, FaultKind, Group, Party, Target};
 use std::collections::{BTreeMap, VecDeque};
@@ -134,7 +135,9 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
         core.begin_at(positions.start);
         journal
             .replay(|position, record: P::Record| {
-                if let Some(key) = H::archive_key(&record) {
+                if let Some(key) = H::archive_key(&record)
+                    && canary!("node-forgets-archive", false, true)
+                {
                     index.insert(key, position);
                 }
                 for outcome in core.restore(record, clock.now()) {
@@ -175,7 +178,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
 
     /// Runs until asked to stop, or until something breaks.
     pub async fn run(mut self, context: impl RuntimeClock) -> Result<P, EngineError> {
-        self.step(Event::Resumed);
+        canary!("node-does-not-resume", (), self.step(Event::Resumed));
         let mut desk = self.desk();
         self.host.on_started(&mut desk);
         self.clear(desk);

@@ -7,8 +7,8 @@
 //! - [`outbox`], [`network`]: frames to and from the other servers.
 //! - [`workers`]: threads for heavy work.
 //! - [`host`]: what a server does around its protocol.
-//! - [`start`], [`server`], [`production`]: all of it together, for a replica; [`replica`], [`client`],
-//!   [`http`], [`notary`]: what surrounds one. [`caller`]: the client library.
+//! - [`start`], [`server`], [`production`]: all of it together, for a replica; [`replica`],
+//!   [`client`], [`http`], [`notary`]: what surrounds one. [`caller`]: the client library.
 //! - [`tamper`]: the seam for hostile servers in tests and demonstrations.
 //!
 //! Deliberately absent: what protocols and services do. Only [`replica`] knows which protocol it

@@ -110,7 +110,8 @@ pub enum ServerError {
     },
     /// The log's folder cannot be used at all.
     #[error(
-        "{}: {source}. It must be a folder that the user of this server can write to", data.display()
+        "{}: {source}. It must be a folder that the user of this server can write to",
+        data.display()
     )]
     Data {
         /// The folder.
@@ -290,12 +291,8 @@ where
 
         let ended = tokio::select! {
             ended = &mut running => ended,
-            () = stop => {
+            () = until(stop, membership(&context, &board), config.until_member) => {
                 info!("stopping");
-                inbox.stop();
-                running.await
-            }
-            () = membership(&context, &board), if config.until_member => {
                 inbox.stop();
                 running.await
             }
@@ -356,6 +353,18 @@ fn look_at(
                 context.sleep(LOOK_EVERY).await;
             }
         })
+    }
+}
+
+/// Ends when the server is asked to stop, or is a member if that is what it was started for.
+async fn until(
+    stop: impl Future<Output = ()>,
+    membership: impl Future<Output = ()>,
+    until_member: bool,
+) {
+    tokio::select! {
+        () = stop => {}
+        () = membership, if until_member => {}
     }
 }
 

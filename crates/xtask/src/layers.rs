@@ -45,6 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "maftia-agreement",
             "maftia-activity",
             "maftia-services",
+            "maftia-node",
             "maftia-sim",
         ],
     ),

@@ -24,8 +24,23 @@
 //! | state | at equal positions honest servers are in the same state |
 //! | liveness | after all disturbances everybody gets what it waits for |
 //! | determinism | two runs of one seed are the same |
+//!
+//! Of whole servers:
+//!
+//! | checker | claim |
+//! | --- | --- |
+//! | replicas | at one place of the order all servers did the same, and answered the same |
+//! | exactly-once | no request is executed twice |
+//! | durability | what was answered is in the order |
+//! | linearizable | one order of all calls explains what all clients saw |
+//! | time | agreed time does not go back, and no liar moves it out of the honest clocks' range |
+//! | signature | what the group signed is signed by the group |
+//! | liveness | after all disturbance every request is answered, and all honest servers are level |
+//! | journal | no journal is damaged that nobody damaged |
+//! | engine | no server stops by itself |
 
 mod history;
+pub mod linear;
 mod watch;
 
 pub use history::{Fact, Goal, History, TELLINGS};
@@ -59,6 +74,15 @@ pub const CHECKERS: &[&str] = &[
     "state",
     "liveness",
     "determinism",
+    "replicas",
+    "exactly-once",
+    "durability",
+    "linearizable",
+    "time",
+    "signature",
+    "liveness",
+    "journal",
+    "engine",
 ];
 
 /// A checker fired.

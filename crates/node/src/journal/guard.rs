@@ -20,6 +20,7 @@ use super::error::{DamageKind, JournalError, Label};
 use super::frame::{Link, origin};
 use super::slots::{Slots, Stored};
 use commonware_runtime::Storage;
+use maftia_base::canary;
 use maftia_base::wire::{Blob, Wire};
 use maftia_base::wire_struct;
 use std::ops::Range;
@@ -157,6 +158,7 @@ impl<B: commonware_runtime::Blob> Guard<B> {
             self.save_mark(true).await?;
             return self.save_head().await;
         }
+        canary!("node-guard-unchecked", return Ok(()));
         if stored.start > start {
             let detail = format!("the log begins at {start}, its files at {}", stored.start);
             return Err(label.damaged(DamageKind::Lost, start..stored.start, detail));
@@ -215,6 +217,7 @@ impl<B: commonware_runtime::Blob> Guard<B> {
     /// Makes the record at `start`, which is chained to `before`, the first one. (R1)
     pub(super) async fn begin_at(&mut self, start: u64, before: Link) -> Result<(), JournalError> {
         (self.head.start, self.head.before) = (start, before);
+        canary!("node-cut-before-head", return Ok(()));
         self.save_head().await
     }
 

@@ -60,6 +60,7 @@ use futures::StreamExt;
 use guard::Guard;
 pub use guard::IDENTITY_BYTES_MAX;
 pub use inspect::{Report, inspect, partitions};
+use maftia_base::canary;
 use maftia_base::wire::Wire;
 use std::num::{NonZeroU16, NonZeroU64};
 use std::ops::Range;
@@ -276,7 +277,10 @@ impl<E: Context> Journal<E> {
             if !frames.is_empty() {
                 journal = journal.append_many(Many::Flat(&frames)).await?.0;
             }
-            if checkpoint { journal.sync().await } else { journal.commit().await }
+            match checkpoint {
+                true => journal.sync().await,
+                false => canary!("node-commit-unsynced", Ok(journal), journal.commit().await),
+            }
         };
         let journal =
             result.await.map_err(|source| rest.guard.label().storage(first..end, source))?;

@@ -2,6 +2,19 @@
 
 use super::{Canary, canary};
 
+/// One in the node, which only whole servers have.
+macro_rules! node {
+    ($name:literal, $file:literal, $broken:literal) => {
+        canary(
+            false,
+            concat!("node-", $name),
+            concat!("crates/node/src/", $file),
+            &["whole"],
+            $broken,
+        )
+    };
+}
+
 /// All of them.
 pub(super) const LOWER: &[Canary] = &[
     canary(
@@ -542,5 +555,16 @@ pub(super) const LOWER: &[Canary] = &[
         "crates/crypto/src/real.rs",
         &["coin"],
         "who sends a bad share of a coin is not blamed",
+    ),
+    node!("effects-before-log", "core.rs", "effects leave before the records that they rest on"),
+    node!("gate-forgotten", "core.rs", "effects do not wait for the records of their own step"),
+    node!("commit-unsynced", "journal/mod.rs", "a commit is reported before it is synced"),
+    node!("guard-unchecked", "journal/guard.rs", "a log that lost records is opened all the same"),
+    node!("cut-before-head", "journal/guard.rs", "files go before the new beginning is durable"),
+    node!("does-not-resume", "engine.rs", "nothing is emitted again after a restart"),
+    node!(
+        "forgets-archive",
+        "engine.rs",
+        "what a log had before a restart is not found for others"
     ),
 ];
