@@ -158,6 +158,8 @@ pub struct Client<S: Suite, A> {
     server: Party,
     /// Since when the answer to the request for a session is awaited.
     quiet_since: Option<Time>,
+    /// When the client last turned to another server.
+    turned_at: Time,
     effects: VecDeque<ClientEffect>,
     _suite: std::marker::PhantomData<S>,
 }
@@ -222,6 +224,7 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
             next_sequence: 1,
             next_id: 0,
             quiet_since: None,
+            turned_at: Time(0),
             effects: VecDeque::new(),
             _suite: std::marker::PhantomData,
         }
@@ -282,7 +285,9 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         // What a large one keeps waiting, waits as long as it does.
         let most = self.open.values().map(|open| open.request.patience()).max().unwrap_or(1);
         let oldest = self.open.values().next().map(|open| open.asked);
-        oldest.or(self.quiet_since).map(|since| since + patience(most))
+        // A driver does not send while the server takes nothing: then what waits counts.
+        let waiting = self.queue.front().map(|(_, _, submitted)| self.turned_at.max(*submitted));
+        oldest.or(self.quiet_since).or(waiting).map(|since| since + patience(most))
     }
 
     /// When [`flush`](Self::flush) is best called; `None` if there is nothing that may be sent.
@@ -333,6 +338,7 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
             return;
         }
         self.turn_to_next_server();
+        self.turned_at = now;
         match self.session {
             None => {
                 self.quiet_since = Some(now);

@@ -292,7 +292,6 @@ where
         let ended = tokio::select! {
             ended = &mut running => ended,
             () = until(stop, membership(&context, &board), config.until_member) => {
-                info!("stopping");
                 inbox.stop();
                 running.await
             }
@@ -363,7 +362,7 @@ async fn until(
     until_member: bool,
 ) {
     tokio::select! {
-        () = stop => {}
+        () = stop => info!("stopping"),
         () = membership, if until_member => {}
     }
 }

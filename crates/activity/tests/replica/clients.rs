@@ -96,6 +96,32 @@ fn nobody_speaks_for_another() {
 }
 
 #[test]
+fn what_a_driver_cannot_send_goes_to_the_next_server_after_a_while() {
+    // The line to the server is full, so that nothing is flushed; nothing else is open.
+    let mut client = waiting();
+    for index in 0..2 {
+        client.replies(p(index), said(p(index), 1, plain(b"done")), Time(2));
+    }
+    assert_eq!(client.deadline(), None, "there is nothing to wait for");
+    client.submit(Bytes::from_static(b"next"), Time(10)).expect("room");
+    for turns in 1..=3 {
+        let (before, deadline) = (client.server(), client.deadline().expect("something waits"));
+        assert!(deadline.0 >= 10 + turns * 100_000, "it has patience with each");
+        client.tick(deadline);
+        assert_eq!(client.server(), p((before.index() + 1) % 4));
+    }
+    client.flush(client.deadline().expect("it still waits"));
+    let effects = effects(&mut client);
+    assert_eq!(sent(&effects)[0].0, p(0), "its home is server 1");
+
+    let mut fresh = crate::world::client(4, SEED, 1);
+    fresh.submit(Bytes::from_static(b"hello"), Time(0)).expect("room");
+    fresh.tick(fresh.deadline().expect("it waits, though it never asked"));
+    let asked = std::iter::from_fn(|| fresh.poll_effect()).collect::<Vec<_>>();
+    assert!(matches!(sent(&asked)[..], [(to, _)] if to == p(2)), "for a session, at the next");
+}
+
+#[test]
 fn silence_makes_it_ask_the_next_server_the_same() {
     let mut client = waiting();
     client.tick(Time(50_000));
