@@ -141,6 +141,9 @@ macro_rules! wire_types {
             activity_accusation: maftia_activity::Accusation;
             activity_manifest: maftia_activity::Manifest<Real>;
             activity_piece: maftia_activity::Piece;
+            activity_value_id: maftia_activity::ValueId;
+            activity_values_message: maftia_activity::ValuesMessage;
+            activity_values_record: maftia_activity::ValuesRecord;
             activity_transfer_message: maftia_activity::TransferMessage<Real>;
             activity_signing_message: maftia_activity::SigningMessage<Real>;
             activity_halt: maftia_activity::Halt;

@@ -306,8 +306,6 @@ pub struct Reasons {
     /// Who echoed and who is ready for what, as each server heard it.
     echoed: BTreeMap<(Party, u64), PartySet>,
     readied: BTreeMap<(Party, u64), PartySet>,
-    /// Who gave pieces after it had delivered.
-    gave: BTreeMap<(Party, u64), PartySet>,
     given: BTreeSet<(Party, u64)>,
 }
 
@@ -319,7 +317,6 @@ impl<S: DrillSuite> Monitor<Coded<S>> for Reasons {
             corrupt: stage.corrupt,
             echoed: BTreeMap::new(),
             readied: BTreeMap::new(),
-            gave: BTreeMap::new(),
             given: BTreeSet::new(),
         }
     }
@@ -329,11 +326,9 @@ impl<S: DrillSuite> Monitor<Coded<S>> for Reasons {
             Message::Send { commitment, .. } if from == self.sender => {
                 self.given.insert((by, seal(commitment)));
             }
-            Message::Echo { commitment, .. } => {
+            // Who gives a piece of what it delivered says no less than who echoes it.
+            Message::Echo { commitment, .. } | Message::Give { commitment, .. } => {
                 self.echoed.entry((by, seal(commitment))).or_default().insert(from);
-            }
-            Message::Give { commitment, .. } => {
-                self.gave.entry((by, seal(commitment))).or_default().insert(from);
             }
             Message::Ready(commitment) => {
                 self.readied.entry((by, seal(commitment))).or_default().insert(from);
@@ -355,8 +350,7 @@ impl<S: DrillSuite> Monitor<Coded<S>> for Reasons {
                 ensure(holds, "transfer", || format!("{by} echoes a piece that does not hold"))?;
                 let place = (by, seal(commitment));
                 let echoed = self.echoed.get(&place).copied().unwrap_or_default();
-                let gave = self.gave.get(&place).copied().unwrap_or_default();
-                let decodes = echoed.union(gave).len() >= self.code.k();
+                let decodes = echoed.len() >= self.code.k();
                 let is_given = by == self.sender || self.given.contains(&place);
                 ensure(is_given || decodes, "justified", || {
                     format!("{by} echoes what nobody gave it")
@@ -384,14 +378,8 @@ impl<S: DrillSuite> Monitor<Coded<S>> for Reasons {
                 })
             }
             Message::Give { commitment, piece } => {
-                let place = (by, seal(commitment));
-                let mut readied = self.readied.get(&place).copied().unwrap_or_default();
-                readied.insert(by);
-                let holds =
-                    commitment.holds(self.code, by, piece) && court.quorums.is_quorum(readied);
-                ensure(holds, "justified", || {
-                    format!("{by} gives a piece of what it did not deliver")
-                })
+                let holds = commitment.holds(self.code, by, piece);
+                ensure(holds, "transfer", || format!("{by} gives a piece that does not hold"))
             }
             Message::Offer(_) | Message::Want { .. } => Ok(()),
         }

@@ -231,6 +231,8 @@ fn a_server_without_room_hears_nothing_and_does_not_spin_until_there_is_room_aga
         running.ask(Command::Later(7, 10)).await;
         context.sleep(Duration::from_millis(5)).await;
         running.room.note(0);
+        // What it was waiting for when the room went, it still takes.
+        context.sleep(Duration::from_secs(2)).await;
         running.ask(Command::Say(9)).await;
         let before = counted(&context, "turns");
         context.sleep(Duration::from_secs(20)).await;
