@@ -167,7 +167,7 @@ impl Hostile {
             Done::Signed(signed) => {
                 self.does("sends a bad signature");
                 let other = self.memory().signature.replace(signed.signature);
-                let signature = other.unwrap_or_else(|| signed.signature);
+                let signature = other.unwrap_or(signed.signature);
                 Done::Signed(Signed { signature, ..signed })
             }
             done => done,
