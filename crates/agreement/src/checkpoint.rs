@@ -33,8 +33,9 @@
 //! - **K4.** With a new certificate, made or verified: send it to all, forget what lies below,
 //!   compare, go on with the next mark. The certificate is durable before anything follows from it.
 //! - **K5.** Two votes of one server for different digests at a mark are evidence.
-//! - **K6.** Restarted: sign and send the vote again. Told that a peer may have lost messages: send
-//!   it the last certificate and the vote.
+//! - **K6.** Restarted: send the last certificate again, sign and send the vote again: who was sent
+//!   them may have crashed, too, and lost them. Told that a peer may have lost messages: send it the
+//!   last certificate and the vote.
 //!
 //! # Why it holds
 //!
@@ -45,7 +46,7 @@
 //! are not replaced by later ones before somebody has a certificate (K1), and who has one keeps it
 //! in a crash: else it would vote for an earlier mark again, where its later vote is known (K4).
 //! *Divergence.* The certificate reaches all (K4). *Silence.* A message follows from a mark that is
-//! not certified somewhere.
+//! not certified somewhere, or from a restart.
 //!
 //! # Bounds
 //!
@@ -256,12 +257,12 @@ impl<S: Suite> Protocol for Checkpoints<S> {
             Event::Restore(Record(checkpoint)) => self.take_over(checkpoint, cx),
             Event::Resumed => {
                 self.live = true;
+                canary!("checkpoint-restarts-silent", (), self.send_certified(Target::Others, cx));
                 self.sign(cx);
             }
             Event::Reconnected(_) if canary!("checkpoint-deaf-to-reconnection", true, false) => {}
             Event::Reconnected(peer) => {
-                let certified = self.certified.clone().map(Message::Certified);
-                certified.into_iter().for_each(|message| cx.send(Target::One(peer), message));
+                self.send_certified(Target::One(peer), cx);
                 self.send_vote(Target::One(peer), cx);
             }
             Event::Timer(never) => match never {},
@@ -333,6 +334,12 @@ impl<S: Suite> Checkpoints<S> {
         if self.voting != Some(mark) {
             (self.voting, self.vote) = (Some(mark), None);
             cx.offload(Ticket::Vote(mark), Work::Sign(vote(cx.scope(), mark, digest)));
+        }
+    }
+
+    fn send_certified(&self, to: Target, cx: &mut impl Context<Self>) {
+        if let Some(certified) = &self.certified {
+            cx.send(to, Message::Certified(certified.clone()));
         }
     }
 

@@ -33,7 +33,8 @@ pub(crate) struct Drill {
 pub(crate) enum Command {
     /// Run a range of seeds.
     Run(Run),
-    /// Run for some time, with ever new seeds; keeps the tokens that failed.
+    /// Run for some time, with ever new seeds; keeps the tokens that failed. Every small protocol
+    /// is run with each seed, large ones and whole servers with a part of them.
     Soak(Soak),
     /// Run one token again, and say in words what happens.
     Replay(Replay),

@@ -12,6 +12,7 @@ use maftia_drill::run::{Options, STORAGES};
 use maftia_drill::soak::Tally;
 use maftia_drill::throughput;
 use maftia_drill::twins;
+use maftia_drill::whole::WHOLE;
 use maftia_drill::world::Shape;
 use serde_json::json;
 use std::io::Write;
@@ -81,7 +82,9 @@ fn run_seeds(run: &Run, json: bool) -> Result<bool, String> {
     let (mut tally, mut shown) = (Tally::default(), Instant::now());
     for number in seeds.clone() {
         for course in &courses {
-            tally.add(course, number, &wishes);
+            if tally.add(course, number, &wishes) {
+                tell_failure(&tally);
+            }
         }
         if shown.elapsed() > PROGRESS_EVERY {
             shown = Instant::now();
@@ -97,9 +100,20 @@ fn progress(tally: &Tally, started: Instant, what: std::fmt::Arguments<'_>) {
     eprintln!("{what}: {} runs, {rate:.0} a second, {} failed", tally.runs, tally.failed);
 }
 
+/// Tells of the failure that was counted last.
+fn tell_failure(tally: &Tally) {
+    if let Some(failure) = tally.failures.last() {
+        eprintln!("FAILED {}: {}", failure.token, failure.complaints[0]);
+    }
+}
+
 fn soak_for(soak: &Soak, json: bool) -> Result<bool, String> {
     let wishes = soak.choice.wishes()?;
-    let (courses, started) = (soak.choice.courses()?, Instant::now());
+    let (mut courses, started) = (soak.choice.courses()?, Instant::now());
+    let is_all = soak.choice.protocol.is_empty();
+    if is_all && soak.choice.adversary.is_none() {
+        courses.push(&WHOLE);
+    }
     let end = started + Duration::from_secs_f64(soak.minutes * 60.0);
     let clock = || {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -111,8 +125,11 @@ fn soak_for(soak: &Soak, json: bool) -> Result<bool, String> {
         let (mut tally, mut number) = (Tally::default(), first + (thread << 40));
         let mut shown = Instant::now();
         while Instant::now() < end {
-            for course in &courses {
-                tally.add(course, number, &wishes);
+            let is_due = |course: &Course| !is_all || number.is_multiple_of(course.one_in);
+            for course in courses.iter().filter(|course| is_due(course)) {
+                if tally.add(course, number, &wishes) {
+                    tell_failure(&tally);
+                }
             }
             number += 1;
             if thread == 0 && shown.elapsed() > PROGRESS_EVERY {

@@ -24,6 +24,9 @@ pub struct Course {
     pub run: fn(&Plan, Options) -> Verdict,
     /// Strategies of its own: name and sentence.
     pub specials: fn() -> Vec<(&'static str, &'static str)>,
+    /// Where all courses are run, it is run with one in so many seeds: a run of replicas takes as
+    /// long as hundreds of those of a broadcast.
+    pub one_in: u64,
 }
 
 /// All protocols. Whole servers, [`WHOLE`], take much longer, and are run when they are named.
@@ -34,6 +37,7 @@ pub const COURSES: &[Course] = &[
         choices: choices_of::<Reliable<IdealSuite>>,
         run: either::<Reliable<IdealSuite>, Reliable<RealSuite>>,
         specials: specials_of::<Reliable<IdealSuite>>,
+        one_in: 1,
     },
     Course {
         name: "consistent",
@@ -41,6 +45,7 @@ pub const COURSES: &[Course] = &[
         choices: choices_of::<Consistent<IdealSuite>>,
         run: either::<Consistent<IdealSuite>, Consistent<RealSuite>>,
         specials: specials_of::<Consistent<IdealSuite>>,
+        one_in: 1,
     },
     Course {
         name: "coin",
@@ -48,6 +53,7 @@ pub const COURSES: &[Course] = &[
         choices: choices_of::<Coin<IdealSuite>>,
         run: either::<Coin<IdealSuite>, Coin<RealSuite>>,
         specials: specials_of::<Coin<IdealSuite>>,
+        one_in: 1,
     },
     Course {
         name: "binary",
@@ -55,6 +61,7 @@ pub const COURSES: &[Course] = &[
         choices: choices_of::<Binary<IdealSuite>>,
         run: either::<Binary<IdealSuite>, Binary<RealSuite>>,
         specials: specials_of::<Binary<IdealSuite>>,
+        one_in: 1,
     },
     Course {
         name: "multivalued",
@@ -62,6 +69,7 @@ pub const COURSES: &[Course] = &[
         choices: choices_of::<Multivalued<IdealSuite>>,
         run: either::<Multivalued<IdealSuite>, Multivalued<RealSuite>>,
         specials: specials_of::<Multivalued<IdealSuite>>,
+        one_in: 1,
     },
     Course {
         name: "checkpoint",
@@ -69,6 +77,7 @@ pub const COURSES: &[Course] = &[
         choices: choices_of::<Checkpointing<IdealSuite>>,
         run: either::<Checkpointing<IdealSuite>, Checkpointing<RealSuite>>,
         specials: specials_of::<Checkpointing<IdealSuite>>,
+        one_in: 1,
     },
     Course {
         name: "coded",
@@ -76,6 +85,7 @@ pub const COURSES: &[Course] = &[
         choices: choices_of::<Coded<IdealSuite>>,
         run: run::<Coded<IdealSuite>>,
         specials: specials_of::<Coded<IdealSuite>>,
+        one_in: 1,
     },
     Course {
         name: "links",
@@ -83,6 +93,7 @@ pub const COURSES: &[Course] = &[
         choices: choices_of::<Linking<IdealSuite>>,
         run: run::<Linking<IdealSuite>>,
         specials: specials_of::<Linking<IdealSuite>>,
+        one_in: 25,
     },
     Course {
         name: "atomic",
@@ -90,6 +101,7 @@ pub const COURSES: &[Course] = &[
         choices: choices_of::<Atomic<IdealSuite>>,
         run: run::<Atomic<IdealSuite>>,
         specials: specials_of::<Atomic<IdealSuite>>,
+        one_in: 25,
     },
     Course {
         name: "replica",
@@ -97,6 +109,7 @@ pub const COURSES: &[Course] = &[
         choices: choices_of::<Replication<IdealSuite>>,
         run: either::<Replication<IdealSuite>, Replication<RealSuite>>,
         specials: specials_of::<Replication<IdealSuite>>,
+        one_in: 40,
     },
     Course {
         name: "linked-replica",
@@ -104,6 +117,7 @@ pub const COURSES: &[Course] = &[
         choices: choices_of::<Replication<IdealSuite, OnLinks>>,
         run: run::<Replication<IdealSuite, OnLinks>>,
         specials: specials_of::<Replication<IdealSuite, OnLinks>>,
+        one_in: 200,
     },
 ];
 

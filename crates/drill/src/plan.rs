@@ -147,7 +147,7 @@ impl Plan {
         let (owned, mut random) = (self.owned(), self.random(5));
         let all = PartySet::all(self.shape.n());
         let among = match self.storage {
-            "wiped" if owned.is_empty() => all,
+            "wiped" if owned.is_empty() => self.shape.quorums().corruptible(),
             "wiped" => owned,
             "wiped-beyond" => all.difference(owned),
             _ => return PartySet::EMPTY,

@@ -90,6 +90,11 @@ impl Quorums {
             }
         }
     }
+
+    /// All that may be faulty, each with some others or alone.
+    pub fn corruptible(&self) -> PartySet {
+        self.largest_corruptible().into_iter().fold(PartySet::EMPTY, PartySet::union)
+    }
 }
 
 /// The set whose bits are these.

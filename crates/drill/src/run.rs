@@ -485,7 +485,8 @@ fn drive<T: Stage>(
         waits += 1;
         sim.run_for(PATIENCE, events_max)?;
     }
-    match stage.may_stall() {
+    let is_met = || plan.conduct != "correct" && are_up(sim) && stage.is_met(sim);
+    match stage.may_stall() || prompter.is_done() && is_met() {
         true => Ok(()),
         false => Err(failure_of(sim, events_max)),
     }
@@ -498,7 +499,11 @@ const PATIENCE: Duration = Duration(100 * UNIT.0);
 const WAITS_MAX: u32 = 100;
 
 fn is_over<T: Stage>(sim: &Simulation<T::Protocol>, stage: &T) -> bool {
-    sim.honest().iter().all(|party| sim.is_up(party)) && stage.is_over(sim)
+    are_up(sim) && stage.is_over(sim)
+}
+
+fn are_up<P: TimedProtocol>(sim: &Simulation<P>) -> bool {
+    sim.honest().iter().all(|party| sim.is_up(party))
 }
 
 fn failure_of<P: TimedProtocol>(sim: &Simulation<P>, events_max: u64) -> Failure {

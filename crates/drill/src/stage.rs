@@ -153,6 +153,13 @@ pub trait Stage: Sized + 'static {
         false
     }
 
+    /// Has every honest server all that it is due? Asked when the budget is used up because
+    /// corrupt servers, which answer every answer, do not let the group fall silent.
+    fn is_met(&self, sim: &Simulation<Self::Protocol>) -> bool {
+        let _ = sim;
+        false
+    }
+
     /// The signatures that the sender of a message made for it.
     fn signatures(&self, said: &Said<Self>) -> Vec<SignatureOf<Self>> {
         let _ = said;

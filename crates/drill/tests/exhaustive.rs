@@ -8,8 +8,9 @@ fn explore(name: &str, states_max: usize) -> maftia_drill::explore::Explored {
 }
 
 #[test]
-fn every_order_and_every_lie_leaves_the_promises_of_the_broadcasts() {
-    for name in ["consistent-honest", "consistent-corrupt", "reliable-honest"] {
+fn every_order_and_every_lie_leaves_the_promises_of_broadcasts_coins_and_checkpoints() {
+    for name in ["consistent-honest", "consistent-corrupt", "reliable-honest", "coin", "checkpoint"]
+    {
         let explored = explore(name, 2_000_000);
         assert_eq!(explored.violation, None, "{name}");
         assert!(explored.is_complete && explored.states >= 100, "{explored:?}");
@@ -18,8 +19,10 @@ fn every_order_and_every_lie_leaves_the_promises_of_the_broadcasts() {
 
 #[test]
 fn what_does_not_fit_is_reported_as_incomplete() {
-    let explored = explore("binary-0-1-1", 20_000);
-    assert!(!explored.is_complete && explored.violation.is_none(), "{explored:?}");
+    for name in ["binary-0-1-1", "multivalued"] {
+        let explored = explore(name, 20_000);
+        assert!(!explored.is_complete && explored.violation.is_none(), "{explored:?}");
+    }
 }
 
 #[test]

@@ -79,6 +79,41 @@ fn works_only_while(canary: &'static str, conduct: &'static str, protocol: &'sta
     assert!(caught(true).is_some(), "{conduct} works where {canary}");
 }
 
+/// The same, for a conduct and a storage at once, with the cryptography of production or not.
+fn works_only_where(
+    canary: &'static str,
+    protocol: &'static str,
+    (conduct, storage, real): (&'static str, &'static str, bool),
+    numbers: std::ops::Range<u64>,
+) {
+    let course = course(protocol).expect("it is there");
+    let caught = |song: bool| {
+        let _song = song.then(|| maftia_drill::canary::Song::of(canary));
+        numbers.clone().find(|number| {
+            let wishes = Wishes { shape: Some(Shape::Four), ..Wishes::default() };
+            let mut plan = (course.choices)().draw(*number, &wishes);
+            (plan.conduct, plan.storage, plan.real) = (conduct, storage, real);
+            !(course.run)(&plan, Options::default()).complaints.is_empty()
+        })
+    };
+    assert_eq!(caught(false), None, "{conduct} with {storage} does no harm");
+    assert!(caught(true).is_some(), "{conduct} with {storage} works where {canary}");
+}
+
+#[test]
+fn an_old_certified_state_takes_in_only_whoever_asks_for_no_proof_of_its_return() {
+    for conduct in ["stale-snapshot", "transfer-liar"] {
+        let attack = (conduct, "wiped-beyond", false);
+        works_only_where("rejoin-without-admission", "replica", attack, 0..40);
+    }
+}
+
+#[test]
+fn what_was_signed_in_another_instance_is_believed_only_where_signatures_do_not_name_theirs() {
+    works_only_where("crypto-scope-unsigned", "consistent", ("stale", "crashes", true), 0..60);
+    works_only_where("crypto-place-unsigned", "multivalued", ("liar", "crashes", true), 0..60);
+}
+
 #[test]
 fn amnesia_after_a_restart_breaks_only_what_forgets_its_votes() {
     works_only_while("reliable-echo-not-durable", "crashes", "reliable");

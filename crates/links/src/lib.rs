@@ -31,7 +31,8 @@
 //! - R3. A frame to a higher incarnation than this one was meant for an earlier run of this server,
 //!   which had a greater number: towards that peer, the link goes above it, by the number that this
 //!   run alone began with, and starts over. Else two runs that come back with smaller numbers and
-//!   hear of the same greater one would be one to the peer.
+//!   hear of the same greater one would be one to the peer. A frame to a number that leaves no room
+//!   above it is ignored.
 //! - R4. The peer's frames carry the number below which everything has arrived, and how many
 //!   messages and bytes from there on it grants. Nothing is sent beyond that.
 //! - R5. The receiver delivers in order, holds within the granted window what is behind a gap, and

@@ -123,9 +123,10 @@ impl Peer {
         }
         // Another run that heard of the same number must not go to the same one above it.
         let step = canary!("links-takes-anothers-number", 1, self.own);
-        if to > self.mine
-            && let Some(above) = to.checked_add(step)
-        {
+        if to > self.mine {
+            // No run of this server ever had a number that there is nothing above: only a liar
+            // says so, and to answer each of its frames would never end.
+            let Some(above) = to.checked_add(step) else { return Conversation::Other };
             self.mine = above;
             self.start_over();
         }

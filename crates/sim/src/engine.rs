@@ -6,7 +6,8 @@
 //! - E2. A message to oneself and work do not wait for the log.
 //! - E3. A crash drops what did not leave, and whatever was meant for the old incarnation.
 //! - E4. What is lost between two servers is followed by `Reconnected` at both, if aided. A crash
-//!   breaks connections: what is under way from or to the server may be lost.
+//!   breaks connections: what is under way from or to the server may be lost. Two servers that were
+//!   down at the same time are told nothing: what either says once it is back reaches the other.
 //! - E5. An honest server never blames an honest one, holds a bounded number of items, and while
 //!   its log is replayed does nothing but output.
 

@@ -1,3 +1,4 @@
+use crate::network::Letter;
 use maftia_base::protocol::{Context, Target, Timed, TimedProtocol};
 use maftia_base::time::{Duration, Time};
 use maftia_base::{Fault, Group, Party, Scope};
@@ -17,6 +18,10 @@ pub(crate) struct Node<P: TimedProtocol> {
     pub(crate) started: Time,
     /// Letters below this number were under way when it last crashed: their connection is broken.
     pub(crate) letters_at_crash: u64,
+    /// Letters below this number were sent before it last started.
+    pub(crate) letters_at_start: u64,
+    /// What came while it was down from those that it will not know when it is back.
+    pub(crate) waiting: Vec<Letter<P::Message>>,
     pub(crate) log: Log<P::Record>,
     /// Effects in log order, each with the length that the durable log must have.
     pub(crate) held: VecDeque<(usize, Effect<P>)>,
@@ -132,6 +137,8 @@ impl<P: TimedProtocol> Node<P> {
             incarnation: 0,
             started: Time(0),
             letters_at_crash: 0,
+            letters_at_start: 0,
+            waiting: Vec::new(),
             log: Log::new(),
             held: VecDeque::new(),
             work: Vec::new(),

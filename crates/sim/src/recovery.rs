@@ -54,7 +54,14 @@ impl<P: TimedProtocol> Simulation<P> {
         if !self.scheduler.is_aided() {
             return;
         }
+        for letter in mem::take(&mut self.nodes[index].waiting) {
+            let after = self.local(party, Local::Reconnect);
+            self.queue.push(self.now + after, Pending::Letter(letter));
+        }
         for peer in (0..self.groups.len()).map(Party::new).filter(|peer| *peer != party) {
+            if self.nodes[peer.index()].state.is_none() || self.are_strangers(peer, party) {
+                continue;
+            }
             for (end, other) in [(peer, party), (party, peer)] {
                 for node in self.facing(end, other) {
                     let after = self.local(end, Local::Reconnect);
@@ -66,11 +73,18 @@ impl<P: TimedProtocol> Simulation<P> {
         }
     }
 
+    /// Did `one` restart after `other` crashed? Then neither knows that the other ever was away.
+    /// (E4)
+    pub(crate) fn are_strangers(&self, one: Party, other: Party) -> bool {
+        let (one, other) = (&self.nodes[one.index()], &self.nodes[other.index()]);
+        one.incarnation > 0 && one.letters_at_start >= other.letters_at_crash
+    }
+
     /// Builds the protocol afresh, replays its log, and lets it resume.
     pub(crate) fn start_node(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         node.state = Some((self.make)(node.party, node.incarnation));
-        node.started = self.now;
+        (node.started, node.letters_at_start) = (self.now, self.letters);
         let records = node.log.records.len();
         if node.incarnation > 0 {
             self.trace.push(self.now, index, Happening::Restarted { records });

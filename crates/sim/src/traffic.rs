@@ -141,8 +141,17 @@ impl<P: TimedProtocol> Simulation<P> {
     }
 
     fn deliver(&mut self, node: usize, letter: Letter<P::Message>) {
-        if self.nodes[node].state.is_none() || self.is_cut_off(&letter) {
+        if self.is_cut_off(&letter) {
             return self.lose(letter); // E4: a restart is followed by Reconnected
+        }
+        if self.nodes[node].state.is_none() {
+            let is_aided = self.scheduler.is_aided() && !self.corrupt.contains(letter.from);
+            if is_aided && self.are_strangers(letter.from, letter.to) {
+                self.nodes[node].waiting.push(letter);
+            } else {
+                self.lose(letter);
+            }
+            return;
         }
         if self.trace.is_on() {
             self.trace.push(self.now, node, Happening::Message(letter.clone()));

@@ -325,6 +325,30 @@ fn all_may_lose_power_at_any_moment_and_nobody_votes_for_an_earlier_mark_again()
 }
 
 #[test]
+fn a_certificate_that_one_alone_holds_reaches_the_others_when_all_have_lost_power() {
+    let structure = threshold(4);
+    let mut alone = 0;
+    seeds(0..100, |seed| {
+        let mut sim = start::<IdealSuite>(&structure, seed, |builder| builder);
+        (0..4).for_each(|index| sim.command(p(index), reached(1)));
+        sim.run_until(|sim| certified(sim, p(0)) == Mark(1), EVENTS_MAX)?;
+        alone += u64::from((1..4).all(|index| certified(&sim, p(index)) == Mark(0)));
+        (0..4).for_each(|index| sim.crash_losing_unsynced(p(index)));
+        (0..4).for_each(|index| sim.restart(p(index)));
+        // None of the others comes by that mark again: they wait for others to tell them of it.
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        let last = certified(&sim, p(0));
+        for index in 1..4 {
+            if certified(&sim, p(index)) != last {
+                return Err(sim.fail(p(index), "it was not told"));
+            }
+        }
+        Ok(())
+    });
+    assert!(alone > 20, "{alone}");
+}
+
+#[test]
 fn crashes_do_no_harm() {
     let structure = threshold(4);
     let mut crashed = 0;

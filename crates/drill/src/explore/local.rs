@@ -217,7 +217,8 @@ where
             };
             local.state.handle(event, &mut step);
             let Step { sent: said, work, told, faults, .. } = step;
-            local.told.extend(told.iter().map(model.fact));
+            local.told.extend(told.iter().filter_map(model.fact));
+            queue.extend(told.iter().filter_map(model.reply).map(Event::Command));
             // That a liar is blamed changes nothing, and would tell apart what is the same.
             let culprits = faults.iter().map(|fault| fault.culprit);
             local.blamed.extend(culprits.filter(|culprit| *culprit != model.liar));

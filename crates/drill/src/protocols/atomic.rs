@@ -258,6 +258,10 @@ impl<S: DrillSuite> Stage for Atomic<S> {
         world.left.iter().all(|left| *left == 0) && sim.honest().iter().all(has_all)
     }
 
+    fn is_met(&self, sim: &Simulation<Self::Protocol>) -> bool {
+        self.is_tended(sim)
+    }
+
     fn feats(&self) -> Vec<(&'static str, u64)> {
         self.world.borrow().feats.iter().map(|(name, times)| (*name, *times)).collect()
     }

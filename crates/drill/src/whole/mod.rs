@@ -61,6 +61,7 @@ pub const WHOLE: Course = Course {
     choices,
     run: |plan, options| run(plan, options).0,
     specials: Vec::new,
+    one_in: 100,
 };
 
 /// In how many of 1000 runs the suite of production is used.
@@ -81,7 +82,7 @@ fn choices() -> Choices {
         conducts,
         networks: names(network::NETWORKS),
         storages: names(script::STORAGES),
-        unlisted: vec![script::AT_OPERATION, script::ALL_AT_OPERATION, script::LEFT_TO_THE_LATE],
+        unlisted: vec![script::AT_OPERATION, script::ALL_AT_OPERATION],
         real_permille: REAL_PERMILLE,
     }
 }

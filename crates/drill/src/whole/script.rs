@@ -21,6 +21,7 @@ pub const STORAGES: &[(&str, &str)] = &[
     ("full", "disks have no room for a while"),
     ("clocks", "clocks are set, forward and back"),
     ("away", "a server is away for long, so that the others have forgotten what it lacks"),
+    (LEFT_TO_THE_LATE, "one comes back late, and then another goes away for good"),
     ("mixed", "all of this in turn, but for lost journals"),
 ];
 
@@ -31,8 +32,8 @@ pub const AT_OPERATION: &str = "at-operation";
 /// The same of all machines at once, when that of server 0 does.
 pub const ALL_AT_OPERATION: &str = "all-at-operation";
 
-/// Not drawn: a server is killed, twice perhaps, and behind when it comes back; then another one is
-/// killed, and stays away until all clients have their answers. Many requests, and no marks.
+/// A server is killed, twice perhaps, and behind when it comes back; then another one is killed, and
+/// stays away until all clients have their answers. Many requests, and no marks.
 pub const LEFT_TO_THE_LATE: &str = "left-to-the-late";
 
 /// Runs that differ only in the operation.
@@ -93,6 +94,8 @@ struct Author {
     n: u64,
     /// Whom it may happen to.
     victims: Vec<Party>,
+    /// Of them those without whom the group can be.
+    corruptible: Vec<Party>,
     /// May a journal be lost, without more being faulty than the group survives?
     may_lose: bool,
     random: Random,
@@ -110,6 +113,7 @@ impl Script {
         let mut author = Author {
             n: n as u64,
             victims: PartySet::all(n).iter().collect(),
+            corruptible: plan.shape.quorums().corruptible().iter().collect(),
             may_lose: corrupt.is_empty(),
             random,
             now: start,
@@ -226,7 +230,7 @@ impl Author {
     }
 
     fn lose(&mut self, how: impl Fn(Party) -> Act) {
-        let victim = self.victim();
+        let victim = self.corruptible[self.random.below(self.corruptible.len() as u64) as usize];
         self.wait(1_500);
         self.act(how(victim));
         self.wait(1_000);

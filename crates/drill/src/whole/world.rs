@@ -376,7 +376,9 @@ impl<S: WholeSuite> World<S> {
     /// A process ended by itself.
     async fn on_end(&mut self, party: Party, incarnation: u64, end: End) {
         let index = party.index();
-        if self.machines[index].incarnations != incarnation + 1 {
+        let machine = &self.machines[index];
+        // One that was killed meanwhile has nothing to tell any more.
+        if machine.process.is_none() || machine.incarnations != incarnation + 1 {
             return;
         }
         self.witness().note(format_args!("{party} ended: {end:?}"));
@@ -426,6 +428,9 @@ impl<S: WholeSuite> World<S> {
             return false;
         }
         let busy = self.town.busy.load(Ordering::Relaxed);
+        for process in self.machines.iter().filter_map(|machine| machine.process.as_ref()) {
+            self.witness().note(format_args!("{:?}", process.board.read()));
+        }
         let standing = self.machines.iter().map(|machine| match &machine.process {
             Some(process) => process.board.read().standing,
             None => "down".to_owned(),

@@ -59,6 +59,25 @@ fn delivers_in_order_once_despite_loss_duplication_and_reordering() {
 }
 
 #[test]
+fn whoever_speaks_to_a_number_that_leaves_no_room_above_is_not_answered() {
+    let mut world = World::up(4, 1, CALM);
+    world.run(1_000);
+    let sent = |world: &World| {
+        let link = world.servers[0].link.as_ref().and_then(|link| link.status(p(1)));
+        link.expect("it is up").traffic.frames_sent
+    };
+    let before = sent(&world);
+    for _ in 0..1_000 {
+        let lie = Frame { to: u64::MAX, ..forged(&world, 0, Vec::new()) };
+        inject(&mut world, lie);
+    }
+    assert_eq!(sent(&world), before);
+    world.say(p(0), Target::Others, tale(7, 0));
+    world.run(1_000);
+    assert_eq!((world.heard(p(1), p(0)), world.heard(p(2), p(0))), (vec![7], vec![7]));
+}
+
+#[test]
 fn a_message_to_one_reaches_only_that_one_and_oneself_without_a_link() {
     let mut world = World::up(4, 1, CALM);
     world.say(p(0), Target::One(p(2)), tale(5, 0));

@@ -189,6 +189,32 @@ fn all_deliver_despite_crashes_and_a_restart_tells_both_sides() {
 }
 
 #[test]
+fn two_servers_that_were_down_at_once_are_told_nothing_and_hear_what_both_say_now() {
+    seeds(0..100, |seed| {
+        let mut sim = Simulation::builder(groups(4), seed).build(|_| Gossip::default());
+        sim.command(party(0), Ask::Say(3));
+        sim.run_until(|sim| sim.state(party(0)).is_some_and(|it| !it.said().is_empty()), 9)?;
+        sim.run_for(Duration(UNIT.0 / 50), EVENTS_MAX)?;
+        (0..4).map(party).for_each(|it| sim.crash(it));
+        for it in (0..4).map(party) {
+            sim.restart(it);
+            // What the first ones say now comes while the others are down.
+            sim.run_for(UNIT, EVENTS_MAX)?;
+        }
+        sim.command(party(3), Ask::Say(4));
+        sim.run_until(|sim| all_delivered(sim, 4), EVENTS_MAX)?;
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        let said = sim.state(party(0)).is_some_and(|it| it.said().contains(&3));
+        assert!(!said || all_delivered(&sim, 3), "who restarts says again what it said");
+        for it in (0..4).map(party) {
+            let told = sim.outcomes(it).iter().any(|told| matches!(told, Told::Reconnected(_)));
+            assert!(!told, "{it} was told");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn events_for_an_earlier_incarnation_are_stale() {
     let mut sim = Simulation::builder(groups(1), 0)
         .network(SlowDisk)

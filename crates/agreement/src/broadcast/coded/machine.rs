@@ -194,7 +194,8 @@ impl<S: Suite> CodedBroadcast<S> {
             self.decoding = Some(Decoding::Right(commitment, value, None));
             self.outgoing = fragments;
         }
-        if self.pushes {
+        // Another process with this server's keys may have been quicker, and have had it delivered.
+        if self.pushes && self.delivered.is_none() {
             self.push(commitment, own, cx);
         } else {
             self.offer(Target::Others, cx);

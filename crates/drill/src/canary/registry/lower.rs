@@ -467,6 +467,13 @@ pub(super) const LOWER: &[Canary] = &[
     ),
     canary(
         false,
+        "checkpoint-restarts-silent",
+        "crates/agreement/src/checkpoint.rs",
+        &["checkpoint"],
+        "after a restart the last certificate is not sent again",
+    ),
+    canary(
+        false,
         "checkpoint-deaf-to-reconnection",
         "crates/agreement/src/checkpoint.rs",
         &["checkpoint"],

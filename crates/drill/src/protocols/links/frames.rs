@@ -74,11 +74,10 @@ pub(crate) fn guessed(place: u64, messages: Vec<Bytes>, random: &mut Random) -> 
     }
 }
 
-/// What a liar says of conversations, credit and what has arrived. It never names the greatest
-/// number: nobody can go above that, and both ends would answer each other for ever.
+/// What a liar says of conversations, credit and what has arrived.
 pub(crate) fn lies(raw: &Raw, random: &mut Random) -> Vec<Raw> {
     let mut lie = raw.clone();
-    match random.below(11) {
+    match random.below(12) {
         0 => lie.from = lie.from.wrapping_add(1 + random.below(3)),
         1 => lie.from = u64::MAX / 2,
         2 => lie.to = lie.to.wrapping_add(1),
@@ -89,6 +88,7 @@ pub(crate) fn lies(raw: &Raw, random: &mut Random) -> Vec<Raw> {
         7 => (lie.gap, lie.window_messages, lie.window_bytes) = (u32::MAX, 0, 0),
         8 => lie.first = lie.first.wrapping_add(random.below(3)),
         9 => lie.first = u64::MAX - 1,
+        10 => lie.to = u64::MAX,
         _ => lie.place ^= 1,
     }
     if random.chance(300) { vec![raw.clone(), lie] } else { vec![lie] }

@@ -184,7 +184,11 @@ impl<S: DrillSuite, H: Hull<S>> Stage for Replication<S, H> {
     }
 
     fn is_over(&self, sim: &Simulation<Self::Protocol>) -> bool {
-        !H::IS_AIDED && self.world.is_content::<H>(sim) && self.world.is_even::<H>(sim)
+        !H::IS_AIDED && self.is_met(sim)
+    }
+
+    fn is_met(&self, sim: &Simulation<Self::Protocol>) -> bool {
+        self.world.is_content::<H>(sim) && self.world.is_even::<H>(sim)
     }
 
     fn may_stall(&self) -> bool {
