@@ -154,7 +154,8 @@ impl Author {
             "full" => self.repeat(1, 3, Self::fill_one),
             "clocks" => self.repeat(3, 6, Self::set_clock),
             "away" => self.keep_away(),
-            LEFT_TO_THE_LATE => self.leave_to_the_late(),
+            LEFT_TO_THE_LATE if self.may_lose => self.leave_to_the_late(),
+            LEFT_TO_THE_LATE => self.repeat(3, 7, Self::kill_one),
             "mixed" => self.repeat(4, 8, Self::anything),
             other => panic!("`{other}` is nothing that happens to machines"),
         }
@@ -289,12 +290,11 @@ impl Author {
             self.act(Act::Start(late));
             self.wait(500);
         }
-        let other = self.victim();
-        let other = if other == late {
-            self.victims[(late.index() + 1) % self.victims.len()]
-        } else {
-            other
-        };
+        let drawn = self.victim();
+        // The group must be able to do without it.
+        let fits = |party: &Party| *party != late && self.corruptible.contains(party);
+        let next = (0..self.n as usize).map(|by| (drawn.index() + by) % self.n as usize);
+        let other = next.map(Party::new).find(fits).expect("more than one may be corrupt");
         self.act(Act::Kill(other));
         self.stays_away = Some(other);
         self.now += 2_000 * MS;
