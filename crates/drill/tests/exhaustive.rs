@@ -8,9 +8,8 @@ fn explore(name: &str, states_max: usize) -> maftia_drill::explore::Explored {
 }
 
 #[test]
-fn every_order_and_every_lie_leaves_the_promises_of_broadcasts_coins_and_checkpoints() {
-    for name in ["consistent-honest", "consistent-corrupt", "reliable-honest", "coin", "checkpoint"]
-    {
+fn every_order_and_every_lie_leaves_the_promises_of_the_broadcasts_and_of_a_coin() {
+    for name in ["consistent-honest", "consistent-corrupt", "reliable-honest", "coin"] {
         let explored = explore(name, 2_000_000);
         assert_eq!(explored.violation, None, "{name}");
         assert!(explored.is_complete && explored.states >= 100, "{explored:?}");
@@ -19,7 +18,7 @@ fn every_order_and_every_lie_leaves_the_promises_of_broadcasts_coins_and_checkpo
 
 #[test]
 fn what_does_not_fit_is_reported_as_incomplete() {
-    for name in ["binary-0-1-1", "multivalued"] {
+    for name in ["binary-0-1-1", "multivalued", "checkpoint"] {
         let explored = explore(name, 20_000);
         assert!(!explored.is_complete && explored.violation.is_none(), "{explored:?}");
     }
