@@ -6,7 +6,7 @@ use crate::fuzz;
 use crate::stage::{Said, Stage};
 use maftia_base::wire::Wire;
 use maftia_base::{Party, PartySet};
-use maftia_sim::attacks::{Flooder, Mute, Passive, Replayer, Silent};
+use maftia_sim::attacks::{Mute, Passive, Replayer, Silent};
 use maftia_sim::{Adversary, Random};
 
 /// Names, and what each does.
@@ -67,7 +67,7 @@ pub fn conduct<T: Stage>(name: &str, brief: &Brief<T>) -> Box<dyn Adversary<T::P
         "stale" => Box::new(Stale::new(&brief)),
         "parrot" => parrot(brief),
         "twister" => Box::new(Twister::new(&brief, 600)),
-        "flooder" => Box::new(Counted(brief, Flooder { copies: 4 })),
+        "flooder" => Box::new(Flood(brief)),
         "babbler" => babbler(brief),
         "rusher" => rusher(brief),
         "two-faced" => two_faced(brief, others),
@@ -106,6 +106,17 @@ impl<T: Stage, A: Adversary<T::Protocol>> Adversary<T::Protocol> for Counted<T, 
     fn incoming(&mut self, letter: &LetterOf<T>, hand: &mut HandOf<'_, T>) -> bool {
         self.0.acts.add();
         self.1.incoming(letter, hand)
+    }
+}
+
+/// Says everything four times.
+struct Flood<T: Stage>(Brief<T>);
+
+impl<T: Stage> Adversary<T::Protocol> for Flood<T> {
+    fn outgoing(&mut self, letter: &LetterOf<T>, hand: &mut HandOf<'_, T>) {
+        self.0.acts.add();
+        let copies = if self.0.acts.is_breathless(hand.now()) { 1 } else { 4 };
+        (0..copies).for_each(|_| hand.pass(letter));
     }
 }
 

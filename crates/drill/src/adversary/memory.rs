@@ -58,6 +58,9 @@ impl<T: Stage> Stale<T> {
     }
 
     fn repeat(&mut self, by: Party, hand: &mut HandOf<'_, T>) {
+        if self.brief.acts.is_breathless(hand.now()) {
+            return;
+        }
         let random = &mut self.brief.random;
         let index = random.below(self.said.len() as u64) as usize;
         let Some(old) = self.said.get(index) else { return };

@@ -15,6 +15,7 @@ pub use parts::{Cue, HandOf, LetterOf, Reacts, Says};
 use crate::plan::Plan;
 use crate::stage::{Seat, Stage};
 use maftia_base::PartySet;
+use maftia_base::time::Time;
 use maftia_sim::{Adversary, Random};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -22,6 +23,12 @@ use std::rc::Rc;
 /// Counts how often a strategy did what it is there for.
 #[derive(Clone, Debug, Default)]
 pub struct Acts(Rc<Cell<u64>>);
+
+/// What may be done at once ...
+const BREATH: u64 = 20_000;
+
+/// ... and once more after each so many microseconds.
+const BREATH_MICROS: u64 = 50;
 
 impl Acts {
     /// Once more.
@@ -32,6 +39,12 @@ impl Acts {
     /// So often.
     pub fn count(&self) -> u64 {
         self.0.get()
+    }
+
+    /// Is that more than anybody can do in the time since the run began? Whoever answers each
+    /// answer with more than one letter could otherwise keep the clock from going on.
+    pub fn is_breathless(&self, now: Time) -> bool {
+        self.count() > BREATH + now.0 / BREATH_MICROS
     }
 }
 
