@@ -6,6 +6,7 @@ use super::machine::AtomicBroadcast;
 use super::message::{DecidedRound, Message, ROUNDS_PER_MESSAGE_MAX, Ticket};
 use super::round::{Checking, RoundSlot};
 use crate::digest_of;
+use maftia_base::canary;
 use maftia_base::wire::{EncodeSize, List};
 use maftia_base::{Context, Fault, FaultKind, Party, Slot, Target};
 use maftia_crypto::{Done, Suite};
@@ -50,7 +51,8 @@ impl<S: Suite> AtomicBroadcast<S> {
     }
 
     /// Asks those that are ahead: each once in every round, and only when what they gave before
-    /// has been used. (C2)
+    /// has been used; and once those that no longer are: what they gave was decided rounds, and not
+    /// what is open. (C2)
     pub(super) fn try_ask(&mut self, cx: &mut impl Context<Self>) {
         if !self.learned.is_empty() || self.checking.is_some() || !self.is_open() {
             return;
@@ -58,9 +60,10 @@ impl<S: Suite> AtomicBroadcast<S> {
         let round = self.round;
         let mut to_ask = Vec::new();
         for (party, peer) in &mut self.peers {
-            peer.ahead.take_if(|ahead| *ahead < round);
-            let behind = peer.later || peer.ahead.is_some();
-            if behind && !peer.lied && peer.asked != Some(round) {
+            let was_ahead = peer.ahead.take_if(|ahead| *ahead < round).is_some();
+            let was_ahead = canary!("atomic-catches-up-silently", false, was_ahead);
+            let is_asked = peer.later || peer.ahead.is_some() || was_ahead;
+            if is_asked && !peer.lied && peer.asked != Some(round) {
                 peer.asked = Some(round);
                 to_ask.push(*party);
             }

@@ -63,7 +63,8 @@
 //!   without a clock a silent one cannot be told from a slow one.
 //! - **F2** Answer from memory, or from the log, one question of a peer at a time.
 //! - **F3** Take a batch only if its digest is the one that was ordered.
-//! - **C1, C2** Whoever shows to be in a later round is asked, once in each round, by `Status`.
+//! - **C1, C2** Whoever shows to be in a later round is asked, once in each round, by `Status`;
+//!   and once more when this server has got there.
 //! - **C3** Upon `Status`: give the decided rounds that the sender lacks, and say where this server
 //!   is, so that it asks on; if it is in this round say again all that is current. If it is, and
 //!   was told last that this server is in an earlier round, tell it the present one: its answer to

@@ -9,6 +9,9 @@ use maftia_base::canary;
 use maftia_base::{Context, Digest, Fault, FaultKind, Party, Target};
 use maftia_crypto::{Done, Suite, Work};
 
+/// How often a peer that does not reconnect is given a value.
+const ANSWERS_MAX: u8 = 4;
+
 /// What one peer said in the furthest view that it was heard in.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Ahead<S: Suite, V: Value> {
@@ -224,11 +227,14 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         cx.output(Outcome::Decided { value, proof, seed });
     }
 
-    /// [`Message::Ask`]: answered once until the peer reconnects. (R13)
+    /// [`Message::Ask`]: answered [`ANSWERS_MAX`] times until the peer reconnects, for a question of
+    /// an earlier run of the peer may come late, and its answer mean nothing to the present one. (R13)
     pub(super) fn on_ask(&mut self, from: Party, digest: Digest, cx: &mut impl Context<Self>) {
         let Some(value) = self.value(digest).cloned() else { return };
-        if from != cx.group().me() && !self.answered.contains_key(&from) {
-            self.answered.insert(from, digest);
+        let times = self.answered.get(&from).map_or(0, |(_, times)| *times);
+        let most = canary!("multivalued-answers-once", 1, ANSWERS_MAX);
+        if from != cx.group().me() && times < most {
+            self.answered.insert(from, (digest, times + 1));
             cx.send(Target::One(from), Message::Answer { value });
         }
     }

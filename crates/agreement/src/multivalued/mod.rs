@@ -51,7 +51,7 @@
 //!   one's own, on the basis of the votes.
 //! - **R11.** Upon a PROPOSE of a later view whose basis holds: enter that view, on the same basis.
 //! - **R12.** Having decided: send the DECISION to all. Upon one that holds: decide.
-//! - **R13.** If the decided value never came: ASK; whoever has it answers.
+//! - **R13.** If the decided value never came: ASK; whoever has it answers, a few times.
 //! - **R14.** Restarted: sign and send again what is recorded. Told that a peer may have lost
 //!   messages: send it everything current.
 //!
@@ -249,8 +249,8 @@ pub struct ValidatedAgreement<S: Suite, V: Value> {
     claim: Option<(Party, Gather<Done<S>>)>,
     /// What was decided.
     verdict: Option<Verdict<S, V>>,
-    /// Who got which value since it last reconnected.
-    answered: BTreeMap<Party, Digest>,
+    /// Who got which value since it last reconnected, and how often.
+    answered: BTreeMap<Party, (Digest, u8)>,
     /// Who sent a lock, or a certificate about views or decisions, that does not hold.
     distrusted: PartySet,
     /// Who was found to contradict itself.

@@ -155,7 +155,7 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         }
         // It may have asked again before this server was told, and not been heard.
         let asked = self.answered.remove(&peer);
-        if let Some(value) = asked.and_then(|digest| self.value(digest)).cloned() {
+        if let Some(value) = asked.and_then(|(digest, _)| self.value(digest)).cloned() {
             cx.send(Target::One(peer), Message::Answer { value });
         }
     }

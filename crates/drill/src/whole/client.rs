@@ -11,8 +11,9 @@ use commonware_runtime::{Clock, Spawner, Supervisor};
 use maftia_activity::client::{Client, ClientEffect, ClientReply, ClientSettings, RequestId};
 use maftia_activity::{ClientBundle, FrontEndReply, Refusal, ReplyBundle};
 use maftia_base::time::{Duration as Span, Time};
-use maftia_base::wire::{Bytes, Wire};
+use maftia_base::wire::{Blob, Bytes, Wire};
 use maftia_base::{AdversaryStructure, GroupId, Party, ServiceId};
+use maftia_crypto::CodedValue;
 use maftia_node::client::REPLIES_WAITING_MAX;
 use maftia_node::host::{Arrival, ConnectionId};
 use maftia_node::replica::Request;
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Pause before a server that could not be reached is tried again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(200);
@@ -52,6 +53,8 @@ pub struct Habits {
     pub retry_after: u64,
     /// The server that it asks first.
     pub home: Party,
+    /// Of a thousand requests, so many are sent as large ones, beside the bundles.
+    pub large_permille: u32,
     /// Decides the rest.
     pub seed: u64,
 }
@@ -87,14 +90,22 @@ impl<S: WholeSuite> Clone for Town<S> {
 
 type Heard<S> = (Party, ReplyBundle<S>);
 
+/// What is sent: a bundle, and the large request that it names.
+type Sent = (ClientBundle, Option<CodedValue>);
+
+/// Large requests that a server may be reading; more than there are clients.
+const UPLOADS: usize = 64;
+
 /// A client that signs its requests.
 struct Caller<S: WholeSuite> {
     town: Town<S>,
     habits: Habits,
     client: Client<S, Powers<S>>,
-    lines: Vec<mpsc::Sender<ClientBundle>>,
+    lines: Vec<mpsc::Sender<Sent>>,
     written: Arc<Notify>,
     random: Random,
+    /// Decides which requests are large.
+    sizes: Random,
     /// Requests that are open, with the witness's number.
     open: BTreeMap<RequestId, usize>,
     made: u64,
@@ -131,6 +142,7 @@ impl<S: WholeSuite> Town<S> {
                 heard: heard.clone(),
                 written: Arc::clone(&written),
                 random: random.fork(index as u64),
+                uploads: Arc::new(Semaphore::new(UPLOADS)),
             };
             context.child("line").spawn(move |context| line.stay_connected(context, bundles));
         }
@@ -140,6 +152,7 @@ impl<S: WholeSuite> Town<S> {
             lines,
             written,
             random,
+            sizes: Random::new(habits.seed ^ 0x1a26e),
             open: BTreeMap::new(),
             made: 0,
             next_at: 0,
@@ -244,18 +257,21 @@ impl<S: WholeSuite> Caller<S> {
 
     fn submit(&mut self, now: Time) {
         while self.wants_more() && self.next_at <= now.0 {
-            let request = self.request();
+            let Habits { number, service, large_permille, .. } = self.habits;
+            let is_large = self.sizes.chance(large_permille);
+            let padding = if is_large { 1 + self.sizes.below(20_000) } else { 0 };
+            let request = self.request(padding);
             self.made += 1;
-            let Habits { number, service, .. } = self.habits;
             let asked = self.town.witness.asked(number, service, request.clone());
-            let id = self.client.submit(request, now).expect("a short request of few");
+            let large = is_large.then(|| self.client.submit_large(request.clone(), now)).flatten();
+            let id = large.or_else(|| self.client.submit(request, now)).expect("one of few");
             self.open.insert(id, asked);
             self.next_at = now.0 + self.random.exponential(self.habits.pause);
         }
     }
 
-    /// The next request; never the same again.
-    fn request(&mut self) -> Bytes {
+    /// The next request, longer than it must be by `padding` bytes; never the same again.
+    fn request(&mut self, padding: u64) -> Bytes {
         let Habits { number, service, registers, .. } = self.habits;
         let (random, unique) = (&mut self.random, number << 32 | self.made);
         match service {
@@ -267,7 +283,8 @@ impl<S: WholeSuite> Caller<S> {
                     _ => Op::Swap(random.below(3), unique),
                 };
                 let register = random.below(registers);
-                Asked { client: number, number: self.made, register, op }.to_wire()
+                let padding = Blob::new(vec![number as u8; padding as usize]).expect("not so long");
+                Asked { client: number, number: self.made, register, op, padding }.to_wire()
             }
             LEDGER => unique.to_wire(),
             _ => query(unique),
@@ -278,8 +295,8 @@ impl<S: WholeSuite> Caller<S> {
     fn follow(&mut self, now: Time) {
         while let Some(effect) = self.client.poll_effect() {
             match effect {
-                ClientEffect::Send { to, bundle, .. } => {
-                    let _ = self.lines[to.index()].try_send(bundle);
+                ClientEffect::Send { to, bundle, value } => {
+                    let _ = self.lines[to.index()].try_send((bundle, value));
                 }
                 ClientEffect::Replied { id, reply, .. } => {
                     let Some(asked) = self.open.remove(&id) else { continue };
@@ -317,10 +334,17 @@ struct Line<S: WholeSuite> {
     heard: mpsc::Sender<Heard<S>>,
     written: Arc<Notify>,
     random: Random,
+    uploads: Arc<Semaphore>,
 }
 
 impl<S: WholeSuite> Line<S> {
-    async fn stay_connected(mut self, context: Context, mut bundles: mpsc::Receiver<ClientBundle>) {
+    /// A turn among those whose large requests are read.
+    async fn turn(&self) -> OwnedSemaphorePermit {
+        let uploads = Arc::clone(&self.uploads);
+        uploads.acquire_owned().await.expect("nobody closes it")
+    }
+
+    async fn stay_connected(mut self, context: Context, mut bundles: mpsc::Receiver<Sent>) {
         while !self.heard.is_closed() {
             if let Some(door) = self.doors.of(self.party) {
                 self.converse(&context, &door, &mut bundles).await;
@@ -334,7 +358,7 @@ impl<S: WholeSuite> Line<S> {
         &mut self,
         context: &Context,
         door: &Door<S>,
-        bundles: &mut mpsc::Receiver<ClientBundle>,
+        bundles: &mut mpsc::Receiver<Sent>,
     ) {
         let connection = ConnectionId(self.doors.connection());
         let (replies, mut waiting) = mpsc::channel(REPLIES_WAITING_MAX);
@@ -347,10 +371,16 @@ impl<S: WholeSuite> Line<S> {
             tokio::select! {
                 biased;
                 bundle = bundles.recv() => {
-                    let Some(bundle) = bundle else { break };
+                    let Some((bundle, value)) = bundle else { break };
                     context.sleep(delay).await;
-                    let request = Arrival::Request(connection, Request::Bundle(bundle));
-                    if door.send(request).await.is_err() {
+                    let request = match value {
+                        None => Request::Bundle(bundle),
+                        Some(value) => {
+                            let turn = [self.turn().await, self.turn().await];
+                            Request::Large { bundle, value, turn }
+                        }
+                    };
+                    if door.send(Arrival::Request(connection, request)).await.is_err() {
                         return;
                     }
                     self.written.notify_one();

@@ -2,7 +2,7 @@
 
 use super::suite::notary_keys;
 use maftia_activity::{AgreedTime, ApplyContext, Caller, Either, Reply, StateMachine};
-use maftia_base::wire::{Bytes, Wire, wire_enum, wire_struct};
+use maftia_base::wire::{Blob, Bytes, Wire, wire_enum, wire_struct};
 use maftia_base::{Digest, ServiceId};
 use maftia_crypto::KeyId;
 use maftia_services::ledger::Ledger;
@@ -31,7 +31,7 @@ pub enum Op {
 wire_enum!(Op { 0 => Read, 1 => Write(value), 2 => Swap(expected, value), 3 => Add(value) });
 
 /// A request to the registers; no two of a run are equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Asked {
     /// Which client.
     pub client: u64,
@@ -41,9 +41,14 @@ pub struct Asked {
     pub register: u64,
     /// What.
     pub op: Op,
+    /// Makes it as long as the client wants it.
+    pub padding: Blob<PADDING_MAX>,
 }
 
-wire_struct!(Asked { client, number, register, op });
+wire_struct!(Asked { client, number, register, op, padding });
+
+/// Longest padding of a request.
+pub const PADDING_MAX: usize = 32 << 10;
 
 /// Registers that hold numbers, 0 at first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]

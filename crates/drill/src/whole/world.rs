@@ -201,7 +201,7 @@ impl<S: WholeSuite> World<S> {
             };
             let requests = if is_busy { 150 } else { 8 + self.random.below(8) };
             let window = if is_busy { 8 } else { 1 + self.random.below(4) as usize };
-            let habits = Habits {
+            let mut habits = Habits {
                 number,
                 service,
                 requests,
@@ -210,8 +210,12 @@ impl<S: WholeSuite> World<S> {
                 registers: 1 + self.random.below(2),
                 retry_after: [300_000, 1_000_000, 2_000_000][self.random.below(3) as usize],
                 home: Party::new(self.random.below(self.machines.len() as u64) as usize),
+                large_permille: 0,
                 seed: self.random.bits(),
             };
+            if service == REGISTERS && habits.seed.is_multiple_of(3) {
+                habits.large_permille = 150;
+            }
             self.town.start_client(&self.context, habits);
         }
         let (stamps, seed) = (self.random.below(4), self.random.bits());
@@ -232,6 +236,7 @@ impl<S: WholeSuite> World<S> {
                 registers: 1,
                 retry_after: 300_000,
                 home: Party::new(0),
+                large_permille: 0,
                 seed: self.random.bits(),
             };
             self.town.start_client(&self.context, habits);

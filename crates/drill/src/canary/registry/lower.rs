@@ -439,6 +439,13 @@ pub(super) const LOWER: &[Canary] = &[
     ),
     canary(
         false,
+        "multivalued-answers-once",
+        "crates/agreement/src/multivalued/catchup.rs",
+        &["multivalued"],
+        "who was given the value in an earlier run is not given it again",
+    ),
+    canary(
+        false,
         "checkpoint-claim-unchecked",
         "crates/agreement/src/checkpoint.rs",
         &["checkpoint"],
