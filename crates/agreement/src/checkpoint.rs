@@ -33,9 +33,9 @@
 //! - **K4.** With a new certificate, made or verified: send it to all, forget what lies below,
 //!   compare, go on with the next mark. The certificate is durable before anything follows from it.
 //! - **K5.** Two votes of one server for different digests at a mark are evidence.
-//! - **K6.** Restarted: send the last certificate again, sign and send the vote again: who was sent
-//!   them may have crashed, too, and lost them. Told that a peer may have lost messages: send it the
-//!   last certificate and the vote.
+//! - **K6.** Restarted: send the last certificate again, sign and send the vote again: who was
+//!   sent them may have crashed, too, and lost them. Told that a peer may have lost messages: send
+//!   it the last certificate and the vote.
 //!
 //! # Why it holds
 //!

@@ -227,8 +227,9 @@ impl<S: Suite, V: Value> ValidatedAgreement<S, V> {
         cx.output(Outcome::Decided { value, proof, seed });
     }
 
-    /// [`Message::Ask`]: answered [`ANSWERS_MAX`] times until the peer reconnects, for a question of
-    /// an earlier run of the peer may come late, and its answer mean nothing to the present one. (R13)
+    /// [`Message::Ask`]: answered [`ANSWERS_MAX`] times until the peer reconnects. A question of
+    /// an earlier run of the peer may come late, and its answer mean nothing to the present one.
+    /// (R13)
     pub(super) fn on_ask(&mut self, from: Party, digest: Digest, cx: &mut impl Context<Self>) {
         let Some(value) = self.value(digest).cloned() else { return };
         let times = self.answered.get(&from).map_or(0, |(_, times)| *times);

@@ -32,8 +32,8 @@ pub const AT_OPERATION: &str = "at-operation";
 /// The same of all machines at once, when that of server 0 does.
 pub const ALL_AT_OPERATION: &str = "all-at-operation";
 
-/// A server is killed, twice perhaps, and behind when it comes back; then another one is killed, and
-/// stays away until all clients have their answers. Many requests, and no marks.
+/// A server is killed, twice perhaps, and behind when it comes back; then another one is killed,
+/// and stays away until all clients have their answers. Many requests, and no marks.
 pub const LEFT_TO_THE_LATE: &str = "left-to-the-late";
 
 /// Runs that differ only in the operation.
