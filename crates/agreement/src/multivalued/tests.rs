@@ -6,7 +6,7 @@ use maftia_crypto::{
 };
 use maftia_sim::attacks::{Flooder, Mutator, Mute, Replayer, Script, Silent, Twins};
 use maftia_sim::{
-    Adversary, Builder, Crashes, Failure, Fate, Letter, Local, Network, Random, Scheduler,
+    Adversary, Builder, Crashes, Failure, Fate, Hand, Letter, Local, Network, Random, Scheduler,
     Simulation, check_deterministic, figures, seeds,
 };
 use rand_chacha::ChaCha20Rng;
@@ -836,6 +836,30 @@ fn a_late_server_gets_the_decision_and_asks_for_the_value() {
             |sim| (0..4).all(|index| sim.state(p(index)).is_some_and(is_decided)),
             EVENTS_MAX,
         )
+    });
+}
+
+#[test]
+fn a_value_is_given_again_to_who_asks_again_and_not_for_ever() {
+    seeds(0..10, |seed| {
+        let answers = Rc::new(RefCell::new([0; 4]));
+        let counted = Rc::clone(&answers);
+        let ask = move |letter: Option<&Letter<Said>>, hand: &mut Hand<'_, Agreement>| {
+            let Some(letter) = letter else { return };
+            if matches!(*letter.body, Message::Answer { .. }) {
+                counted.borrow_mut()[letter.from.index()] += 1;
+                return;
+            }
+            for proposer in 0..3 {
+                let digest = digest_of(&input(p(proposer)));
+                hand.send(p(3), letter.from, Message::Ask { digest });
+            }
+        };
+        let mut sim =
+            builder(&optimal(4), seed).corrupt([p(3)], Script(ask)).build(|_| Agreement::new());
+        decide(&mut sim)?;
+        assert_eq!(*answers.borrow(), [4, 4, 4, 0]);
+        Ok(())
     });
 }
 
