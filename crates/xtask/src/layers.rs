@@ -7,6 +7,8 @@ use std::process::Command;
 const LAYERS: &[(&str, &[&str])] = &[
     ("maftia-base", &[]),
     ("maftia-crypto", &["maftia-base"]),
+    ("maftia-ttcb-api", &[]),
+    ("maftia-ttcb-core", &["maftia-ttcb-api"]),
     ("maftia-sim", &["maftia-base"]),
     ("maftia-links", &["maftia-base", "maftia-crypto"]),
     ("maftia-agreement", &["maftia-base", "maftia-crypto"]),

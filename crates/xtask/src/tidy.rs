@@ -15,8 +15,17 @@ const FUNCTION_LINES_MAX: usize = 70;
 const COLUMNS_MAX: usize = 100;
 
 /// Packages without clock, disk, network, threads or unordered maps.
-const PURE: &[&str] =
-    &["base", "crypto", "agreement", "links", "membership", "activity", "services"];
+const PURE: &[&str] = &[
+    "base",
+    "crypto",
+    "ttcb-api",
+    "ttcb-core",
+    "agreement",
+    "links",
+    "membership",
+    "activity",
+    "services",
+];
 
 const BANNED_IN_PURE: &[&str] = &[
     "std::net",
