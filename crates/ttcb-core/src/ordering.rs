@@ -18,7 +18,8 @@
 //! # Rules
 //! - **O1** When an entity vouches, tell all members.
 //! - **O2** The leader of the ballot puts what enough vouched for at the next place and has all
-//!   members accept it, at most [`OPEN_MAX`](crate::control::OPEN_MAX) places beyond what is chosen.
+//!   members accept it, at most [`OPEN_MAX`](crate::control::OPEN_MAX) places beyond what is
+//!   chosen.
 //! - **O3** A member accepts what is of no earlier ballot than it promised, and tells all. What a
 //!   majority accepted in one ballot is chosen.
 //! - **O4** When something waits for too long, the next in turn prepares a later ballot: a majority
@@ -30,7 +31,7 @@
 //!
 //! # Why it holds
 //! It is Paxos, one instance a place: O3 and O4 are its phases; a leader's ballot is its own, and
-//! a member accepts a place only when it knows all but [`OPEN_MAX`](crate::control::OPEN_MAX) of those before to be chosen,
+//! a member accepts a place only when it knows all but so many of those before to be chosen (O2),
 //! so that a promise has room for everything that may be chosen and that the leader does not
 //! know. What a member promised is not lost, as another life is not a member.
 //!
