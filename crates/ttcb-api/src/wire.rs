@@ -120,7 +120,7 @@ impl Fixed for bool {
     }
 }
 
-impl<T: Fixed + Default> Fixed for Option<T> {
+impl<T: Fixed + Default + PartialEq> Fixed for Option<T> {
     const SIZE: usize = 1 + T::SIZE;
     fn write(&self, to: &mut Writer<'_>) {
         to.put(&self.is_some());
@@ -132,6 +132,10 @@ impl<T: Fixed + Default> Fixed for Option<T> {
     fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let is_some = bool::read(from)?;
         let value = T::read(from)?;
+        // Each value has one encoding.
+        if !is_some && value != T::default() {
+            return Err(Malformed);
+        }
         Ok(is_some.then_some(value))
     }
 }

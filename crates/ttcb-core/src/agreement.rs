@@ -5,8 +5,9 @@
 //!   control channel delays, loses or delivers to one and not to another, and whoever crashes.
 //! - *validity*: what an entity is said to have proposed, it proposed; and in time.
 //! - *timeliness*: if the channel keeps its bound, a component whose entity proposed before
-//!   `tstart` tells the decision at most twice the bound after `tstart`, or earlier if all have
-//!   proposed; otherwise perhaps [`Answer::Timeout`], and never a wrong decision.
+//!   `tstart` tells the decision at most two bounds and the width of its clock's interval after
+//!   `tstart`, or earlier if all have proposed; otherwise perhaps [`Answer::Timeout`], and never a
+//!   wrong decision.
 //! - *nobody can delay it*: proposals are closed at `tstart`.
 //!
 //! # Model
@@ -206,10 +207,13 @@ impl Agreements {
         self.advance(index, now, out);
     }
 
-    /// Does what is due. (T2, T3, T5)
-    pub fn tick(&mut self, now: Interval, out: &mut impl Outputs) {
+    /// Does what is due; without a synchronised clock nobody is made to wait. (T2, T3, T5)
+    pub fn tick(&mut self, now: Option<Interval>, out: &mut impl Outputs) {
         for index in 0..self.places.len() {
-            self.advance(index, now, out);
+            match now {
+                Some(now) => self.advance(index, now, out),
+                None => self.give_up(index, out),
+            }
         }
     }
 

@@ -232,9 +232,7 @@ impl Core {
     pub fn tick(&mut self, now: Now, out: &mut impl Outputs) {
         self.clock.tick(now, out);
         let time = self.clock.interval(now.local);
-        if let Some(time) = time {
-            self.agreements.tick(time, out);
-        }
+        self.agreements.tick(time, out);
         self.orders.tick(now.local, out);
         self.timing.tick(now.local, time, out);
     }

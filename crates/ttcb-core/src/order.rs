@@ -151,9 +151,9 @@ impl Order {
     /// What stands in the log from a place on, as much as fits.
     fn entries(&self, from: u64, chosen_only: bool) -> Entries {
         let mut entries = Entries::default();
-        let last = self.chosen + OPEN_MAX as u64;
+        // What is chosen is told without gaps: who is given it takes what is missing for forgotten.
+        let last = if chosen_only { self.chosen } else { self.chosen + OPEN_MAX as u64 };
         let known = (from..=last).filter_map(|number| self.entry(number));
-        let known = known.filter(|entry| entry.chosen || !chosen_only);
         for (place, entry) in entries.entries.iter_mut().zip(known) {
             *place = entry;
         }

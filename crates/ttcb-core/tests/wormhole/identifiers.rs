@@ -1,0 +1,59 @@
+//! Unique sequential identifiers.
+
+use crate::world::{World, value};
+use maftia_ttcb_api::{Answer, Call, Identifier, Refusal, Value};
+
+fn identify(world: &mut World, counter: u8, position: u128, value: Value) -> Identifier {
+    match world.ask(0, Call::Identify { counter, position, value }) {
+        Answer::Identified(sealed) => {
+            assert!(sealed.is_signed_by(&world.key(0)));
+            sealed.said
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn no_two_values_ever_stand_at_one_position() {
+    let mut world = World::synchronised(3, 1);
+    identify(&mut world, 0, 1, value(1));
+    for (position, what) in [(1, 2), (0, 1)] {
+        let call = Call::Identify { counter: 0, position, value: value(what) };
+        assert_eq!(world.ask(0, call), Answer::Refused(Refusal::Contradiction));
+    }
+    identify(&mut world, 0, 5, value(3));
+    let back = Call::Identify { counter: 0, position: 3, value: value(4) };
+    assert_eq!(world.ask(0, back), Answer::Refused(Refusal::Contradiction));
+    let none = Call::Identify { counter: 8, position: 3, value: value(4) };
+    assert_eq!(world.ask(0, none), Answer::Refused(Refusal::Unknown));
+}
+
+#[test]
+fn each_names_the_one_before_so_that_none_can_be_hidden() {
+    let mut world = World::synchronised(3, 2);
+    let first = identify(&mut world, 2, 10, value(1));
+    assert_eq!((first.previous, first.previous_value), (0, Value::default()));
+    let second = identify(&mut world, 2, 20, value(2));
+    assert_eq!((second.previous, second.previous_value), (10, value(1)));
+    let other = identify(&mut world, 3, 7, value(3));
+    assert_eq!(other.previous, 0, "counters are apart");
+}
+
+#[test]
+fn who_crashed_before_it_wrote_an_identifier_down_is_given_it_again() {
+    let mut world = World::synchronised(3, 3);
+    let first = identify(&mut world, 0, 4, value(1));
+    assert_eq!(identify(&mut world, 0, 4, value(1)), first);
+}
+
+#[test]
+fn another_life_has_another_key_and_is_another_entity() {
+    let mut world = World::synchronised(3, 4);
+    let before = identify(&mut world, 0, 9, value(1));
+    let key = world.key(0);
+    world.crash(0);
+    world.boot(0);
+    let after = identify(&mut world, 0, 9, value(2));
+    assert_ne!(before.entity, after.entity);
+    assert_ne!(key, world.key(0));
+}
