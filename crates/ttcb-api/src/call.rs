@@ -88,6 +88,8 @@ pub enum Call {
         position: u128,
         /// The value.
         value: Value,
+        /// Are later identifiers to name this one, until another is marked?
+        marked: bool,
     },
 }
 
@@ -270,7 +272,7 @@ body!(Call {
     12 => Open(Channel),
     13 => Order { channel, value },
     14 => Next { channel, number },
-    15 => Identify { counter, position, value },
+    15 => Identify { counter, position, value, marked },
 });
 
 body!(Answer {

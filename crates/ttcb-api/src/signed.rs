@@ -115,22 +115,23 @@ impl Statement for Ordered {
 }
 
 /// A unique sequential identifier: at this position of this counter the entity identified this
-/// value and no other; what it had identified before is named, so that nothing in between can be
-/// hidden.
+/// value and no other. The last one before that was *marked* is named, so that it cannot be hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Identifier {
     /// Who.
     pub entity: EntityId,
     /// In which of its counters.
     pub counter: u8,
-    /// The position before; nothing is between.
-    pub previous: u128,
+    /// The position of the last marked identifier before this one; 0 if there is none.
+    pub last: u128,
     /// What was identified there.
-    pub previous_value: Value,
+    pub last_value: Value,
     /// The position.
     pub position: u128,
     /// What is identified.
     pub value: Value,
+    /// Is this one to be named by those that follow?
+    pub marked: bool,
     /// When it was; unknown if the clock was not synchronised.
     pub time: Option<Interval>,
 }
@@ -138,10 +139,11 @@ pub struct Identifier {
 fixed_struct!(Identifier {
     entity: EntityId,
     counter: u8,
-    previous: u128,
-    previous_value: Value,
+    last: u128,
+    last_value: Value,
     position: u128,
     value: Value,
+    marked: bool,
     time: Option<Interval>,
 });
 

@@ -4,7 +4,7 @@ use crate::admission::{self, Admission, Overload, Reservation};
 use crate::agreement::Agreements;
 use crate::clock::{Clock, Local, Now};
 use crate::control::{Control, Peer};
-use crate::identifiers::Identifiers;
+use crate::identifiers::{Identifiers, Wish};
 use crate::ordering::Orders;
 use crate::outputs::Outputs;
 use crate::timing::Timing;
@@ -129,8 +129,9 @@ impl Core {
             Call::Next { channel, number: place } => {
                 self.orders.next(entity, channel, place, number, out)
             }
-            Call::Identify { counter, position, value } => {
-                Some(self.identifiers.identify(entity, counter, position, value, time, out))
+            Call::Identify { counter, position, value, marked } => {
+                let wish = Wish { counter, position, value, marked };
+                Some(self.identifiers.identify(entity, wish, time, out))
             }
             _ => match time {
                 Some(time) => self.serve_timed(entity, call, (time, now), out),

@@ -4,7 +4,11 @@ use crate::world::{World, value};
 use maftia_ttcb_api::{Answer, Call, Identifier, Refusal, Value};
 
 fn identify(world: &mut World, counter: u8, position: u128, value: Value) -> Identifier {
-    match world.ask(0, Call::Identify { counter, position, value }) {
+    mark(world, counter, position, value, true)
+}
+
+fn mark(world: &mut World, counter: u8, position: u128, value: Value, marked: bool) -> Identifier {
+    match world.ask(0, Call::Identify { counter, position, value, marked }) {
         Answer::Identified(sealed) => {
             assert!(sealed.is_signed_by(&world.key(0)));
             sealed.said
@@ -18,13 +22,13 @@ fn no_two_values_ever_stand_at_one_position() {
     let mut world = World::synchronised(3, 1);
     identify(&mut world, 0, 1, value(1));
     for (position, what) in [(1, 2), (0, 1)] {
-        let call = Call::Identify { counter: 0, position, value: value(what) };
+        let call = Call::Identify { counter: 0, position, value: value(what), marked: true };
         assert_eq!(world.ask(0, call), Answer::Refused(Refusal::Contradiction));
     }
     identify(&mut world, 0, 5, value(3));
-    let back = Call::Identify { counter: 0, position: 3, value: value(4) };
+    let back = Call::Identify { counter: 0, position: 3, value: value(4), marked: true };
     assert_eq!(world.ask(0, back), Answer::Refused(Refusal::Contradiction));
-    let none = Call::Identify { counter: 8, position: 3, value: value(4) };
+    let none = Call::Identify { counter: 8, position: 3, value: value(4), marked: true };
     assert_eq!(world.ask(0, none), Answer::Refused(Refusal::Unknown));
 }
 
@@ -32,11 +36,25 @@ fn no_two_values_ever_stand_at_one_position() {
 fn each_names_the_one_before_so_that_none_can_be_hidden() {
     let mut world = World::synchronised(3, 2);
     let first = identify(&mut world, 2, 10, value(1));
-    assert_eq!((first.previous, first.previous_value), (0, Value::default()));
+    assert_eq!((first.last, first.last_value), (0, Value::default()));
     let second = identify(&mut world, 2, 20, value(2));
-    assert_eq!((second.previous, second.previous_value), (10, value(1)));
+    assert_eq!((second.last, second.last_value), (10, value(1)));
     let other = identify(&mut world, 3, 7, value(3));
-    assert_eq!(other.previous, 0, "counters are apart");
+    assert_eq!(other.last, 0, "counters are apart");
+}
+
+#[test]
+fn what_was_marked_is_named_until_something_else_is() {
+    let mut world = World::synchronised(3, 2);
+    mark(&mut world, 0, 1, value(1), true);
+    for position in 2..6 {
+        let named = mark(&mut world, 0, position, value(9), false);
+        assert_eq!((named.last, named.last_value), (1, value(1)));
+    }
+    assert_eq!(mark(&mut world, 0, 6, value(2), true).last, 1);
+    assert_eq!(mark(&mut world, 0, 7, value(3), false).last, 6);
+    let other = Call::Identify { counter: 0, position: 7, value: value(3), marked: true };
+    assert_eq!(world.ask(0, other), Answer::Refused(Refusal::Contradiction));
 }
 
 #[test]
