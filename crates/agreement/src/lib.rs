@@ -23,6 +23,7 @@ pub mod broadcast;
 pub mod checkpoint;
 pub mod coin;
 mod evidence;
+pub mod hybrid;
 pub mod multivalued;
 mod tally;
 mod value;

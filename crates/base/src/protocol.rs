@@ -18,6 +18,8 @@
 //!   bound: the protocol's own (bounded) state is the queue.
 //! - **Work.** Heavy or secret computation leaves as [`Context::offload`] and returns as
 //!   [`Event::Done`], at any later time, in any order, at most once per restart.
+//! - **The trusted component** is asked by [`Context::consult`], which leaves in the order of the
+//!   log, as messages do: what it is told cannot be taken back. It answers as work does, or never.
 
 use crate::time::{Duration, Time};
 use crate::{Fault, Group, Party, Scope};
@@ -145,6 +147,8 @@ pub trait Context<V: Vocabulary> {
     fn send(&mut self, to: Target, body: V::Message);
     /// Has work done elsewhere.
     fn offload(&mut self, ticket: V::Ticket, work: V::Work);
+    /// Has this server's trusted component do something. It leaves in the order of the log.
+    fn consult(&mut self, ticket: V::Ticket, call: V::Work);
     /// Appends a record to the log; all effects of this step wait for it.
     fn persist(&mut self, record: V::Record);
     /// Appends a record that no effect needs to wait for: losing it costs work after a restart,
@@ -259,6 +263,14 @@ impl<V: Vocabulary, S: Slot<V>, C: Context<V>> Context<S::Child> for Lifted<'_, 
         work: <S::Child as Vocabulary>::Work,
     ) {
         self.parent.offload(self.slot.ticket(ticket), work);
+    }
+
+    fn consult(
+        &mut self,
+        ticket: <S::Child as Vocabulary>::Ticket,
+        call: <S::Child as Vocabulary>::Work,
+    ) {
+        self.parent.consult(self.slot.ticket(ticket), call);
     }
 
     fn persist(&mut self, record: <S::Child as Vocabulary>::Record) {

@@ -18,8 +18,8 @@
 use crate::coding;
 use crate::share::{Charge, Subject};
 use crate::{
-    Claim, ClientClaim, ClientKey, ClientSignature, Corrupt, Done, Element, KeyId, Signed,
-    SignedShare, SigningInput, Suite, Work,
+    Claim, ClientClaim, ClientKey, ClientSignature, Corrupt, Done, Element, KeyId, SealClaim,
+    Signed, SignedShare, SigningInput, Suite, Work,
 };
 use bytes::Bytes;
 use maftia_base::time::Reading;
@@ -28,6 +28,7 @@ use maftia_base::{
     AdversaryStructure, Annotation, Digest, Evidence, Fault, FaultKind, Formula, GroupId, Party,
     PartySet, Scope, Statement,
 };
+use maftia_ttcb_api::Seal;
 use std::fmt;
 use std::sync::Arc;
 
@@ -143,6 +144,18 @@ impl Suite for IdealSuite {
     }
 }
 
+/// What stands for the signature of the trusted component with this key: simulations have only
+/// trusted components make it.
+pub fn seal(key: &[u8; 32], digest: &[u8; 32]) -> Seal {
+    let mut seal = [0; 64];
+    seal[..32].copy_from_slice(blake3::keyed_hash(key, digest).as_bytes());
+    seal
+}
+
+fn seal_holds(claim: &SealClaim) -> bool {
+    claim.seal == seal(&claim.key, &claim.digest)
+}
+
 impl IdealKeyring {
     /// Whose keyring this is.
     pub fn me(&self) -> Party {
@@ -183,6 +196,8 @@ impl IdealKeyring {
             Work::Convict { culprit, evidence } => {
                 Done::Convicted(self.convict(culprit, &evidence))
             }
+            Work::VerifySeals(claims) => Done::Verified(claims.iter().map(seal_holds).collect()),
+            Work::Trusted(call) => unreachable!("the trusted component is consulted: {call:?}"),
             Work::Encode { code, value } => Done::Encoded(coding::encode(code, &value)),
             Work::Decode { code, commitment, fragments, me } => {
                 Done::Decoded(coding::decode(code, &commitment, &fragments, me))

@@ -1,6 +1,7 @@
 //! Cryptography for groups in which some servers are corrupt. No I/O, no clock.
 #![forbid(unsafe_code)]
 
+mod attested;
 mod certificate;
 mod coding;
 mod coin;
@@ -19,6 +20,7 @@ mod share;
 mod sharing;
 mod suite;
 
+pub use attested::Attested;
 pub use certificate::{Ballot, Certificate, Claim};
 pub use coding::{
     CODED_BYTES_MAX, Code, CodedValue, Commitment, Decoded, Encoded, Given, PIECE_BYTES,
@@ -37,5 +39,5 @@ pub use rsa::keygen::SafePrimes;
 pub use seal::ShareFileError;
 pub use suite::{
     ClientClaim, ClientKey, ClientSignature, Done, Element, HashAlgorithm, KeyId,
-    SIGNATURE_BYTES_MAX, Signed, SignedShare, SigningInput, Suite, Work,
+    SIGNATURE_BYTES_MAX, SealClaim, Signed, SignedShare, SigningInput, Suite, Work,
 };

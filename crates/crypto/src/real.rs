@@ -12,8 +12,8 @@ use crate::keys::{GroupKeys, KeysError, OpenKeys, ServerKeys};
 use crate::rsa::RsaShare;
 use crate::share::{Charge, Subject};
 use crate::{
-    Claim, ClientClaim, ClientKey, ClientSignature, Corrupt, Done, Element, KeyId, Signed,
-    SignedShare, SigningInput, Suite, Work,
+    Claim, ClientClaim, ClientKey, ClientSignature, Corrupt, Done, Element, KeyId, SealClaim,
+    Signed, SignedShare, SigningInput, Suite, Work,
 };
 use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
@@ -168,6 +168,7 @@ impl Suite for RealSuite {
                     checks.extend(claims.iter().map(|claim| keyring.check_of(claim)));
                 }
                 Work::VerifyClients(claims) => checks.extend(claims.iter().map(check_of_client)),
+                Work::VerifySeals(claims) => checks.extend(claims.iter().map(check_of_seal)),
                 _ => {}
             }
         }
@@ -175,6 +176,9 @@ impl Suite for RealSuite {
         let run = |piece| match piece {
             Work::Verify(claims) => Done::Verified(verdicts.by_ref().take(claims.len()).collect()),
             Work::VerifyClients(claims) => {
+                Done::Verified(verdicts.by_ref().take(claims.len()).collect())
+            }
+            Work::VerifySeals(claims) => {
                 Done::Verified(verdicts.by_ref().take(claims.len()).collect())
             }
             other => keyring.run(other, clock),
@@ -212,11 +216,12 @@ impl RealKeyring {
             Work::Convict { culprit, evidence } => {
                 Done::Convicted(self.convict(culprit, &evidence))
             }
+            Work::Trusted(call) => unreachable!("the trusted component is consulted: {call:?}"),
             Work::Encode { code, value } => Done::Encoded(coding::encode(code, &value)),
             Work::Decode { code, commitment, fragments, me } => {
                 Done::Decoded(coding::decode(code, &commitment, &fragments, me))
             }
-            Work::Verify(_) | Work::VerifyClients(_) => {
+            Work::Verify(_) | Work::VerifyClients(_) | Work::VerifySeals(_) => {
                 unreachable!("verified as one batch before")
             }
         }
@@ -355,6 +360,11 @@ impl RealKeyring {
 fn check_of_client(claim: &ClientClaim) -> Option<Check> {
     let key = PublicKey::from_bytes(claim.key.0)?;
     Check::new(&key, &claim.statement.signing_bytes(), &claim.signature.0)
+}
+
+fn check_of_seal(claim: &SealClaim) -> Option<Check> {
+    let key = PublicKey::from_bytes(claim.key)?;
+    Check::new(&key, &claim.digest, &claim.seal)
 }
 
 impl Corrupt for RealSuite {

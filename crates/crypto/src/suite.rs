@@ -7,6 +7,7 @@ use crate::{Claim, Code, CodedValue, Commitment, Decoded, Encoded, Given};
 use maftia_base::time::Reading;
 use maftia_base::wire::{Blob, Bytes, Wire, wire_enum, wire_struct};
 use maftia_base::{Digest, Evidence, Fault, Formula, Party, Scope, SignedStatement, Statement};
+use maftia_ttcb_api::{Answer, Call, Seal, Sealed};
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -125,6 +126,24 @@ pub struct SignedShare<S: Suite, T: Element> {
 
 wire_struct!(<S: Suite, T: Element> SignedShare<S, T> { share, signature });
 
+/// A claim that a trusted component signed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SealClaim {
+    /// The key of its present life.
+    pub key: [u8; 32],
+    /// The digest of what is said to be signed.
+    pub digest: [u8; 32],
+    /// The signature.
+    pub seal: Seal,
+}
+
+impl SealClaim {
+    /// That the component with this key signed this.
+    pub fn new<T: maftia_ttcb_api::Statement>(key: [u8; 32], sealed: &Sealed<T>) -> Self {
+        Self { key, digest: sealed.said.digest(), seal: sealed.seal }
+    }
+}
+
 /// Work for the cryptography; every variant says which [`Done`] answers it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Work<S: Suite> {
@@ -173,6 +192,12 @@ pub enum Work<S: Suite> {
         /// The proof.
         evidence: Box<Evidence>,
     },
+    /// Which of these did the trusted component with that key sign? Answer: [`Done::Verified`], in
+    /// the same order.
+    VerifySeals(Vec<SealClaim>),
+    /// A call of this server's trusted component, for [`consult`](maftia_base::Context::consult).
+    /// Answer: [`Done::Trusted`].
+    Trusted(Box<Call>),
     /// Cut this value into fragments. Answer: [`Done::Encoded`].
     Encode {
         /// Into how many.
@@ -226,6 +251,8 @@ pub enum Done<S: Suite> {
     },
     /// The verdict.
     Convicted(bool),
+    /// The trusted component's answer.
+    Trusted(Box<Answer>),
     /// The commitment, and everybody's fragments.
     Encoded(Encoded),
     /// The value; `None` if the commitment is none to an encoding of a value. The answer is the

@@ -328,6 +328,10 @@ impl<P: Protocol<Message: Wire>, C: Context<Linked<P>>> Context<P> for Inside<'_
         self.outer.offload(ticket, work);
     }
 
+    fn consult(&mut self, ticket: P::Ticket, call: P::Work) {
+        self.outer.consult(ticket, call);
+    }
+
     fn persist(&mut self, record: P::Record) {
         self.outer.persist(record);
     }

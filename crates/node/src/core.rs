@@ -28,6 +28,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub enum Effect<P: TimedProtocol> {
     /// To other servers; never to this one.
     Send(Target, P::Message),
+    /// To this server's trusted component.
+    Consult(P::Ticket, P::Work),
     /// To the layer above.
     Output(P::Outcome),
     /// To whoever watches.
@@ -93,7 +95,9 @@ impl<P: TimedProtocol> Core<P> {
         self.log.durable = self.log.end;
         let outcomes = effects.into_iter().filter_map(|effect| match effect {
             Effect::Output(outcome) => Some(outcome),
-            Effect::Send(..) => panic!("a protocol sends nothing while its log is replayed"),
+            Effect::Send(..) | Effect::Consult(..) => {
+                panic!("a protocol sends nothing while its log is replayed")
+            }
             Effect::Blame(_) => None,
         });
         outcomes.collect()
@@ -216,6 +220,10 @@ impl<P: TimedProtocol> Context<P> for Step<'_, P> {
 
     fn offload(&mut self, ticket: P::Ticket, work: P::Work) {
         self.work.push((ticket, work));
+    }
+
+    fn consult(&mut self, ticket: P::Ticket, call: P::Work) {
+        self.effects.push(Effect::Consult(ticket, call));
     }
 
     fn persist(&mut self, record: P::Record) {

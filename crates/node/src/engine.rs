@@ -321,6 +321,9 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
             match effect {
                 Effect::Send(to, message) => self.send(to, &message),
                 Effect::Blame(fault) => self.report(fault),
+                Effect::Consult(ticket, call) => {
+                    unreachable!("no configuration has a trusted component: {ticket:?}, {call:?}")
+                }
                 Effect::Output(outcome) => {
                     self.metrics.outcomes.inc();
                     let mut desk = self.desk();

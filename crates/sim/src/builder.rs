@@ -2,7 +2,7 @@ use crate::adversary::{Adversary, Corruption};
 use crate::network::{Network, Scheduler};
 use crate::observer::Observer;
 use crate::report::Trace;
-use crate::simulation::{Crashes, Rules, Simulation};
+use crate::simulation::{Crashes, Rules, Simulation, Trusted};
 use crate::{Random, seeds};
 use maftia_base::protocol::TimedProtocol;
 use maftia_base::time::{Reading, Time};
@@ -54,6 +54,12 @@ impl<P: TimedProtocol> Builder<P> {
         worker: impl FnMut(Party, Vec<P::Work>, Reading) -> Vec<P::Done> + 'static,
     ) -> Self {
         self.rules.worker = Some(Box::new(worker));
+        self
+    }
+
+    /// The trusted components that [`consult`](maftia_base::Context::consult) asks.
+    pub fn trusted(mut self, trusted: impl Trusted<P> + 'static) -> Self {
+        self.rules.trusted = Some(Box::new(trusted));
         self
     }
 

@@ -52,6 +52,9 @@ impl<P: TimedProtocol> Simulation<P> {
             scheduler,
             queue: Queue::new(),
             pending_timers: 0,
+            calls: std::collections::BTreeMap::new(),
+            calls_made: 0,
+            trusted_at: None,
             held: Vec::new(),
             mending: BTreeSet::new(),
             effects: Effects::default(),
@@ -137,6 +140,10 @@ impl<P: TimedProtocol> Simulation<P> {
                 if self.is_current(node, incarnation) {
                     self.on_synced(node, issued);
                 }
+            }
+            Pending::Trusted => {
+                self.trusted_at = None;
+                self.hear_trusted();
             }
             Pending::Mend(one, other) => self.on_mended(one, other),
             Pending::Reconnected { node, incarnation, peer } => {
@@ -238,6 +245,7 @@ impl<P: TimedProtocol> Simulation<P> {
 
     fn leave(&mut self, index: usize, effect: Effect<P>) {
         match effect {
+            Effect::Consult(ticket, call) => self.consult(index, ticket, call),
             Effect::Output(outcome) => self.told(index, outcome),
             Effect::Send(Target::One(to), body) => {
                 if to.index() < self.groups.len() {
@@ -385,6 +393,38 @@ impl<P: TimedProtocol> Simulation<P> {
             let after = self.local(party, Local::Done);
             let pending = Pending::Done { node: index, incarnation, ticket, done };
             self.queue.push(self.now + after, pending);
+        }
+    }
+
+    /// Asks the trusted component of a node's server; all copies of a server share one.
+    fn consult(&mut self, index: usize, ticket: P::Ticket, call: P::Work) {
+        let Node { party, incarnation, .. } = self.nodes[index];
+        self.calls_made += 1;
+        let number = self.calls_made;
+        self.calls.insert(number, (index, incarnation, ticket));
+        let trusted = self.rules.trusted.as_mut();
+        let trusted = trusted.expect("a protocol that consults needs trusted components");
+        trusted.call(party, number, call, self.now);
+        self.hear_trusted();
+    }
+
+    /// Takes the answers that the trusted components have by now.
+    fn hear_trusted(&mut self) {
+        let Some(trusted) = &mut self.rules.trusted else { return };
+        let answers = trusted.advance(self.now);
+        let next = trusted.next();
+        for (number, done) in answers {
+            let Some((index, incarnation, ticket)) = self.calls.remove(&number) else { continue };
+            let after = self.local(self.nodes[index].party, Local::Done);
+            let pending = Pending::Done { node: index, incarnation, ticket, done };
+            self.queue.push(self.now + after, pending);
+        }
+        if let Some(next) = next
+            && self.trusted_at.is_none_or(|at| next < at)
+        {
+            self.trusted_at = Some(next);
+            let after = Duration(next.0.saturating_sub(self.now.0).max(1));
+            self.queue.push(self.now + after, Pending::Trusted);
         }
     }
 

@@ -56,6 +56,7 @@ mod report;
 mod seeds;
 mod simulation;
 mod traffic;
+pub mod wormhole;
 
 pub use adversary::{Adversary, Hand};
 pub use builder::{Builder, CLOCK_START};
@@ -69,4 +70,4 @@ pub use observer::Observer;
 pub use random::Random;
 pub use report::{Failure, Stats, Violation};
 pub use seeds::{check_deterministic, seeds};
-pub use simulation::{Crashes, Simulation};
+pub use simulation::{Crashes, Simulation, Trusted};

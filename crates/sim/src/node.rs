@@ -47,6 +47,7 @@ pub struct Told {
 pub(crate) enum Effect<P: TimedProtocol> {
     Send(Target, Rc<P::Message>),
     Output(P::Outcome),
+    Consult(P::Ticket, P::Work),
 }
 
 /// A log on storage that loses what was not synced. Places count from the first record ever.
@@ -185,7 +186,8 @@ impl<P: TimedProtocol> Default for Effects<P> {
 impl<P: TimedProtocol> Effects<P> {
     /// Is there anything that the replay of a log must not cause?
     pub(crate) fn exceeds_restore(&self) -> bool {
-        let sends = self.leaving.iter().any(|effect| matches!(effect, Effect::Send(..)));
+        let sends = |effect: &Effect<P>| !matches!(effect, Effect::Output(_));
+        let sends = self.leaving.iter().any(sends);
         sends || !self.work.is_empty() || !self.records.is_empty() || !self.timers.is_empty()
     }
 }
@@ -213,6 +215,10 @@ impl<P: TimedProtocol> Context<P> for Step<'_, P> {
 
     fn offload(&mut self, ticket: P::Ticket, work: P::Work) {
         self.effects.work.push((ticket, work));
+    }
+
+    fn consult(&mut self, ticket: P::Ticket, call: P::Work) {
+        self.effects.leaving.push(Effect::Consult(ticket, call));
     }
 
     fn persist(&mut self, record: P::Record) {

@@ -34,6 +34,16 @@ impl Default for Crashes {
     }
 }
 
+/// The trusted components of all servers, one each.
+pub trait Trusted<P: Vocabulary> {
+    /// A server calls its component.
+    fn call(&mut self, party: Party, number: u64, call: P::Work, now: Time);
+    /// Whatever the components do until `now`; returns the answers to calls.
+    fn advance(&mut self, now: Time) -> Vec<(u64, P::Done)>;
+    /// When they have something to do next, as long as somebody waits for it.
+    fn next(&self) -> Option<Time>;
+}
+
 type Worker<P> =
     dyn FnMut(Party, Vec<<P as Vocabulary>::Work>, Reading) -> Vec<<P as Vocabulary>::Done>;
 type Application<P> = dyn FnMut(
@@ -48,6 +58,7 @@ type Measure<P> = dyn Fn(&<P as Vocabulary>::Message) -> usize;
 /// What the test decides about a run.
 pub(crate) struct Rules<P: TimedProtocol> {
     pub(crate) worker: Option<Box<Worker<P>>>,
+    pub(crate) trusted: Option<Box<dyn Trusted<P>>>,
     pub(crate) application: Option<Box<Application<P>>>,
     pub(crate) check: Option<Box<Check<P>>>,
     pub(crate) cut: Option<Box<Cut<P>>>,
@@ -64,6 +75,7 @@ impl<P: TimedProtocol> Default for Rules<P> {
     fn default() -> Self {
         Self {
             worker: None,
+            trusted: None,
             application: None,
             check: None,
             cut: None,
@@ -114,6 +126,8 @@ pub(crate) enum Pending<P: TimedProtocol> {
         incarnation: u32,
         issued: Time,
     },
+    /// The trusted components have something to do.
+    Trusted,
     /// Both ends of a channel learn that it lost something.
     Mend(Party, Party),
     Reconnected {
@@ -141,6 +155,11 @@ pub struct Simulation<P: TimedProtocol> {
     pub(crate) scheduler: Box<dyn Scheduler<P::Message>>,
     pub(crate) queue: Queue<Pending<P>>,
     pub(crate) pending_timers: usize,
+    /// Calls of trusted components that are not answered, and whose they are.
+    pub(crate) calls: std::collections::BTreeMap<u64, (usize, u32, P::Ticket)>,
+    pub(crate) calls_made: u64,
+    /// When the trusted components are looked at next.
+    pub(crate) trusted_at: Option<Time>,
     pub(crate) held: Vec<Letter<P::Message>>,
     pub(crate) mending: std::collections::BTreeSet<(Party, Party)>,
     pub(crate) effects: Effects<P>,

@@ -6,12 +6,12 @@ use std::process::Command;
 /// Each package with those of ours that it may depend on, tests aside.
 const LAYERS: &[(&str, &[&str])] = &[
     ("maftia-base", &[]),
-    ("maftia-crypto", &["maftia-base"]),
+    ("maftia-crypto", &["maftia-base", "maftia-ttcb-api"]),
     ("maftia-ttcb-api", &[]),
     ("maftia-ttcb-core", &["maftia-ttcb-api"]),
-    ("maftia-sim", &["maftia-base"]),
+    ("maftia-sim", &["maftia-base", "maftia-ttcb-api", "maftia-ttcb-core"]),
     ("maftia-links", &["maftia-base", "maftia-crypto"]),
-    ("maftia-agreement", &["maftia-base", "maftia-crypto"]),
+    ("maftia-agreement", &["maftia-base", "maftia-crypto", "maftia-ttcb-api"]),
     ("maftia-activity", &["maftia-base", "maftia-crypto", "maftia-agreement"]),
     ("maftia-services", &["maftia-base", "maftia-crypto", "maftia-agreement", "maftia-activity"]),
     (

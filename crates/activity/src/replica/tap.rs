@@ -38,6 +38,10 @@ impl<V: Vocabulary, C: Context<V>> Context<V> for Tap<'_, C> {
         self.inner.offload(ticket, work);
     }
 
+    fn consult(&mut self, ticket: V::Ticket, call: V::Work) {
+        self.inner.consult(ticket, call);
+    }
+
     fn persist(&mut self, record: V::Record) {
         self.inner.persist(record);
     }

@@ -294,6 +294,10 @@ where
         self.inner.offload(ticket, work);
     }
 
+    fn consult(&mut self, ticket: super::Ticket<S>, call: Work<S>) {
+        self.inner.consult(ticket, call);
+    }
+
     fn persist(&mut self, record: Record<S>) {
         self.copy(&record);
         self.inner.persist(record);

@@ -685,6 +685,8 @@ impl Context<Agreement> for Recorder {
         self.work.push((ticket, work));
     }
 
+    fn consult(&mut self, _: Ticket<IdealSuite>, _: Work<IdealSuite>) {}
+
     fn persist(&mut self, _: Record<IdealSuite, u64>) {}
 
     fn note(&mut self, _: Record<IdealSuite, u64>) {}

@@ -89,6 +89,10 @@ impl<P: Protocol> Context<P> for Step<'_, P> {
         self.work.push((ticket, work));
     }
 
+    fn consult(&mut self, _: P::Ticket, _: P::Work) {
+        unreachable!("what is explored has no trusted component");
+    }
+
     fn persist(&mut self, _: P::Record) {}
 
     fn note(&mut self, _: P::Record) {}

@@ -110,6 +110,8 @@ impl Context<Link> for Step<'_> {
         self.effects.sent.push((to, body));
     }
     fn offload(&mut self, (): (), (): ()) {}
+
+    fn consult(&mut self, (): (), (): ()) {}
     fn persist(&mut self, (): ()) {}
     fn note(&mut self, (): ()) {}
     fn blame(&mut self, fault: Fault) {

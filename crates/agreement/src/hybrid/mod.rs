@@ -1,0 +1,16 @@
+//! Agreement with a trusted component on every host: n >= 2f+1 servers (Q2: no two sets that may be
+//! corrupt cover the group) in place of 3f+1.
+//!
+//! What breaks the limits of the asynchronous world is small: the trusted component of each server
+//! (the TTCB, [`maftia_ttcb_api`]) fails only by crashing, and never says two different things
+//! where it must say one. Everything else may lie here as there.
+//!
+//! - [`views`]: agreement on a value that satisfies an external predicate, by unique identifiers.
+//!
+//! Protocols here have no clock either: they ask the trusted component to wake them. That is a
+//! timeout, and liveness needs that it is long enough in the end; safety needs nothing of the kind.
+
+mod members;
+pub mod views;
+
+pub use members::{Member, Members};

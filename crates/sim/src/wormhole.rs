@@ -1,0 +1,284 @@
+//! The wormhole of a simulated group: the real code of the trusted components, on a simulated
+//! control channel.
+//!
+//! # Rules
+//! - **W1** Each server has one component, which all copies of a corrupt server share, and which
+//!   goes on when the server crashes. Nobody but its server calls it, and nobody sees or changes
+//!   what components say to each other.
+//! - **W2** The control channel delays and loses as it is told. Clocks are synchronised when the
+//!   run begins.
+//! - **W3** When nobody waits for an answer, components are looked at only when somebody calls
+//!   again: a simulation becomes silent. They then do in order what was due meanwhile; of a very
+//!   long silence only the end.
+
+use crate::Random;
+use crate::simulation::Trusted;
+use maftia_base::Party;
+use maftia_base::protocol::Vocabulary;
+use maftia_base::time::Time;
+use maftia_ttcb_api::{
+    Answer, Boot, BootKeys, Call, EntityId, Host, Moment, Numbered, ROLES_MAX, Seal, Sealed, Span,
+    Statement, Value,
+};
+use maftia_ttcb_core::admission::Reservation;
+use maftia_ttcb_core::{Config, Control, Core, Local, Now, Outputs, Peer};
+use std::collections::BTreeMap;
+
+/// How the wormhole speaks with a protocol, and signs.
+pub struct Tongue<P: Vocabulary> {
+    /// The call that some work is.
+    pub call: fn(P::Work) -> Call,
+    /// The result that an answer is.
+    pub done: fn(Answer) -> P::Done,
+    /// The signature of the component with this key on this digest.
+    pub seal: fn(&[u8; 32], &[u8; 32]) -> Seal,
+}
+
+/// What the control channel does.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    /// The bound that components expect it to keep.
+    pub bound: Span,
+    /// The most that a frame takes, as a rule.
+    pub delay: Span,
+    /// Frames that are lost, in thousandths.
+    pub lost: u32,
+    /// Frames that take up to ten times the bound, in thousandths.
+    pub late: u32,
+}
+
+impl Default for Weather {
+    fn default() -> Self {
+        let (bound, delay) = (Span::from_millis(2), Span::from_micros(500));
+        Self { bound, delay, lost: 0, late: 0 }
+    }
+}
+
+/// 2023-11-14, where the clocks of the other servers stand, too, in nanoseconds.
+const BEGIN: u64 = crate::CLOCK_START.0 * 1_000;
+
+/// The silence of which more is not made up for.
+const SILENCE_MAX: u64 = 30_000_000_000;
+
+/// How long before the run the components were started.
+const HEAD_START: u64 = 1_000_000_000;
+
+struct Station {
+    core: Option<Core>,
+    key: [u8; 32],
+    boot: Boot,
+    tick_at: Option<u64>,
+}
+
+enum Happening {
+    Frame { from: Peer, to: usize, control: Box<Control> },
+    Tick(usize),
+}
+
+/// The trusted components of a group.
+pub struct Wormhole<P: Vocabulary> {
+    tongue: Tongue<P>,
+    weather: Weather,
+    random: Random,
+    stations: Vec<Station>,
+    now: u64,
+    queue: BTreeMap<(u64, u64), Happening>,
+    sequence: u64,
+    /// Calls that wait for an answer: at which host, under which number.
+    waiting: BTreeMap<(usize, u64), u64>,
+    answers: Vec<(u64, Answer)>,
+}
+
+struct Effects<'a> {
+    key: &'a [u8; 32],
+    seal: fn(&[u8; 32], &[u8; 32]) -> Seal,
+    random: &'a mut Random,
+    sent: Vec<(Host, Control)>,
+    answers: Vec<(u64, Answer)>,
+}
+
+impl Outputs for Effects<'_> {
+    fn send(&mut self, to: Host, control: &Control) {
+        self.sent.push((to, *control));
+    }
+    fn answer(&mut self, _: u8, number: u64, answer: Answer) {
+        self.answers.push((number, answer));
+    }
+    fn sign<T: Statement>(&mut self, said: T) -> Sealed<T> {
+        let seal = (self.seal)(self.key, &said.digest());
+        Sealed { said, seal }
+    }
+    fn is_certified(&self, _: &Sealed<BootKeys>, _: &[u8; 32]) -> bool {
+        true
+    }
+    fn random(&mut self) -> Value {
+        bits(self.random)
+    }
+}
+
+fn bits(random: &mut Random) -> [u8; 32] {
+    let mut value = [0; 32];
+    value.chunks_mut(8).for_each(|part| part.copy_from_slice(&random.bits().to_le_bytes()));
+    value
+}
+
+impl<P: Vocabulary> Wormhole<P> {
+    /// Components for `n` servers.
+    pub fn new(n: usize, seed: u64, weather: Weather, tongue: Tongue<P>) -> Self {
+        let mut random = Random::new(seed).fork(0x7477);
+        let stations = (0..n).map(|host| station(host, n, &weather, &mut random)).collect();
+        let mut wormhole = Self {
+            tongue,
+            weather,
+            random,
+            stations,
+            now: 0,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            waiting: BTreeMap::new(),
+            answers: Vec::new(),
+        };
+        (0..n).for_each(|host| wormhole.with_core(host, |core, now, out| core.tick(now, out)));
+        wormhole.run_until(HEAD_START);
+        wormhole
+    }
+
+    /// The entity of each server, and the key that its component signs with.
+    pub fn members(&self) -> Vec<(EntityId, [u8; 32])> {
+        let member = |(host, station): (usize, &Station)| {
+            let host = Host(host as u8);
+            (EntityId { host, role: 0, boot: station.boot }, station.key)
+        };
+        self.stations.iter().enumerate().map(member).collect()
+    }
+
+    /// The component of a server stops for ever.
+    pub fn crash(&mut self, party: Party) {
+        self.stations[party.index()].core = None;
+    }
+
+    fn with_core(&mut self, host: usize, act: impl FnOnce(&mut Core, Now, &mut Effects<'_>)) {
+        let station = &mut self.stations[host];
+        let Some(core) = &mut station.core else { return };
+        let now = Now { local: Local(self.now), host: Moment(BEGIN - HEAD_START + self.now) };
+        let (key, seal) = (&station.key, self.tongue.seal);
+        let mut effects =
+            Effects { key, seal, random: &mut self.random, sent: Vec::new(), answers: Vec::new() };
+        act(core, now, &mut effects);
+        let Effects { sent, answers, .. } = effects;
+        let due = core.next_due(now).0.max(self.now + 1);
+        let from = Peer { host: Host(host as u8), boot: station.boot };
+        if station.tick_at.is_none_or(|known| due < known) {
+            station.tick_at = Some(due);
+            self.schedule(due, Happening::Tick(host));
+        }
+        for (number, answer) in answers {
+            if let Some(call) = self.waiting.remove(&(host, number)) {
+                self.answers.push((call, answer));
+            }
+        }
+        for (to, control) in sent {
+            self.post(from, usize::from(to.0), control);
+        }
+    }
+
+    fn post(&mut self, from: Peer, to: usize, control: Control) {
+        let Weather { bound, delay, lost, late } = self.weather;
+        if self.random.chance(lost) {
+            return;
+        }
+        let mut after = 20_000 + self.random.below(delay.0);
+        if self.random.chance(late) {
+            after += self.random.below(10 * bound.0);
+        }
+        let control = Box::new(control);
+        self.schedule(self.now + after, Happening::Frame { from, to, control });
+    }
+
+    fn schedule(&mut self, at: u64, what: Happening) {
+        self.sequence += 1;
+        self.queue.insert((at, self.sequence), what);
+    }
+
+    fn run_until(&mut self, end: u64) {
+        if end.saturating_sub(self.now) > SILENCE_MAX {
+            // What was to happen long ago happens at once, and then the last moments as they are.
+            let recent = end - HEAD_START;
+            let missed: Vec<_> = self.queue.extract_if(..=(recent, 0), |_, _| true).collect();
+            self.now = recent;
+            missed.into_iter().for_each(|((at, _), what)| self.happen(at, what));
+        }
+        while let Some(first) = self.queue.first_entry() {
+            if first.key().0 > end {
+                break;
+            }
+            let ((at, _), what) = first.remove_entry();
+            self.now = self.now.max(at);
+            self.happen(at, what);
+        }
+        self.now = self.now.max(end);
+    }
+
+    fn happen(&mut self, at: u64, what: Happening) {
+        match what {
+            Happening::Tick(host) => {
+                // An earlier one may have been wanted after this one was.
+                if self.stations[host].tick_at == Some(at) {
+                    self.stations[host].tick_at = None;
+                    self.with_core(host, |core, now, out| core.tick(now, out));
+                }
+            }
+            Happening::Frame { from, to, control } => {
+                self.with_core(to, |core, now, out| core.control(from, &control, now, out));
+            }
+        }
+    }
+}
+
+fn station(host: usize, n: usize, weather: &Weather, random: &mut Random) -> Station {
+    let key = bits(random);
+    let boot = Boot::of_key(&key);
+    let reservation =
+        Reservation { budget: Span::from_millis(900), period: Span::from_millis(1_000) };
+    let mut reservations = [None; ROLES_MAX];
+    reservations[0] = Some(reservation);
+    let config = Config {
+        host: Host(host as u8),
+        hosts: n,
+        bound: weather.bound,
+        drift_ppm: 50,
+        reservations,
+        permille: 1_000,
+    };
+    let core = Core::new(&config, boot).expect("the reservation fits");
+    Station { core: Some(core), key, boot, tick_at: None }
+}
+
+fn local(now: Time) -> u64 {
+    HEAD_START + now.0 * 1_000
+}
+
+impl<P: Vocabulary> Trusted<P> for Wormhole<P> {
+    fn call(&mut self, party: Party, number: u64, call: P::Work, now: Time) {
+        self.run_until(local(now));
+        let host = party.index();
+        self.waiting.insert((host, number), number);
+        let call = Numbered { number, body: (self.tongue.call)(call) };
+        self.with_core(host, |core, now, out| core.call(0, &call, now, out));
+    }
+
+    fn advance(&mut self, now: Time) -> Vec<(u64, P::Done)> {
+        self.run_until(local(now));
+        let done = self.tongue.done;
+        self.answers.drain(..).map(|(call, answer)| (call, done(answer))).collect()
+    }
+
+    fn next(&self) -> Option<Time> {
+        let waits = |(host, _): &(usize, u64)| self.stations[*host].core.is_some();
+        if !self.waiting.keys().any(waits) {
+            return None;
+        }
+        let ((at, _), _) = self.queue.first_key_value()?;
+        Some(Time(at.saturating_sub(HEAD_START).div_ceil(1_000)))
+    }
+}
