@@ -159,6 +159,18 @@ pub enum GuardError {
         /// Which registers the key is sealed to.
         pcrs: Vec<u8>,
     },
+    /// A setting that no device of this kind can have.
+    #[error("{back_end}: {what} is {found}: it has to be {right}")]
+    Setting {
+        /// Which back end.
+        back_end: &'static str,
+        /// Which setting.
+        what: &'static str,
+        /// What it is.
+        found: String,
+        /// What it may be.
+        right: &'static str,
+    },
     /// A device that is not there, or does not do what is asked.
     #[error("{back_end}: {doing}: {source}")]
     Device {

@@ -47,9 +47,13 @@ pub mod attestation;
 pub mod error;
 pub mod file;
 mod life;
+#[cfg(feature = "quote")]
+pub mod quote;
 mod secret;
 mod seed;
 mod store;
+#[cfg(feature = "tpm")]
+pub mod tpm;
 
 pub use attestation::{Attestation, TpmQuote};
 pub use error::GuardError;

@@ -20,7 +20,7 @@ impl Life {
     }
 
     /// The number that was given out last.
-    #[cfg(any(feature = "pkcs11", feature = "card", feature = "tpm"))]
+    #[cfg(any(feature = "pkcs11", feature = "card"))]
     pub(crate) fn epoch(&self) -> Option<u64> {
         self.epoch
     }
