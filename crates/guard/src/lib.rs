@@ -44,9 +44,13 @@
 //! is some thousand times slower than the component beside it.
 
 pub mod attestation;
+#[cfg(feature = "card")]
+pub mod card;
 pub mod error;
 pub mod file;
 mod life;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
 #[cfg(feature = "quote")]
 pub mod quote;
 mod secret;

@@ -14,7 +14,7 @@
 //! - Q4. Every byte of the structure is accounted for, and lengths are read from it only within it.
 //!
 //! # Bounds
-//! A quote says how a machine was booted, if its firmware measures honestly. It says nothing of what
+//! A quote says how a machine was booted, if its firmware measures honestly, and nothing of what
 //! happened to it since. That the attestation key is in a TPM at all is for whoever enrols it to
 //! see: there is no chain of certificates here. Clock and counters of the TPM are reported and
 //! not judged.

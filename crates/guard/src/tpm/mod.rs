@@ -5,7 +5,8 @@
 //!   configuration names have the values that they had then, and nowhere else.
 //! - Numbers come from a counter of the TPM, which cannot be set, and which begins above all others
 //!   of that TPM if it is deleted and made again.
-//! - [`attest`](KeyGuard::attest) gives a quote of those registers, for [`verify`](crate::quote::verify).
+//! - [`attest`](KeyGuard::attest) gives a quote of those registers, for
+//!   [`verify`](crate::quote::verify).
 //!
 //! # Rules
 //! - T1. Registers and counter are named by the configuration and never by the sealed file, which

@@ -1,10 +1,6 @@
 //! The guard in a TPM, with an emulated one, and who attacks it.
-#![cfg(feature = "tpm")]
-#![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::{Running, eventually, need};
 use maftia_guard::quote::{QuoteError, verify};
 use maftia_guard::tpm::{Settings, TpmGuard};
 use maftia_guard::{Attestation, GuardError, KeyGuard, Memory, TpmQuote};
@@ -14,7 +10,6 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::str::FromStr;
-use support::{Running, eventually, need};
 use tempfile::TempDir;
 use tss_esapi::attributes::NvIndexAttributesBuilder;
 use tss_esapi::handles::{NvIndexHandle, NvIndexTpmHandle, PcrHandle, TpmHandle};
