@@ -82,7 +82,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 /// Holds a guard for one process, until it is dropped or the process ends. (G3)
 #[derive(Debug)]
 pub(crate) struct Hold {
-    _file: File,
+    file: File,
 }
 
 impl Hold {
@@ -95,10 +95,19 @@ impl Hold {
         options.write(true).create(true).truncate(false).mode(PRIVATE);
         let file = options.open(&lock).map_err(failed)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(GuardError::Busy { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
+    }
+}
+
+impl Drop for Hold {
+    /// Closing the file is not enough: a child that is being started by another thread has it open
+    /// until its program begins, and would hold the lock as long.
+    fn drop(&mut self) {
+        // If that fails the lock goes with the last descriptor.
+        let _ = self.file.unlock();
     }
 }
 

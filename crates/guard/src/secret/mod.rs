@@ -2,10 +2,11 @@
 //!
 //! `memfd_secret` (Linux 5.14) gives pages that only this process maps: the kernel takes them out
 //! of its own map, never writes them to swap or to a core file, and does not hibernate while they
-//! exist. Another process cannot read them with ptrace or through `/proc`, not even as root, and a
-//! read of kernel memory does not show them. It is no help against code in this process, nor
-//! against a kernel that was changed; and while something is signed, a copy of the key is on the
-//! stack and in registers, where it is overwritten afterwards.
+//! exist. Nobody reads them through `/proc` or by ptrace's reading of memory, not even root, and an
+//! image of kernel memory does not show them. It is no help against code in this process, nor
+//! against who may put some there, as root may with ptrace unless the process forbids it, nor
+//! against a kernel that was changed. While something is signed, a copy of the key is on the stack
+//! and in registers, where it is overwritten afterwards.
 
 mod kernel;
 
