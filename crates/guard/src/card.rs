@@ -40,8 +40,8 @@
 //! nothing shows it.
 //!
 //! # Sources
-//! ISO 7816-4. The local trusted component of MAFTIA was planned as a Java Card with an applet of
-//! its own for each function; here the card certifies the component and is not asked afterwards.
+//! ISO 7816-4. MAFTIA had Java Cards as tamper-resistant components of hosts; here the card
+//! certifies the component beside it when that boots, and is not asked afterwards.
 
 use crate::KeyGuard;
 use crate::attestation::Attestation;

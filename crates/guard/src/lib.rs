@@ -31,15 +31,15 @@
 //!
 //! | back end | key | number | rolled back by |
 //! | --- | --- | --- | --- |
-//! | [`file`] | encrypted on disk | in the file, and a mark | who puts back file *and* mark |
+//! | [`mod@file`] | encrypted on disk | in the file, and a mark | who puts back file *and* mark |
 //! | `tpm` | sealed to PCRs | NV counter | nobody; if emulated, who has its state |
 //! | `pkcs11` | never leaves the token | a data object | who has the PIN or its storage |
 //! | `card` | never leaves the card | in the card | nobody; if emulated, who has its state |
 //!
 //! # Sources
 //! Correia, Verissimo and Neves, "The design of a COTS real-time distributed security kernel"
-//! (EDCC 2002), where the local component's key pair is certified when it is installed; Veronese et
-//! al., "Efficient Byzantine fault tolerance" (2013), where a trusted counter is kept by a TPM.
+//! (EDCC 2002): each local component has a key pair that others know to be its. Veronese et al.,
+//! "Efficient Byzantine fault tolerance" (2013), which also tries a TPM as the trusted counter.
 //! Deviation: the guard certifies a key for each boot and signs no message, because a TPM or card
 //! is some thousand times slower than the component beside it.
 
