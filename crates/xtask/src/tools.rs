@@ -9,6 +9,10 @@ const TOOLS: &[(&str, &[&str], &str)] = &[
     ("make", &["--version"], "make"),
     // OpenSSL's own configuration script uses modules that `perl-base` lacks.
     ("perl", &["-MFindBin", "-MFile::Compare", "-MTime::Piece", "-e", "1"], "perl"),
+    // Libraries of the key guards' devices.
+    ("pkg-config", &["--version"], "pkg-config"),
+    ("pkg-config", &["--exists", "tss2-esys"], "libtss2-dev"),
+    ("pkg-config", &["--exists", "libpcsclite"], "libpcsclite-dev"),
 ];
 
 /// Installs whichever is missing, which takes root and a Debian system.
