@@ -1,4 +1,5 @@
-//! Agreement among servers some of which are corrupt, without any assumption on time.
+//! Agreement among servers some of which are corrupt: without any assumption on time, or with a
+//! trusted component on each server.
 //!
 //! From the bottom up; each protocol is usable and tested alone:
 //!
@@ -8,9 +9,10 @@
 //! - [`multivalued`]: agreement on a value that satisfies an external predicate.
 //! - [`atomic`]: one total order of batches, in lanes.
 //! - [`checkpoint`]: proof that a quorum was in the same state after the same delivery.
+//! - [`hybrid`]: with a trusted component on each server, for n >= 2f+1.
 //!
 //! Everything here is a deterministic state machine that holds for every adversary structure that
-//! satisfies Q3, not only for thresholds. That no protocol can see a clock is checked by the
+//! satisfies Q3 (in [`hybrid`], Q2), not only for thresholds. That no protocol can see a clock is checked by the
 //! compiler: their timer is [`Never`](maftia_base::protocol::Never), and their context has none.
 //!
 //! Deliberately absent: sockets, disks, threads, randomness; and secrets, which stay in the
