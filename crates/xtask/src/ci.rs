@@ -26,10 +26,7 @@ const STEPS: &[Step] = &[
     ),
     ("tests", &["cargo", "test", "--workspace", "--release", "--locked"]),
     // With the devices: in software, but with their own programs and protocols.
-    (
-        "guards",
-        &["cargo", "test", "-p", "maftia-guard", "--all-features", "--release", "--locked"],
-    ),
+    ("guards", &["cargo", "test", "-p", "maftia-guard", "--all-features", "--release", "--locked"]),
 ];
 
 /// Runs every step; stops at the first that fails.
