@@ -12,8 +12,9 @@
 //! - [`hybrid`]: with a trusted component on each server, for n >= 2f+1.
 //!
 //! Everything here is a deterministic state machine that holds for every adversary structure that
-//! satisfies Q3 (in [`hybrid`], Q2), not only for thresholds. That no protocol can see a clock is checked by the
-//! compiler: their timer is [`Never`](maftia_base::protocol::Never), and their context has none.
+//! satisfies Q3 (in [`hybrid`], Q2), not only for thresholds. That no protocol can see a clock is
+//! checked by the compiler: their timer is [`Never`](maftia_base::protocol::Never), and their
+//! context has none.
 //!
 //! Deliberately absent: sockets, disks, threads, randomness; and secrets, which stay in the
 //! keyrings of [`maftia_crypto`].
