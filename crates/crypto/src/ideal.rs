@@ -197,6 +197,10 @@ impl IdealKeyring {
                 Done::Convicted(self.convict(culprit, &evidence))
             }
             Work::VerifySeals(claims) => Done::Verified(claims.iter().map(seal_holds).collect()),
+            Work::VerifyWithSeals(claims, seals) => {
+                let claims = claims.iter().map(|claim| self.verify(claim));
+                Done::Verified(claims.chain(seals.iter().map(seal_holds)).collect())
+            }
             Work::Trusted(call) => unreachable!("the trusted component is consulted: {call:?}"),
             Work::Encode { code, value } => Done::Encoded(coding::encode(code, &value)),
             Work::Decode { code, commitment, fragments, me } => {

@@ -169,6 +169,10 @@ impl Suite for RealSuite {
                 }
                 Work::VerifyClients(claims) => checks.extend(claims.iter().map(check_of_client)),
                 Work::VerifySeals(claims) => checks.extend(claims.iter().map(check_of_seal)),
+                Work::VerifyWithSeals(claims, seals) => {
+                    checks.extend(claims.iter().map(|claim| keyring.check_of(claim)));
+                    checks.extend(seals.iter().map(check_of_seal));
+                }
                 _ => {}
             }
         }
@@ -180,6 +184,10 @@ impl Suite for RealSuite {
             }
             Work::VerifySeals(claims) => {
                 Done::Verified(verdicts.by_ref().take(claims.len()).collect())
+            }
+            Work::VerifyWithSeals(claims, seals) => {
+                let count = claims.len() + seals.len();
+                Done::Verified(verdicts.by_ref().take(count).collect())
             }
             other => keyring.run(other, clock),
         };
@@ -221,7 +229,10 @@ impl RealKeyring {
             Work::Decode { code, commitment, fragments, me } => {
                 Done::Decoded(coding::decode(code, &commitment, &fragments, me))
             }
-            Work::Verify(_) | Work::VerifyClients(_) | Work::VerifySeals(_) => {
+            Work::Verify(_)
+            | Work::VerifyClients(_)
+            | Work::VerifySeals(_)
+            | Work::VerifyWithSeals(..) => {
                 unreachable!("verified as one batch before")
             }
         }

@@ -195,6 +195,9 @@ pub enum Work<S: Suite> {
     /// Which of these did the trusted component with that key sign? Answer: [`Done::Verified`], in
     /// the same order.
     VerifySeals(Vec<SealClaim>),
+    /// Which of these claims hold, and of these of trusted components? Answer: [`Done::Verified`],
+    /// in the same order, the former first.
+    VerifyWithSeals(Vec<Claim<S>>, Vec<SealClaim>),
     /// A call of this server's trusted component, for [`consult`](maftia_base::Context::consult).
     /// Answer: [`Done::Trusted`].
     Trusted(Box<Call>),

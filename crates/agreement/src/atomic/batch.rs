@@ -7,7 +7,8 @@ use maftia_base::wire::{
 use maftia_base::{
     Annotation, Digest, Epoch, PARTIES_MAX, Party, PartySet, Place, Scope, Statement, StatementKind,
 };
-use maftia_crypto::{Certificate, Claim, Signed, Suite};
+use maftia_crypto::{Attested, Certificate, Claim, SealClaim, Signed, Suite, Work};
+use maftia_ttcb_api::Identifier;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
@@ -130,9 +131,28 @@ pub struct Predecessor<S: Suite> {
     pub digest: Digest,
     /// A quorum's votes for it.
     pub certificate: Certificate<S>,
+    /// In the hybrid configuration: its owner's trusted component identified it at its place.
+    pub seal: Option<BatchSeal>,
 }
 
-wire_struct!(<S: Suite> Predecessor<S> { digest, certificate });
+wire_struct!(<S: Suite> Predecessor<S> { digest, certificate, seal });
+
+/// The identifier of a batch: there is one batch at a place.
+pub type BatchSeal = Attested<Identifier>;
+
+/// The counter of the trusted component that lanes use.
+pub(super) const COUNTER: u8 = 0;
+
+/// Where the identifier of a batch stands. Epochs have 64 bits, heights too.
+pub(super) fn position(epoch: Epoch, height: Height) -> u128 {
+    u128::from(epoch.0) << 64 | u128::from(height.0)
+}
+
+/// What is identified.
+pub(super) fn sealed_value(scope: Scope, lane: Party, height: Height, digest: Digest) -> [u8; 32] {
+    let statement = batch_statement(scope, lane, height, digest);
+    Digest::of("maftia atomic batch identifier", &statement.signing_bytes()).0
+}
 
 /// One link of a lane. Whose lane it is follows from where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -235,9 +255,11 @@ pub struct Head<S: Suite> {
     pub digest: Digest,
     /// A quorum's votes for it.
     pub certificate: Certificate<S>,
+    /// In the hybrid configuration: its owner's trusted component identified it at its place.
+    pub seal: Option<BatchSeal>,
 }
 
-wire_struct!(<S: Suite> Head<S> { lane, height, digest, certificate });
+wire_struct!(<S: Suite> Head<S> { lane, height, digest, certificate, seal });
 
 impl<S: Suite> Head<S> {
     pub(super) fn statement(&self, scope: Scope) -> Statement {
@@ -277,6 +299,9 @@ pub struct Delivery {
     /// server; the voters are a quorum. Every honest reading is later than the voter's first sight
     /// of the batch.
     pub readings: Vec<(Party, Reading)>,
+    /// In the hybrid configuration, when the owner's trusted component identified the batch: at the
+    /// latest then, in microseconds since 1970-01-01 UTC. The same at every server.
+    pub sealed: Option<Reading>,
     /// Randomness that no honest server could predict when the batch was certified, different for
     /// every batch; see [`multivalued`](crate::multivalued) for who may learn it early.
     pub seed: Digest,
@@ -314,6 +339,37 @@ impl ArchiveKey {
     }
 }
 
+/// What is left to verify.
+#[derive(Clone, Debug)]
+pub(super) struct Open<S: Suite> {
+    pub(super) claims: Vec<Claim<S>>,
+    pub(super) seals: Vec<SealClaim>,
+}
+
+impl<S: Suite> Default for Open<S> {
+    fn default() -> Self {
+        Self { claims: Vec::new(), seals: Vec::new() }
+    }
+}
+
+impl<S: Suite> Open<S> {
+    pub(super) fn extend(&mut self, other: Self) {
+        self.claims.extend(other.claims);
+        self.seals.extend(other.seals);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.claims.is_empty() && self.seals.is_empty()
+    }
+
+    pub(super) fn work(self) -> Work<S> {
+        match self.seals.is_empty() {
+            true => Work::Verify(self.claims),
+            false => Work::VerifyWithSeals(self.claims, self.seals),
+        }
+    }
+}
+
 /// The claims that make `certificate` one for `statement`, without those whose signature is
 /// already `known` to hold; `None` if its voters are not a quorum of `parties`.
 pub(super) fn open_claims<S: Suite>(
@@ -329,4 +385,9 @@ pub(super) fn open_claims<S: Suite>(
 /// The readings that a certificate carries.
 pub(super) fn readings<S: Suite>(certificate: &Certificate<S>) -> Vec<(Party, Reading)> {
     certificate.ballots().iter().map(|vote| (vote.party, Reading(vote.annotation.0))).collect()
+}
+
+/// By when a batch was identified, in microseconds, rounded up.
+pub(super) fn sealed_at(seal: &BatchSeal) -> Option<Reading> {
+    seal.0.said.time.map(|time| Reading(time.latest.0.div_ceil(1_000)))
 }

@@ -161,7 +161,13 @@ impl<S: Suite> AtomicBroadcast<S> {
         let round = decided.round;
         let scope = Slot::<Self>::scope(RoundSlot(round), cx.scope());
         let digest = digest_of(&decided.heads);
-        let Some(works) = decided.decision.checks(scope, cx.group(), digest) else {
+        let Some(works) = decided.decision.checks(
+            self.hybrid.as_ref(),
+            (self.epoch, round),
+            scope,
+            cx.group(),
+            digest,
+        ) else {
             self.on_lie(from, cx);
             return true;
         };

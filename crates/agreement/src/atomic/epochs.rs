@@ -48,6 +48,7 @@ use super::fetch::Librarian;
 use super::message;
 use super::{AtomicBroadcast, Frontier, Weigh};
 use crate::checkpoint::Mark;
+use crate::hybrid::Members;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::wire_struct;
 use maftia_base::{Context, Digest, Epoch, Event, Party, PartySet, Protocol, Slot, Target};
@@ -307,7 +308,15 @@ impl<S: Suite> EpochChain<S> {
     pub fn frontier(&self) -> Frontier<S> {
         let (round, heads) = self.current.delivered();
         let (mark, epoch, turned) = (self.mark, self.epoch(), self.turned);
-        Frontier { mark, epoch, round, heads, turned }
+        let leaders = self.current.leaders();
+        Frontier { mark, epoch, round, heads, turned, leaders }
+    }
+
+    /// In the hybrid configuration, among these members.
+    #[must_use]
+    pub fn with_members(mut self, members: Members) -> Self {
+        self.current = self.current.with_members(members);
+        self
     }
 
     /// The first mark comes after this much, and no later one after less than is said then.
@@ -472,7 +481,8 @@ impl<S: Suite> EpochChain<S> {
     /// Has the present instance make way for that of a later epoch.
     fn begin(&mut self, epoch: Epoch, unordered: Vec<Item>) {
         self.librarian.take_over(std::mem::take(&mut self.current.librarian));
-        self.current = AtomicBroadcast::paused(epoch, self.current.weigh());
+        let members = self.current.members();
+        self.current = AtomicBroadcast::paused(epoch, self.current.weigh(), members);
         self.current.preload(unordered);
         self.turned = PartySet::EMPTY;
         self.told = PartySet::EMPTY;
@@ -507,7 +517,7 @@ impl<S: Suite> EpochChain<S> {
             self.begin(frontier.epoch, unordered);
         }
         (self.mark, self.turned) = (frontier.mark, frontier.turned);
-        let install = message::Command::Install(frontier.round, frontier.heads);
+        let install = message::Command::Install(frontier.round, frontier.leaders, frontier.heads);
         self.step(Event::Command(install), cx);
         if begins {
             self.resume(cx);

@@ -2,14 +2,15 @@
 
 use super::WINDOW;
 use super::batch::{
-    Batch, BatchVote, Head, Height, Predecessor, Sealed, batch_statement, open_claims,
+    Batch, BatchSeal, BatchVote, COUNTER, Head, Height, Open, Predecessor, Sealed, batch_statement,
+    open_claims, position, sealed_value,
 };
 use super::machine::{AtomicBroadcast, Checked};
 use super::message::{Message, Outcome, Record, Ticket};
 use maftia_base::canary;
 use maftia_base::wire::{Blob, Wire};
 use maftia_base::{Context, Digest, Fault, FaultKind, Party, SignedStatement, Target};
-use maftia_crypto::{Claim, Signed, Suite, Work};
+use maftia_crypto::{Claim, SealClaim, Signed, Suite, Work};
 use std::collections::BTreeMap;
 
 /// What a server knows of one lane.
@@ -31,7 +32,7 @@ pub(super) struct Lane<S: Suite> {
     candidate: Option<Candidate>,
     owner_vote: Option<BatchVote<S>>,
     /// The newest batch that came while another's signatures were being checked.
-    next: Option<Box<(Sealed<S>, BatchVote<S>)>>,
+    next: Option<Box<(Sealed<S>, Owned<S>)>>,
     /// The owner sent what no honest server sends: none of its batches and heads is checked any
     /// more.
     barred: bool,
@@ -40,6 +41,9 @@ pub(super) struct Lane<S: Suite> {
     /// Something was ignored because it was beyond the ceiling.
     pub(super) skipped: bool,
 }
+
+/// What an owner sends with its batch: its vote, and in the hybrid configuration the identifier.
+type Owned<S> = (BatchVote<S>, Option<BatchSeal>);
 
 /// A batch in memory.
 #[derive(Clone, Debug, Hash)]
@@ -137,7 +141,8 @@ impl<S: Suite> Lane<S> {
     pub(super) fn predecessor(&self, height: Height) -> Option<Predecessor<S>> {
         let decided = self.decided.as_ref().filter(|head| head.height == height);
         let head = self.heads.get(&height).or(decided)?;
-        Some(Predecessor { digest: head.digest, certificate: head.certificate.clone() })
+        let (digest, certificate, seal) = (head.digest, head.certificate.clone(), head.seal);
+        Some(Predecessor { digest, certificate, seal })
     }
 
     /// Takes note of a decision.
@@ -178,7 +183,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         &mut self,
         from: Party,
         batch: Batch<S>,
-        vote: BatchVote<S>,
+        (vote, seal): Owned<S>,
         cx: &mut impl Context<Self>,
     ) {
         if from == cx.group().me() {
@@ -225,11 +230,11 @@ impl<S: Suite> AtomicBroadcast<S> {
         if lane.candidate.as_ref().is_some_and(|candidate| !candidate.verified) {
             let newest = lane.next.as_ref().map(|next| next.0.batch.height);
             if newest.is_none_or(|newest| newest < height) {
-                lane.next = Some(Box::new((sealed, vote)));
+                lane.next = Some(Box::new((sealed, (vote, seal))));
             }
             return;
         }
-        self.consider(from, sealed, vote, cx);
+        self.consider(from, sealed, (vote, seal), cx);
     }
 
     /// Considers what came while another batch was being checked, once that is over. (L2)
@@ -247,17 +252,21 @@ impl<S: Suite> AtomicBroadcast<S> {
         &mut self,
         from: Party,
         sealed: Sealed<S>,
-        vote: BatchVote<S>,
+        (vote, seal): Owned<S>,
         cx: &mut impl Context<Self>,
     ) {
         let (height, digest) = (sealed.batch.height, sealed.digest);
         let statement = batch_statement(cx.scope(), from, height, digest);
-        let mut claims = vec![vote.claim(from, statement)];
+        let Some(own) = self.seal_claim(from, (height, digest), seal.as_ref(), cx) else {
+            return self.bar(from, FaultKind::InvalidValue, cx);
+        };
+        let mut open = Open { claims: vec![vote.claim(from, statement)], seals: Vec::new() };
+        open.seals.extend(own);
         if let Some(previous) = sealed.batch.previous.clone() {
-            let Predecessor { digest, certificate } = previous;
-            let head = Head { lane: from, height: height.before(), digest, certificate };
+            let Predecessor { digest, certificate, seal } = previous;
+            let head = Head { lane: from, height: height.before(), digest, certificate, seal };
             match self.open_claims(&head, cx) {
-                Some(open) => claims.extend(open),
+                Some(more) => open.extend(more),
                 None => return self.bar(from, FaultKind::BadCertificate, cx),
             }
         }
@@ -272,7 +281,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         lane.owner_vote = Some(vote);
         lane.candidate =
             Some(Candidate { height, digest, verified: false, admitted: false, signing: false });
-        cx.offload(Ticket::Batch { lane: from, digest }, Work::Verify(claims));
+        cx.offload(Ticket::Batch { lane: from, digest }, open.work());
     }
 
     /// The owner of a lane sent what no honest server sends: it is blamed once, and has no more
@@ -298,18 +307,34 @@ impl<S: Suite> AtomicBroadcast<S> {
         }
     }
 
-    /// What is left to verify of a head; `None` if it cannot be one.
-    pub(super) fn open_claims(
+    /// What is left to verify of the identifier of a batch, if it has to have one; `None` if it
+    /// cannot hold. (L10)
+    fn seal_claim(
         &self,
-        head: &Head<S>,
-        cx: &mut impl Context<Self>,
-    ) -> Option<Vec<Claim<S>>> {
+        lane: Party,
+        (height, digest): (Height, Digest),
+        seal: Option<&BatchSeal>,
+        cx: &impl Context<Self>,
+    ) -> Option<Option<SealClaim>> {
+        let Some(hybrid) = &self.hybrid else { return seal.is_none().then_some(None) };
+        let seal = seal?;
+        let said = &seal.0.said;
+        let value = sealed_value(cx.scope(), lane, height, digest);
+        let placed = (said.position, said.value) == (position(self.epoch, height), value);
+        let claim = hybrid.members.claim(lane, COUNTER, seal)?;
+        placed.then_some(Some(claim))
+    }
+
+    /// What is left to verify of a head; `None` if it cannot be one.
+    pub(super) fn open_claims(&self, head: &Head<S>, cx: &impl Context<Self>) -> Option<Open<S>> {
         if self.is_known(head) {
-            return Some(Vec::new());
+            return Some(Open::default());
         }
         let (group, scope) = (cx.group(), cx.scope());
         let lane = self.lanes.get(&head.lane);
-        open_claims(
+        let place = (head.height, head.digest);
+        let seal = self.seal_claim(head.lane, place, head.seal.as_ref(), cx)?;
+        let claims = open_claims(
             &head.certificate,
             head.statement(scope),
             |voters| voters.is_subset(group.parties()) && group.structure().is_quorum(voters),
@@ -318,7 +343,8 @@ impl<S: Suite> AtomicBroadcast<S> {
                     lane.is_verified(head.height, head.digest, group.me(), claim)
                 })
             },
-        )
+        )?;
+        Some(Open { claims, seals: seal.into_iter().collect() })
     }
 
     /// Handles the verdicts on a batch: first the owner's vote, then the predecessor's. (L2)
@@ -350,8 +376,9 @@ impl<S: Suite> AtomicBroadcast<S> {
             cx.output(Outcome::Inspect { lane: from, height, digest, items });
         }
         let previous = batch.and_then(|batch| batch.previous);
-        if let Some(Predecessor { digest, certificate }) = previous {
-            self.learn_head(Head { lane: from, height: height.before(), digest, certificate }, cx);
+        if let Some(Predecessor { digest, certificate, seal }) = previous {
+            let height = height.before();
+            self.learn_head(Head { lane: from, height, digest, certificate, seal }, cx);
         }
         self.try_vote(from, cx);
     }
@@ -513,11 +540,11 @@ impl<S: Suite> AtomicBroadcast<S> {
     fn check_head(&mut self, from: Party, head: Head<S>, cx: &mut impl Context<Self>) {
         match self.open_claims(&head, cx) {
             None => self.bar(from, FaultKind::BadCertificate, cx),
-            Some(claims) if claims.is_empty() => self.learn_head(head, cx),
-            Some(claims) => {
+            Some(open) if open.is_empty() => self.learn_head(head, cx),
+            Some(open) => {
                 let lane = head.lane;
                 self.heads.insert((from, lane), Checked { now: head, next: None });
-                cx.offload(Ticket::Head { from, lane }, Work::Verify(claims));
+                cx.offload(Ticket::Head { from, lane }, open.work());
             }
         }
     }

@@ -1,15 +1,17 @@
 //! The state of one epoch, and where its events go.
 
+use super::agreement::{Hybrid, RoundAgreement};
 use super::batch::{ArchiveKey, Head, Height, Item, Round};
 use super::catch_up::Peers;
 use super::fetch::{Librarian, Want};
 use super::lane::Lane;
 use super::marks::{Meter, Weigh};
-use super::message::{Command, DecidedRound, Message, Outcome, Record, RoundAgreement, Ticket};
+use super::message::{Command, DecidedRound, Message, Outcome, Record, Ticket};
 use super::order::Ordered;
 use super::own::OwnLane;
 use super::round::{Checking, Proposed};
 use super::{ITEM_BYTES_MAX, MARK_INTERVAL, PENDING_BYTES_MAX, WINDOW};
+use crate::hybrid::Members;
 use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::{Context, Digest, Epoch, Event, Party, Protocol, Target};
@@ -20,6 +22,8 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Clone, Debug, Hash)]
 pub struct AtomicBroadcast<S: Suite> {
     pub(super) epoch: Epoch,
+    /// In the hybrid configuration, who the servers are there.
+    pub(super) hybrid: Option<Hybrid>,
     /// False during replay of the log, when nothing may be emitted but outcomes.
     pub(super) live: bool,
     /// True if the log was not empty.
@@ -83,6 +87,9 @@ impl<S: Suite> Protocol for AtomicBroadcast<S> {
         match event {
             Event::Command(command) => self.on_command(command, cx),
             Event::Message { from, body } => {
+                if std::mem::take(&mut self.own.unsealed) {
+                    self.seal_outgoing(cx);
+                }
                 if cx.group().parties().contains(from) {
                     self.on_message(from, body, cx);
                 }
@@ -127,6 +134,7 @@ impl<S: Suite> AtomicBroadcast<S> {
     pub fn new(epoch: Epoch) -> Self {
         Self {
             epoch,
+            hybrid: None,
             live: false,
             returned: false,
             forgot: false,
@@ -149,6 +157,18 @@ impl<S: Suite> AtomicBroadcast<S> {
             checking: None,
             peers: BTreeMap::new(),
         }
+    }
+
+    /// The same in the hybrid configuration, among these members.
+    #[must_use]
+    pub fn with_members(mut self, members: Members) -> Self {
+        self.hybrid = Some(Hybrid::new(members));
+        self
+    }
+
+    /// The members, in the hybrid configuration.
+    pub(super) fn members(&self) -> Option<Members> {
+        self.hybrid.as_ref().map(|hybrid| hybrid.members.clone())
     }
 
     /// The epoch that it is for.
@@ -189,14 +209,16 @@ impl<S: Suite> AtomicBroadcast<S> {
             Command::Refuse { lane, height, digest } => self.on_refuse(lane, height, digest, cx),
             Command::Recalled { to, key, record } => self.on_recalled(to, key, record, cx),
             Command::Ahead(peer) => self.on_ahead(peer),
-            Command::Install(round, heads) => self.install(round, &heads, cx),
+            Command::Install(round, leaders, heads) => {
+                self.install((round, leaders), &heads, cx);
+            }
             Command::Continue { interval, loads } => self.on_continue(interval, loads, cx),
         }
     }
 
     fn on_message(&mut self, from: Party, message: Message<S>, cx: &mut impl Context<Self>) {
         match message {
-            Message::Batch { batch, vote } => self.on_batch(from, batch, vote, cx),
+            Message::Batch { batch, vote, seal } => self.on_batch(from, batch, (vote, seal), cx),
             Message::Vote { height, digest, vote } => {
                 self.on_vote(from, height, digest, vote, cx);
             }
@@ -214,6 +236,7 @@ impl<S: Suite> AtomicBroadcast<S> {
     fn on_done(&mut self, ticket: Ticket<S>, done: Done<S>, cx: &mut impl Context<Self>) {
         match (ticket, done) {
             (Ticket::Own(height), Done::Signed(signed)) => self.on_own_signed(height, &signed, cx),
+            (Ticket::Seal(height), Done::Trusted(answer)) => self.on_sealed(height, &answer, cx),
             (Ticket::Votes(height), Done::Verified(verdicts)) => {
                 self.on_votes_verified(height, &verdicts, cx);
             }
@@ -269,6 +292,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         }
         self.check_values(cx);
         let resend = self.own.outgoing.as_ref().and_then(|outgoing| outgoing.message());
+        self.seal_outgoing(cx);
         if let Some(message) = resend {
             cx.send(Target::Others, message);
             // A group of one has no other whose vote would bring the certificate.

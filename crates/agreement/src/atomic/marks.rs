@@ -1,11 +1,13 @@
 //! Marks: places of the total order at which it can be taken up without what came before.
 
 use super::KEPT_BATCHES;
+use super::agreement::{Hybrid, Leaders, RoundAgreement};
 use super::batch::{Delivery, Heads, Item, Round};
 use super::machine::AtomicBroadcast;
-use super::message::{Message, Outcome, Record, RoundAgreement};
+use super::message::{Message, Outcome, Record};
 use super::round::RoundSlot;
 use crate::checkpoint::Mark;
+use crate::hybrid::Members;
 use maftia_base::canary;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::{List, wire_struct};
@@ -37,9 +39,11 @@ pub struct Frontier<S: Suite> {
     pub heads: Heads<S>,
     /// Lanes that delivered the wish to end this epoch.
     pub turned: PartySet,
+    /// In the hybrid configuration, who leads first in that round and in the next.
+    pub leaders: Leaders,
 }
 
-wire_struct!(<S: Suite> Frontier<S> { mark, epoch, round, heads, turned });
+wire_struct!(<S: Suite> Frontier<S> { mark, epoch, round, heads, turned, leaders });
 
 /// What goes with an item beside the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,8 +117,9 @@ impl Meter {
 
 impl<S: Suite> AtomicBroadcast<S> {
     /// The instance for an epoch that begins with a mark. (M1)
-    pub(super) fn paused(epoch: Epoch, weigh: Weigh) -> Self {
+    pub(super) fn paused(epoch: Epoch, weigh: Weigh, members: Option<Members>) -> Self {
         let mut instance = Self::new(epoch);
+        instance.hybrid = members.map(Hybrid::new);
         instance.set_weigh(weigh);
         instance.meter.paused = true;
         instance
@@ -138,6 +143,11 @@ impl<S: Suite> AtomicBroadcast<S> {
     pub(super) fn delivered(&self) -> (Round, Heads<S>) {
         let heads = self.lanes.values().filter_map(|lane| lane.ordered.clone()).collect();
         (self.completed, Heads(List::new(heads).expect("at most one head a lane")))
+    }
+
+    /// Who leads in that round, in the hybrid configuration.
+    pub(super) fn leaders(&self) -> Leaders {
+        self.hybrid.as_ref().map(|hybrid| hybrid.delivered).unwrap_or_default()
     }
 
     /// The layer above has kept what it needs of the mark: goes on. (M2)
@@ -198,8 +208,21 @@ impl<S: Suite> AtomicBroadcast<S> {
     }
 
     /// Takes everything up to `heads`, and all rounds before `round`, as delivered. (M3)
-    pub(super) fn install(&mut self, round: Round, heads: &Heads<S>, cx: &mut impl Context<Self>) {
+    pub(super) fn install(
+        &mut self,
+        (round, leaders): (Round, Leaders),
+        heads: &Heads<S>,
+        cx: &mut impl Context<Self>,
+    ) {
         let me = cx.group().me();
+        if let Some(hybrid) = &mut self.hybrid {
+            if self.round < round {
+                hybrid.leaders = leaders;
+            }
+            if self.completed < round {
+                hybrid.delivered = leaders;
+            }
+        }
         for head in heads.iter() {
             self.notice_lost_memory(head, cx);
             if head.lane == me {

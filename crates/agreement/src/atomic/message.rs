@@ -1,9 +1,9 @@
 //! What one epoch's servers say to each other, to their log, and to the layer above.
 
+use super::agreement::{Leaders, RoundAgreement, RoundDecision};
 use super::batch::{
-    ArchiveKey, Batch, BatchVote, Delivery, Head, Heads, Height, Item, Items, Round,
+    ArchiveKey, Batch, BatchSeal, BatchVote, Delivery, Head, Heads, Height, Item, Items, Round,
 };
-use crate::multivalued::{self, Decision, ValidatedAgreement};
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::{List, wire_enum, wire_struct};
 use maftia_base::{Digest, Epoch, Party};
@@ -12,9 +12,6 @@ use std::collections::BTreeMap;
 
 /// Most decided rounds in one message.
 pub const ROUNDS_PER_MESSAGE_MAX: usize = 16;
-
-/// The agreement of one round.
-pub type RoundAgreement<S> = ValidatedAgreement<S, Heads<S>>;
 
 /// What the layer above asks for.
 #[derive(Clone, Debug)]
@@ -53,7 +50,7 @@ pub enum Command<S: Suite> {
     /// This peer is known to be in a later epoch: whatever is missing here, it has.
     Ahead(Party),
     /// Everything up to these heads, and all rounds before this one, count as delivered.
-    Install(Round, Heads<S>),
+    Install(Round, Leaders, Heads<S>),
     /// The layer above has kept what it needs of the mark at which this instance pauses.
     Continue {
         /// How much is delivered until the next mark.
@@ -105,7 +102,7 @@ pub struct DecidedRound<S: Suite> {
     /// What it decided.
     pub heads: Heads<S>,
     /// Why that is so.
-    pub decision: Decision<S>,
+    pub decision: RoundDecision<S>,
 }
 
 wire_struct!(<S: Suite> DecidedRound<S> { round, heads, decision });
@@ -119,6 +116,8 @@ pub enum Message<S: Suite> {
         batch: Batch<S>,
         /// The sender's vote.
         vote: BatchVote<S>,
+        /// In the hybrid configuration, its identifier.
+        seal: Option<BatchSeal>,
     },
     /// "I store the batch of this digest at this height of your lane."
     Vote {
@@ -167,7 +166,7 @@ pub enum Message<S: Suite> {
 }
 
 wire_enum!(<S: Suite> Message<S> {
-    0 => Batch { batch, vote },
+    0 => Batch { batch, vote, seal },
     1 => Vote { height, digest, vote },
     2 => Head(head),
     3 => Agree { round, message },
@@ -262,7 +261,7 @@ impl<S: Suite> Record<S> {
             Self::Learned { decided, .. } => {
                 Some(ArchiveKey::Round { epoch, round: decided.round })
             }
-            Self::Agree { round, record: multivalued::Record::Decided { .. } } => {
+            Self::Agree { round, record } if record.is_decided() => {
                 Some(ArchiveKey::Round { epoch, round: *round })
             }
             Self::Certified(_) | Self::Cast { .. } | Self::Agree { .. } => None,
@@ -277,10 +276,11 @@ impl<S: Suite> Record<S> {
             }
             Self::Kept { lane, batch } => Some(Message::Found { lane, batch, owner: None }),
             Self::Learned { decided, .. } => List::new(vec![decided]).map(Message::Rounds),
-            Self::Agree { round, record: multivalued::Record::Decided { value, decision, .. } } => {
-                List::new(vec![DecidedRound { round, heads: value, decision }]).map(Message::Rounds)
+            Self::Agree { round, record } => {
+                let (heads, decision, _) = record.decided()?;
+                List::new(vec![DecidedRound { round, heads, decision }]).map(Message::Rounds)
             }
-            Self::Certified(_) | Self::Cast { .. } | Self::Agree { .. } => None,
+            Self::Certified(_) | Self::Cast { .. } => None,
         }
     }
 }
@@ -290,6 +290,8 @@ impl<S: Suite> Record<S> {
 pub enum Ticket<S: Suite> {
     /// Signing this server's own batch at this height.
     Own(Height),
+    /// Having this server's own batch at this height identified.
+    Seal(Height),
     /// Verifying the votes for this server's own batch at this height.
     Votes(Height),
     /// Verifying the owner's vote and the predecessor's certificate of the batch of a lane.

@@ -1,6 +1,7 @@
 //! From decided vectors to one total order.
 
-use super::batch::{Delivery, Head, Height, Round, readings};
+use super::agreement::{Leaders, RoundDecision};
+use super::batch::{BatchSeal, Delivery, Head, Height, Round, readings, sealed_at};
 use super::machine::AtomicBroadcast;
 use super::message::{DecidedRound, Outcome, Record};
 use super::{KEPT_BATCHES, KEPT_ROUNDS};
@@ -13,6 +14,8 @@ pub(super) struct Ordered<S: Suite> {
     pub(super) round: Round,
     heads: Vec<Head<S>>,
     pub(super) seed: Digest,
+    /// Who leads after this round, in the hybrid configuration.
+    leaders: Leaders,
 }
 
 /// A batch that is ordered next, with the certificate that all servers use for it.
@@ -20,6 +23,7 @@ struct Due<S: Suite> {
     lane: Party,
     height: Height,
     certificate: Certificate<S>,
+    seal: Option<BatchSeal>,
 }
 
 /// An ordered batch that is not here.
@@ -48,7 +52,13 @@ impl<S: Suite> AtomicBroadcast<S> {
                 self.own.outgoing.take_if(certified);
             }
         }
-        self.queue.push_back(Ordered { round: *round, heads: heads.to_vec(), seed });
+        if let (Some(hybrid), RoundDecision::Views(decision)) =
+            (&mut self.hybrid, &decided.decision)
+        {
+            hybrid.advance(decision);
+        }
+        let leaders = self.hybrid.as_ref().map(|hybrid| hybrid.leaders).unwrap_or_default();
+        self.queue.push_back(Ordered { round: *round, heads: heads.to_vec(), seed, leaders });
         self.agreements.remove(round);
         self.agreed.remove(round);
         self.values.retain(|(other, _), _| other > round);
@@ -89,8 +99,11 @@ impl<S: Suite> AtomicBroadcast<S> {
             }
             return false;
         }
-        let Ordered { round, heads, seed } =
+        let Ordered { round, heads, seed, leaders } =
             self.queue.pop_front().expect("its front was looked at");
+        if let Some(hybrid) = &mut self.hybrid {
+            hybrid.delivered = leaders;
+        }
         for due in due {
             self.deliver(round, seed, due, cx);
         }
@@ -114,25 +127,25 @@ impl<S: Suite> AtomicBroadcast<S> {
     fn walk(&self, head: &Head<S>) -> Result<Vec<Due<S>>, Missing> {
         let lane = self.lanes.get(&head.lane).expect("a decided lane is known");
         let mut due = Vec::new();
-        let (mut height, mut digest, mut certificate) =
-            (head.height, head.digest, head.certificate.clone());
+        let (mut height, mut digest, mut certificate, mut seal) =
+            (head.height, head.digest, head.certificate.clone(), head.seal);
         while height > lane.delivered {
             let stored = lane.stored.get(&height).filter(|stored| stored.sealed.digest == digest);
             let Some(stored) = stored else {
                 let voters = certificate.voters().unwrap_or_default();
                 return Err(Missing { lane: head.lane, height, digest, voters });
             };
-            due.push(Due { lane: head.lane, height, certificate });
+            due.push(Due { lane: head.lane, height, certificate, seal });
             let Some(previous) = stored.sealed.batch.previous.clone() else { break };
             height = height.before();
-            (digest, certificate) = (previous.digest, previous.certificate);
+            (digest, certificate, seal) = (previous.digest, previous.certificate, previous.seal);
         }
         due.reverse();
         Ok(due)
     }
 
     fn deliver(&mut self, round: Round, seed: Digest, due: Due<S>, cx: &mut impl Context<Self>) {
-        let Due { lane, height, certificate } = due;
+        let Due { lane, height, certificate, seal } = due;
         let (epoch, live) = (self.epoch, self.live);
         let known = self.lane(lane);
         assert!(height == known.delivered.next(), "a lane is delivered without gaps");
@@ -153,6 +166,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             items: batch.items,
             turn: batch.turn,
             readings: readings(&certificate),
+            sealed: seal.and_then(|seal| sealed_at(&seal)),
             seed: Digest::of_encoded("maftia atomic batch seed", &place),
         };
         self.meter.count(&delivery);

@@ -1,16 +1,17 @@
 //! This server's own lane: items become batches, votes become certificates.
 
 use super::batch::{
-    BATCH_BYTES_MAX, Batch, BatchVote, Head, Height, ITEMS_MAX, Item, Items, Sealed,
-    batch_statement,
+    BATCH_BYTES_MAX, Batch, BatchSeal, BatchVote, COUNTER, Head, Height, ITEMS_MAX, Item, Items,
+    Sealed, batch_statement, position, sealed_value,
 };
 use super::machine::AtomicBroadcast;
-use super::message::{Message, Record, Ticket};
+use super::message::{Message, Outcome, Record, Ticket};
 use maftia_base::Digest;
 use maftia_base::canary;
 use maftia_base::wire::EncodeSize;
 use maftia_base::{Context, Fault, FaultKind, Party, PartySet, Target};
-use maftia_crypto::{Certificate, Signed, Suite, Work};
+use maftia_crypto::{Attested, Certificate, Signed, Suite, Work};
+use maftia_ttcb_api::{Answer, Call, Refusal};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The owner's side of a lane.
@@ -24,6 +25,8 @@ pub(super) struct OwnLane<S: Suite> {
     pub(super) last: Height,
     /// The newest batch, while it is not certified.
     pub(super) outgoing: Option<Outgoing<S>>,
+    /// The trusted component had no time for it.
+    pub(super) unsealed: bool,
 }
 
 impl<S: Suite> Default for OwnLane<S> {
@@ -34,6 +37,7 @@ impl<S: Suite> Default for OwnLane<S> {
             turn: false,
             last: Height(0),
             outgoing: None,
+            unsealed: false,
         }
     }
 }
@@ -44,6 +48,10 @@ pub(super) struct Outgoing<S: Suite> {
     pub(super) sealed: Sealed<S>,
     /// This server's own vote; until then nothing has been sent.
     pub(super) vote: Option<BatchVote<S>>,
+    /// In the hybrid configuration, its identifier; until then nothing has been sent either.
+    seal: Option<BatchSeal>,
+    /// Does it need one?
+    needs_seal: bool,
     votes: BTreeMap<Party, BatchVote<S>>,
     verified: PartySet,
     /// Whose votes are being verified.
@@ -53,10 +61,12 @@ pub(super) struct Outgoing<S: Suite> {
 }
 
 impl<S: Suite> Outgoing<S> {
-    pub(super) fn new(sealed: Sealed<S>) -> Self {
+    pub(super) fn new(sealed: Sealed<S>, needs_seal: bool) -> Self {
         Self {
             sealed,
             vote: None,
+            seal: None,
+            needs_seal,
             votes: BTreeMap::new(),
             verified: PartySet::EMPTY,
             verifying: PartySet::EMPTY,
@@ -71,8 +81,11 @@ impl<S: Suite> Outgoing<S> {
     }
 
     pub(super) fn message(&self) -> Option<Message<S>> {
-        let vote = self.vote.clone()?;
-        Some(Message::Batch { batch: self.sealed.batch.clone(), vote })
+        let (vote, seal) = (self.vote.clone()?, self.seal);
+        if self.needs_seal && seal.is_none() {
+            return None;
+        }
+        Some(Message::Batch { batch: self.sealed.batch.clone(), vote, seal })
     }
 
     /// The batch and this server's vote, if they are in the log.
@@ -131,7 +144,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         let sealed = Sealed::new(batch);
         let statement = batch_statement(cx.scope(), me, height, sealed.digest);
         self.own.last = height;
-        self.own.outgoing = Some(Outgoing::new(sealed));
+        self.own.outgoing = Some(Outgoing::new(sealed, self.hybrid.is_some()));
         cx.offload(Ticket::Own(height), Work::SignReading(statement));
         true
     }
@@ -154,8 +167,55 @@ impl<S: Suite> AtomicBroadcast<S> {
         self.lane(me).store(sealed.clone(), true);
         let record = Record::Own { lane: me, batch: sealed.batch.clone(), vote: vote.clone() };
         canary!("atomic-own-not-durable", cx.note(record), cx.persist(record));
-        cx.send(Target::Others, Message::Batch { batch: sealed.batch, vote });
+        if self.hybrid.is_some() {
+            return self.seal_outgoing(cx);
+        }
+        cx.send(Target::Others, Message::Batch { batch: sealed.batch, vote, seal: None });
         self.try_certify(cx);
+    }
+
+    /// Has the newest batch identified, which is in the log, if it has to be. (L10)
+    pub(super) fn seal_outgoing(&mut self, cx: &mut impl Context<Self>) {
+        let (me, scope, epoch) = (cx.group().me(), cx.scope(), self.epoch);
+        let Some(outgoing) = &self.own.outgoing else { return };
+        if !outgoing.needs_seal || outgoing.seal.is_some() || outgoing.vote.is_none() {
+            return;
+        }
+        let (height, digest) = (outgoing.sealed.batch.height, outgoing.sealed.digest);
+        let call = Call::Identify {
+            counter: COUNTER,
+            position: position(epoch, height),
+            value: sealed_value(scope, me, height, digest),
+            marked: true,
+        };
+        cx.consult(Ticket::Seal(height), Work::Trusted(Box::new(call)));
+    }
+
+    /// Handles the identifier of this server's own batch. (L10)
+    pub(super) fn on_sealed(
+        &mut self,
+        height: Height,
+        answer: &Answer,
+        cx: &mut impl Context<Self>,
+    ) {
+        let outgoing = self.own.outgoing.as_mut();
+        let newest = |outgoing: &&mut Outgoing<S>| outgoing.sealed.batch.height == height;
+        let Some(outgoing) = outgoing.filter(newest) else { return };
+        match answer {
+            Answer::Identified(identifier) => {
+                outgoing.seal = Some(Attested(*identifier));
+                let message = outgoing.message().expect("it has vote and identifier");
+                cx.send(Target::Others, message);
+                self.try_certify(cx);
+            }
+            // The component has identified another batch here, which this server does not know.
+            Answer::Refused(Refusal::Contradiction) if !self.forgot => {
+                self.forgot = true;
+                cx.output(Outcome::Forgot);
+            }
+            // It has no time: asked again with the next thing that happens.
+            _ => self.own.unsealed = true,
+        }
     }
 
     /// Handles a vote for this server's newest batch. (L4)
@@ -180,7 +240,8 @@ impl<S: Suite> AtomicBroadcast<S> {
         let (me, scope) = (cx.group().me(), cx.scope());
         let Some(outgoing) = &mut self.own.outgoing else { return };
         let structure = cx.group().structure();
-        if outgoing.vote.is_none() || !outgoing.verifying.is_empty() {
+        let complete = outgoing.vote.is_some() && (!outgoing.needs_seal || outgoing.seal.is_some());
+        if !complete || !outgoing.verifying.is_empty() {
             return;
         }
         let verified = outgoing.verified;
@@ -241,7 +302,8 @@ impl<S: Suite> AtomicBroadcast<S> {
             .filter(|(party, _)| outgoing.verified.contains(**party))
             .map(|(party, vote)| (*party, vote.signed(statement)));
         let certificate = Certificate::new(votes);
-        let head = Head { lane: me, height: batch.height, digest: *digest, certificate };
+        let seal = outgoing.seal;
+        let head = Head { lane: me, height: batch.height, digest: *digest, certificate, seal };
         self.lane(me).learn(head.clone());
         cx.note(Record::Certified(head.clone()));
         cx.send(Target::Others, Message::Head(head));

@@ -2,12 +2,12 @@
 //! written again: each record may come twice, and what lies below the mark may not come at all.
 
 use super::Head;
+use super::agreement::RoundAgreement;
 use super::batch::{Batch, BatchVote, Height, Predecessor, Round, Sealed};
 use super::lane::Voted;
 use super::machine::AtomicBroadcast;
-use super::message::{DecidedRound, Outcome, Record, RoundAgreement};
+use super::message::{DecidedRound, Outcome, Record};
 use super::own::Outgoing;
-use crate::multivalued;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::{Context, Digest, Event, Party};
 use maftia_crypto::Suite;
@@ -49,9 +49,9 @@ impl<S: Suite> AtomicBroadcast<S> {
         if batch.height <= self.own.last {
             return;
         }
-        if let Some(Predecessor { digest, certificate }) = batch.previous.clone() {
+        if let Some(Predecessor { digest, certificate, seal }) = batch.previous.clone() {
             let height = batch.height.before();
-            self.lane(me).learn(Head { lane: me, height, digest, certificate });
+            self.lane(me).learn(Head { lane: me, height, digest, certificate, seal });
         }
         // What an ended epoch left over was submitted before anything else.
         for item in batch.items.iter() {
@@ -63,7 +63,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         let sealed = Sealed::new(batch);
         self.own.last = sealed.batch.height;
         self.lane(me).store(sealed.clone(), true);
-        let mut outgoing = Outgoing::new(sealed);
+        let mut outgoing = Outgoing::new(sealed, self.hybrid.is_some());
         outgoing.vote_as_owner(me, vote);
         self.own.outgoing = Some(outgoing);
     }
@@ -80,9 +80,9 @@ impl<S: Suite> AtomicBroadcast<S> {
         if sealed.batch.height <= lane.delivered {
             return;
         }
-        if let Some(Predecessor { digest, certificate }) = sealed.batch.previous.clone() {
+        if let Some(Predecessor { digest, certificate, seal }) = sealed.batch.previous.clone() {
             let height = sealed.batch.height.before();
-            lane.learn(Head { lane: from, height, digest, certificate });
+            lane.learn(Head { lane: from, height, digest, certificate, seal });
         }
         let voted = Voted { digest: sealed.digest, owner, vote };
         lane.voted.insert(sealed.batch.height, voted);
@@ -113,9 +113,10 @@ impl<S: Suite> AtomicBroadcast<S> {
         if round < self.round {
             return;
         }
-        if let multivalued::Record::Decided { value, decision, seed } = record {
-            let decided = DecidedRound { round, heads: value, decision };
-            self.ready.insert(round, (decided, seed));
+        if record.is_decided() {
+            if let Some((heads, decision, seed)) = record.decided() {
+                self.ready.insert(round, (DecidedRound { round, heads, decision }, seed));
+            }
             return;
         }
         let known = self.agreed.entry(round).or_default();

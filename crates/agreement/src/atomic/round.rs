@@ -1,15 +1,16 @@
 //! Rounds of agreement on the vector of lane heads.
 
 use super::BACKLOG_MAX;
-use super::batch::{Head, Heads, Round};
+use super::agreement::{AgreeOutcome, RoundAgreement};
+use super::batch::{Head, Heads, Open, Round};
 use super::machine::AtomicBroadcast;
-use super::message::{DecidedRound, Message, Record, RoundAgreement, Ticket};
+use super::message::{DecidedRound, Message, Record, Ticket};
 use crate::digest_of;
 use crate::multivalued;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::List;
 use maftia_base::{Context, Digest, Event, Fault, FaultKind, Party, Slot};
-use maftia_crypto::{Done, Suite, Work};
+use maftia_crypto::{Done, Suite};
 
 /// A value that a peer proposed and that has not been found acceptable yet.
 #[derive(Clone, Debug, Hash)]
@@ -87,7 +88,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         let own = from == cx.group().me();
         if round < self.round {
             // Whoever is that late has been sent the decision. It asks if it lacks the value.
-            if !own && matches!(message, multivalued::Message::Ask { .. }) {
+            if !own && message.asks() {
                 self.send_rounds(from, round, cx);
             }
             return;
@@ -128,7 +129,9 @@ impl<S: Suite> AtomicBroadcast<S> {
         let mut agreement = match self.agreements.remove(&round) {
             Some(agreement) => agreement,
             None => {
-                let mut agreement = RoundAgreement::new();
+                let (me, is_next) = (cx.group().me(), round > self.round);
+                let place = (self.epoch, round);
+                let mut agreement = RoundAgreement::new(self.hybrid.as_ref(), me, place, is_next);
                 if self.live {
                     let resumed = Event::Resumed;
                     outcomes.extend(self.step_recorded(round, &mut agreement, resumed, cx));
@@ -140,10 +143,10 @@ impl<S: Suite> AtomicBroadcast<S> {
         self.agreements.insert(round, agreement);
         for outcome in outcomes {
             match outcome {
-                multivalued::Outcome::Validate { from, value } => {
+                AgreeOutcome::Validate { from, value } => {
                     self.on_validate(round, from, value, cx);
                 }
-                multivalued::Outcome::Decided { value, proof, seed } => {
+                AgreeOutcome::Decided { value, proof, seed } => {
                     let decided = DecidedRound { round, heads: value, decision: proof };
                     self.ready.insert(round, (decided, seed));
                 }
@@ -187,14 +190,17 @@ impl<S: Suite> AtomicBroadcast<S> {
         if !self.is_growth(&heads, cx) {
             return cx.blame(Fault::suspected(from, FaultKind::InvalidValue));
         }
-        let open: Option<Vec<_>> = heads.iter().map(|head| self.open_claims(head, cx)).collect();
-        let Some(claims) = open.map(|open| open.into_iter().flatten().collect::<Vec<_>>()) else {
-            return cx.blame(Fault::suspected(from, FaultKind::BadCertificate));
-        };
-        if claims.is_empty() {
+        let mut open = Open::default();
+        for head in heads.iter() {
+            match self.open_claims(head, cx) {
+                Some(more) => open.extend(more),
+                None => return cx.blame(Fault::suspected(from, FaultKind::BadCertificate)),
+            }
+        }
+        if open.is_empty() {
             self.accept_value(round, digest, cx);
         } else {
-            cx.offload(Ticket::Value { round, digest }, Work::Verify(claims));
+            cx.offload(Ticket::Value { round, digest }, open.work());
         }
     }
 

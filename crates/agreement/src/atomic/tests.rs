@@ -7,7 +7,8 @@ use maftia_crypto::{Certificate, IdealSuite};
 
 fn batch(height: u64, items: usize) -> Batch<IdealSuite> {
     let certificate = Certificate::new(Vec::new());
-    let previous = (height > 1).then(|| Predecessor { digest: Digest::default(), certificate });
+    let previous =
+        (height > 1).then(|| Predecessor { digest: Digest::default(), certificate, seal: None });
     let items = (0..items).map(|_| Item::new(Bytes::from_static(b"item")).expect("small"));
     let items = Items::new(items.collect()).expect("few");
     Batch { height: Height(height), previous, turn: false, items }

@@ -58,6 +58,17 @@ pub(crate) fn world_of<S: Suite>(
     keyrings: Vec<S::Keyring>,
     customize: impl FnOnce(Builder<EpochChain<S>>) -> Builder<EpochChain<S>>,
 ) -> World<S> {
+    world_made(structure, seed, keyrings, EpochChain::new, customize)
+}
+
+/// The same, of servers that are made otherwise.
+pub(crate) fn world_made<S: Suite>(
+    structure: &AdversaryStructure,
+    seed: u64,
+    keyrings: Vec<S::Keyring>,
+    make: impl Fn() -> EpochChain<S> + 'static,
+    customize: impl FnOnce(Builder<EpochChain<S>>) -> Builder<EpochChain<S>>,
+) -> World<S> {
     let recalls = Recalls::default();
     let delivered: Delivered = Rc::new(RefCell::new(vec![BTreeSet::new(); structure.n()]));
     let (asked, told) = (Rc::clone(&recalls), Rc::clone(&delivered));
@@ -74,7 +85,7 @@ pub(crate) fn world_of<S: Suite>(
             }
             Ok(())
         });
-    let sim = customize(builder).build(|_| EpochChain::new());
+    let sim = customize(builder).build(move |_| make());
     World { sim, recalls, delivered, submitted: 0 }
 }
 

@@ -1,11 +1,12 @@
 //! Proofs that stand on their own: why a value may be proposed, and that it was decided.
 
 use super::Here;
-use super::message::{COUNTER, Step, View, proposal_digest, statement};
+use super::message::{COUNTER, Place, Step, View, proposal_digest, statement};
+use crate::hybrid::Members;
 use crate::hybrid::members::Casts;
 use maftia_base::wire::{List, wire_struct};
-use maftia_base::{Digest, Party, PartySet};
-use maftia_crypto::{Attested, SealClaim, Suite, Work};
+use maftia_base::{Digest, Group, Party, PartySet, Scope};
+use maftia_crypto::{Attested, Done, SealClaim, Suite, Work};
 use maftia_ttcb_api::Identifier;
 
 /// Most views of one agreement in which a value is proposed again. Patience doubles from view to
@@ -151,9 +152,31 @@ impl Decision {
         super::leader_of(self.origin, base, n)
     }
 
+    /// The work of checking that the agreement at `place`, with these members and under `base` as
+    /// its first leader, decided the value with this digest; `None` if it cannot have.
+    pub fn checks<S: Suite>(
+        &self,
+        (place, base): (Place, Party),
+        members: &Members,
+        scope: Scope,
+        group: &Group,
+        value: Digest,
+    ) -> Option<Vec<Work<S>>> {
+        let here = Here { scope, place, members, structure: group.structure(), base };
+        Some(vec![self.check(&here, value)?])
+    }
+
+    /// The agreed seed, if the results of [`checks`](Self::checks) say that it holds.
+    pub fn holds<S: Suite>(&self, dones: &[Done<S>]) -> Option<Digest> {
+        let good = dones.iter().all(
+            |done| matches!(done, Done::Verified(verdicts) if verdicts.iter().all(|good| *good)),
+        );
+        (good && !dones.is_empty()).then(|| self.seed())
+    }
+
     /// The agreed seed: the signature of a trusted component, which nobody knew before the value
     /// was proposed.
-    pub(super) fn seed(&self) -> Digest {
+    pub(crate) fn seed(&self) -> Digest {
         Digest::of("maftia views seed", &self.first.0.seal)
     }
 

@@ -6,6 +6,7 @@ use super::verify::{Checking, Kind, Ticket};
 use super::{ASKED_MAX, Asked, Here, Justification, leader_of, proposal_of};
 use crate::hybrid::Members;
 use crate::hybrid::members::Cast;
+use crate::multivalued::Command;
 use crate::{Value, digest_of};
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::List;
@@ -13,15 +14,6 @@ use maftia_base::{Context, Digest, Event, Party, PartySet, Protocol, Target};
 use maftia_crypto::{Attested, Done, Suite, Work};
 use maftia_ttcb_api::{Answer, Identifier, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What the layer above asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Command<V: Value> {
-    /// Propose this value, which satisfies the predicate. Only the first counts.
-    Propose(V),
-    /// The value with this digest, asked for by [`Outcome::Validate`], satisfies the predicate.
-    Accept(Digest),
-}
 
 /// What the layer above is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -83,8 +83,9 @@ use crate::Value;
 use crate::hybrid::Members;
 use maftia_base::{AdversaryStructure, Digest, Party, Scope};
 
+pub use crate::multivalued::Command;
 pub use justification::{Decision, Justification};
-pub use machine::{Command, Outcome, ViewAgreement};
+pub use machine::{Outcome, ViewAgreement};
 pub use message::{Enter, Message, Place, Prepare, Record, View};
 pub use verify::{Kind, Ticket};
 
