@@ -9,6 +9,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("maftia-crypto", &["maftia-base"]),
     ("maftia-ttcb-api", &[]),
     ("maftia-ttcb-core", &["maftia-ttcb-api"]),
+    ("maftia-ttcb", &["maftia-ttcb-api", "maftia-ttcb-core"]),
     ("maftia-sim", &["maftia-base"]),
     ("maftia-links", &["maftia-base", "maftia-crypto"]),
     ("maftia-agreement", &["maftia-base", "maftia-crypto"]),
