@@ -47,6 +47,11 @@ impl KeyFile {
         Self::open(path)
     }
 
+    /// Makes a key of fresh random bits.
+    pub fn generate(path: &Path) -> Result<Self, Fatal> {
+        Self::create(path, crate::life::random())
+    }
+
     /// Opens the file.
     pub fn open(path: &Path) -> Result<Self, Fatal> {
         let mut text = fs::read_to_string(path)

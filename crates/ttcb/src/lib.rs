@@ -4,10 +4,21 @@
 //! before it serves. Everything that is decided is decided there. One process, one thread, one
 //! loop; nothing blocks but the wait for the next event.
 
+pub mod args;
 pub mod barriers;
+pub mod client;
 pub mod config;
+mod confine;
+pub mod daemon;
+pub mod enter;
 pub mod guard;
+pub mod launch;
+mod life;
+mod place;
+pub mod probe;
 pub mod settings;
+pub mod status;
+mod wires;
 
 use std::fmt;
 use std::path::Path;
