@@ -9,6 +9,7 @@ pub mod barriers;
 pub mod client;
 pub mod config;
 mod confine;
+pub mod coverage;
 pub mod daemon;
 pub mod enter;
 pub mod guard;
@@ -18,6 +19,7 @@ mod place;
 pub mod probe;
 pub mod settings;
 pub mod status;
+pub mod testnet;
 mod wires;
 
 use std::fmt;

@@ -5,7 +5,7 @@ use maftia_ttcb::config::Config;
 use maftia_ttcb::guard::{Guard, KeyFile};
 use maftia_ttcb::launch::{Order, launch};
 use maftia_ttcb::settings::hex;
-use maftia_ttcb::{Fatal, daemon, enter, probe};
+use maftia_ttcb::{Fatal, coverage, daemon, enter, probe, testnet};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,7 +20,11 @@ usage: maftia-ttcb COMMAND
   launch --config FILE [--profile full|plain] [-- PROGRAM [ARGUMENT...]]
       as root: the daemon, and the payload's program, each in its place
   status --socket FILE
-      what a daemon says of itself";
+      what a daemon says of itself
+  test-net --dir DIR [--hosts 3] [--bound 5ms] [--measure] [--accept NAME,...]
+      as root: several hosts on this machine
+  coverage --dir DIR [--seconds 10] [--bound 5ms] [--json]
+      measures how late agreements are on a running test-net --measure";
 
 fn main() -> ExitCode {
     let mut all = std::env::args_os().skip(1);
@@ -31,6 +35,8 @@ fn main() -> ExitCode {
         Some("launch") => start(arguments),
         Some("keygen") => keygen(arguments).map(|()| 0),
         Some("status") => status(arguments).map(|()| 0),
+        Some("test-net") => testnet::run(arguments),
+        Some("coverage") => coverage::run(arguments).map(|()| 0),
         // The two that the launcher starts itself with.
         Some("enter") => enter::enter(arguments).map(|()| 0),
         Some("probe") => probe::probe(arguments).map(|()| 0),
