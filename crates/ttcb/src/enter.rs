@@ -93,6 +93,10 @@ pub fn enter(mut arguments: Arguments) -> Result<(), Fatal> {
         gently: arguments.flag("--gently"),
     };
     let program = arguments.finish()?;
+    // The launcher blocks the signals that it reads as events; what it starts must not.
+    nix::sys::signal::SigSet::empty()
+        .thread_set_mask()
+        .map_err(|error| Fatal(format!("cannot unblock signals: {error}")))?;
     place(&entry)?;
     if let Some(user) = entry.user {
         become_user(user, entry.daemon)?;
