@@ -9,6 +9,9 @@ const TOOLS: &[(&str, &[&str], &str)] = &[
     ("make", &["--version"], "make"),
     // OpenSSL's own configuration script uses modules that `perl-base` lacks.
     ("perl", &["-MFindBin", "-MFile::Compare", "-MTime::Piece", "-e", "1"], "perl"),
+    // The trusted component's launcher, and its tests: name spaces' interfaces and a firewall.
+    ("ip", &["-Version"], "iproute2"),
+    ("nft", &["--version"], "nftables"),
 ];
 
 /// Installs whichever is missing, which takes root and a Debian system.
