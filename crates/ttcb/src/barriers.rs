@@ -2,8 +2,8 @@
 //!
 //! | name | what is tried | by whom |
 //! | --- | --- | --- |
-//! | `control-network` | to send to the daemon's control socket, and whether that arrives | payload |
-//! | `control-firewall` | to send on the control network, in its own name space | payload's user |
+//! | `control-network` | to send to the control sockets; does its own host's get it? | payload |
+//! | `control-firewall` | to send from within the daemon's name space | payload's user |
 //! | `memory` | to read the daemon's memory, in two ways | payload |
 //! | `tracing` | to attach to the daemon with ptrace | payload |
 //! | `socket-user` | to connect, as a user without a role and as the payload's | two users |

@@ -124,7 +124,9 @@ fn control_network(addresses: &[SocketAddr]) {
 
 fn firewall(addresses: &[SocketAddr]) -> (State, String) {
     let results: Vec<_> = addresses.iter().map(|address| send_to(*address, &[0])).collect();
-    let refused = |result: &std::io::Result<usize>| matches!(result, Err(error) if error.kind() == ErrorKind::PermissionDenied);
+    let refused = |result: &std::io::Result<usize>| {
+        result.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    };
     match results.iter().all(refused) {
         _ if results.is_empty() => (State::Untested, "there is no other host".into()),
         true => (State::Held, "sending was refused".into()),

@@ -1,8 +1,8 @@
 //! What operators are told: counts, barriers, and how punctual the loop is.
 //!
 //! It is told over a second socket rather than in a file: once Landlock is closed the daemon cannot
-//! open a file, and one that stayed open would be written to behind a reader's back. The socket only
-//! tells: nothing is read from it.
+//! open a file, and one that stayed open would be written to behind a reader's back. The socket
+//! only tells: nothing is read from it.
 
 use crate::Fatal;
 use crate::barriers::{Barrier, Report, State};
@@ -37,8 +37,8 @@ impl Histogram {
 /// What is counted over a life.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
-    /// Answers by which an entity takes part in an agreement or opens a channel.
-    pub(crate) tags: u64,
+    /// Calls by which local entities take part in agreements.
+    pub(crate) proposals: u64,
     /// Decisions told.
     pub(crate) decided: u64,
     /// Agreements that ended without one.
@@ -53,7 +53,8 @@ pub(crate) struct Counters {
     pub(crate) strangers: u64,
     /// Clients dropped because nothing could be written to them.
     pub(crate) unwritable: u64,
-    /// Datagrams of the control network that came to nothing.
+    /// Datagrams of the control network that came to nothing; repetitions, too, of which the
+    /// omission degree makes some for each that counts.
     pub(crate) datagrams_ignored: u64,
     /// Datagrams that could not be sent.
     pub(crate) datagrams_unsent: u64,
@@ -119,7 +120,7 @@ impl<P: Iterator<Item = BootKeys>> Status<'_, P> {
 impl Counters {
     fn write(&self, to: &mut String) -> fmt::Result {
         for (name, count) in [
-            ("tags", self.tags),
+            ("proposals", self.proposals),
             ("decided", self.decided),
             ("timeouts", self.timeouts),
             ("answers", self.answers),

@@ -127,6 +127,12 @@ impl Wires {
             return;
         }
         *last = Some(now);
+        self.introduce_at_once(to);
+    }
+
+    /// Introduces this component to a life that has just introduced itself: lives are few, as each
+    /// takes a certificate of its guard, and this one has heard nothing of before.
+    pub(crate) fn introduce_at_once(&mut self, to: Host) {
         let hello = self.channel.hello();
         self.transmit(to, &hello);
     }
@@ -214,7 +220,6 @@ impl Outputs for Wires {
         }
         self.counters.answers += 1;
         match answer {
-            Answer::Tag(_) => self.counters.tags += 1,
             Answer::Decided(_) => self.counters.decided += 1,
             Answer::Timeout => self.counters.timeouts += 1,
             Answer::Refused(Refusal::Quota) => self.counters.quota += 1,

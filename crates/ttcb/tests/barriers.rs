@@ -1,5 +1,7 @@
 //! What a payload, another user and a flood can do to a daemon: nothing that is not theirs.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{Net, PATIENCE, PROGRAM, Running, as_user, connect, eventually, folder, is_alive};
@@ -225,6 +227,18 @@ fn a_missing_barrier_refuses_to_start_unless_accepted_by_name() {
     let inside = format!("test $(id -u) = {} && ! unshare -U true", PAYLOAD.uid);
     let (code, said) = run(&[&launch[..6], &["sh", "-c", &inside]].concat());
     assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_barrier_that_is_found_missing_later_ends_the_life() {
+    let net = Net::start(&["--bound", "50ms", "--hosts", "2", "--test-every", "1"]);
+    let space = net.hosts[0]["control_space"].as_str().unwrap();
+    let open = ["enter", "--net", space, "--", "nft", "delete", "table", "inet", "maftia_ttcb"];
+    assert_eq!(run(&open).0, Some(0), "the firewall was there, and is open now");
+    let daemon = i64::from(net.daemon(0));
+    eventually("the daemon ends rather than serve without a barrier", || !is_alive(daemon));
+    assert!(is_alive(i64::from(net.daemon(1))), "the other host has its own");
+    assert_eq!(net.status(1)["barriers"]["control-firewall"]["state"], "held");
 }
 
 #[test]

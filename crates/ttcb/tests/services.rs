@@ -1,8 +1,10 @@
 //! Three daemons in name spaces of their own, joined by a bridge, and what they agree on.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
-use common::{Net, PATIENCE, now};
+use common::{Net, PATIENCE, eventually, now};
 use maftia_ttcb::client::Client;
 use maftia_ttcb_api::{
     Answer, Call, Channel, Elist, Function, Instance, Refusal, Sealed, Span, Statement, Tag,
@@ -11,7 +13,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const NET: [&str; 4] = ["--bound", "50ms", "--hosts", "3"];
 
+/// A client of each host. All know all others by then: what is said to one that is not known yet is
+/// lost, and an agreement may end without a decision when frames are lost.
 fn clients(net: &Net) -> Vec<Client> {
+    for host in 0..3 {
+        let peers = || net.status(host)["peers"].as_array().map(Vec::len);
+        eventually("all know each other", || peers() == Some(2));
+    }
     (0..3).map(|host| net.client(host)).collect()
 }
 

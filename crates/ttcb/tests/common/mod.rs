@@ -3,7 +3,7 @@
 //! All of it needs root, name spaces and control groups. Without them these tests fail: a barrier
 //! that was not tried is not known to hold.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use maftia_ttcb::client::Client;
 use maftia_ttcb::config::{Config, User};
