@@ -180,7 +180,7 @@ impl Daemon {
         let ready = self.wait()?;
         let is_ready = |place: usize| !ready[place].is_empty();
         if self.serving {
-            self.keep_up();
+            self.keep_up()?;
         }
         if is_ready(CONTROL) {
             self.drain_control();
@@ -266,7 +266,7 @@ impl Daemon {
     }
 
     /// Does what is due.
-    fn keep_up(&mut self) {
+    fn keep_up(&mut self) -> Result<(), Fatal> {
         let now = clocks();
         self.core.tick(now, &mut self.wires);
         if self.hello_at <= now.local {
@@ -276,6 +276,18 @@ impl Daemon {
         if self.look_at <= now.local {
             self.look_at = Local(now.local.0 + LOOK_PERIOD);
             confine::look_at_self(&mut self.report);
+            return self.go_on();
+        }
+        Ok(())
+    }
+
+    /// Ends the life if a barrier has been found missing that has to be there. (D6)
+    fn go_on(&self) -> Result<(), Fatal> {
+        let accepted = &self.config.accept_missing;
+        let missing = self.report.unacceptable(accepted).find(|(_, it)| *it == State::Missing);
+        match missing {
+            Some((barrier, state)) => Err(Fatal(refusal(barrier, state))),
+            None => Ok(()),
         }
     }
 
@@ -417,15 +429,7 @@ impl Daemon {
             tested.note(Barrier::ControlNetwork, State::of(!arrived));
         }
         self.report.merge(&tested);
-        if !self.serving {
-            return self.begin_to_serve();
-        }
-        let accepted = &self.config.accept_missing;
-        let missing = self.report.unacceptable(accepted).find(|(_, it)| *it == State::Missing);
-        match missing {
-            Some((barrier, state)) => Err(Fatal(refusal(barrier, state))),
-            None => Ok(()),
-        }
+        if self.serving { self.go_on() } else { self.begin_to_serve() }
     }
 }
 

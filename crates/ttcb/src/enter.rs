@@ -8,7 +8,11 @@ use crate::Fatal;
 use crate::args::Arguments;
 use crate::config::User;
 use crate::confine::{every_capability, no_clone3_filter, payload_filter};
-use rustix::process::{Gid, Signal, Uid, getppid, set_parent_process_death_signal};
+use crate::probe::probe;
+use rustix::process::{
+    DumpableBehavior, Gid, Signal, Uid, getppid, set_dumpable_behavior,
+    set_parent_process_death_signal,
+};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, CpuSet, LinkNameSpaceType, configure_capability_in_ambient_set,
     move_into_link_name_space, remove_capability_from_bounding_set, sched_setaffinity,
@@ -47,6 +51,9 @@ pub(crate) struct Entry {
     pub(crate) closed: bool,
     /// Which signal it gets when its parent ends, if not the one that nobody survives.
     pub(crate) gently: bool,
+    /// The program is our own test of the barriers, which does not begin as a new program: while one
+    /// begins, others of its user could look into it, and write to its pipe.
+    pub(crate) probe: bool,
 }
 
 impl Entry {
@@ -66,9 +73,12 @@ impl Entry {
         if let Some(group) = &self.group {
             command.arg("--group").arg(group);
         }
-        for (wanted, name) in
-            [(self.daemon, "--daemon"), (self.closed, "--closed"), (self.gently, "--gently")]
-        {
+        for (wanted, name) in [
+            (self.daemon, "--daemon"),
+            (self.closed, "--closed"),
+            (self.gently, "--gently"),
+            (self.probe, "--probe"),
+        ] {
             if wanted {
                 command.arg(name);
             }
@@ -91,6 +101,7 @@ pub fn enter(mut arguments: Arguments) -> Result<(), Fatal> {
         daemon: arguments.flag("--daemon"),
         closed: arguments.flag("--closed"),
         gently: arguments.flag("--gently"),
+        probe: arguments.flag("--probe"),
     };
     let program = arguments.finish()?;
     // The launcher blocks the signals that it reads as events; what it starts must not.
@@ -100,6 +111,10 @@ pub fn enter(mut arguments: Arguments) -> Result<(), Fatal> {
     place(&entry)?;
     if let Some(user) = entry.user {
         become_user(user, entry.daemon)?;
+    }
+    if entry.probe {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(Fatal::of("become undumpable"))?;
     }
     if entry.closed {
         close()?;
@@ -112,6 +127,9 @@ pub fn enter(mut arguments: Arguments) -> Result<(), Fatal> {
         && getppid().is_none_or(|now| now.as_raw_nonzero().get() != parent)
     {
         return Err(Fatal("the launcher has ended".into()));
+    }
+    if entry.probe {
+        return probe(Arguments::new(program.into_iter()));
     }
     let Some((first, rest)) = program.split_first() else {
         return Err(Fatal("a program is wanted behind --".into()));

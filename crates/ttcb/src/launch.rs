@@ -52,6 +52,9 @@ pub struct Order {
 /// How long the daemon may take to shut itself in, and to begin to serve.
 const BOOT_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a test of the barriers may take.
+const TEST_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long the payload may take to end when it is asked to.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -383,18 +386,27 @@ fn attach(space: &mut NetSpace, name: &str, link: Option<&Link>) -> Result<(), F
     link.map_or(Ok(()), |link| space.attach(name, link))
 }
 
-/// Runs one test to its end; what it said before it failed counts.
+/// Runs one test to its end, or to the end of patience: the payload may stop what runs as its user.
+/// What was said before counts.
 fn run_probe(entry: &Entry, tests: &[&str]) -> String {
-    let program = [&[SELF, "probe"], tests].concat();
-    let mut command = entry.command(&program);
+    let entry = Entry { probe: true, ..entry.clone() };
+    let mut command = entry.command(tests);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    match command.output() {
-        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+    let mut child = match command.spawn() {
+        Ok(child) => child,
         Err(error) => {
             eprintln!("maftia-ttcb: cannot test the barriers: {error}");
-            String::new()
+            return String::new();
         }
+    };
+    let deadline = Instant::now() + TEST_PATIENCE;
+    while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(2));
     }
+    // Refused if it has ended, as it should.
+    let _ = child.kill();
+    let output = child.wait_with_output();
+    output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Hands a file to a user.

@@ -16,7 +16,7 @@ pub mod guard;
 pub mod launch;
 mod life;
 mod place;
-pub mod probe;
+mod probe;
 pub mod settings;
 pub mod status;
 pub mod testnet;

@@ -5,7 +5,7 @@ use maftia_ttcb::config::Config;
 use maftia_ttcb::guard::{Guard, KeyFile};
 use maftia_ttcb::launch::{Order, launch};
 use maftia_ttcb::settings::hex;
-use maftia_ttcb::{Fatal, coverage, daemon, enter, probe, testnet};
+use maftia_ttcb::{Fatal, coverage, daemon, enter, testnet};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -37,9 +37,8 @@ fn main() -> ExitCode {
         Some("status") => status(arguments).map(|()| 0),
         Some("test-net") => testnet::run(arguments),
         Some("coverage") => coverage::run(arguments).map(|()| 0),
-        // The two that the launcher starts itself with.
+        // How the launcher starts everything.
         Some("enter") => enter::enter(arguments).map(|()| 0),
-        Some("probe") => probe::probe(arguments).map(|()| 0),
         _ => Err(Fatal(USAGE.into())),
     };
     match result {

@@ -21,7 +21,7 @@ use rustix::thread::{
     CapabilitySet, capabilities, capability_is_in_bounding_set, no_new_privs, sched_setaffinity,
 };
 use std::fs::File;
-use std::io::{ErrorKind, IoSliceMut, Read, Seek, SeekFrom};
+use std::io::{ErrorKind, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ const TURNED_AWAY: Duration = Duration::from_secs(2);
 pub(crate) const LET_IN: &str = "let-in";
 
 /// Runs the tests that the command line names.
-pub fn probe(mut arguments: Arguments) -> Result<(), Fatal> {
+pub(crate) fn probe(mut arguments: Arguments) -> Result<(), Fatal> {
     if let Some(pid) = arguments.parsed("--pid")? {
         tell(Barrier::Memory, memory(pid));
         tell(Barrier::Tracing, tracing(pid));
@@ -75,28 +75,33 @@ fn tell(barrier: Barrier, (state, what): (State, String)) {
 
 /// Two ways to another process's memory; the kernel checks the same right for both.
 fn memory(pid: i32) -> (State, String) {
-    let read = File::open(format!("/proc/{pid}/mem")).and_then(|mut file| {
-        file.seek(SeekFrom::Start(0x40_0000))?;
-        file.read(&mut [0; 8])
-    });
-    let by_file = match read {
+    let by_file = match File::open(format!("/proc/{pid}/mem")) {
+        Ok(_) => State::Missing,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => State::Held,
-        Err(error) if error.kind() == ErrorKind::NotFound => State::Untested,
-        _ => State::Missing,
+        Err(_) => State::Untested,
     };
     let mut bytes = [0; 8];
     let remote = [RemoteIoVec { base: 0x40_0000, len: 8 }];
     let copied = process_vm_readv(Pid::from_raw(pid), &mut [IoSliceMut::new(&mut bytes)], &remote);
     let by_call = match copied {
-        Err(nix::Error::EPERM | nix::Error::EACCES | nix::Error::ENOSYS) => State::Held,
-        Err(nix::Error::ESRCH) => State::Untested,
-        _ => State::Missing,
+        // Nothing is there at this address, but it was looked up.
+        Ok(_) | Err(nix::Error::EFAULT) => State::Missing,
+        Err(error) => refused(error),
     };
     let what = format!("by file {}, by system call {}", by_file.name(), by_call.name());
     let worst = [State::Missing, State::Untested]
         .into_iter()
         .find(|state| by_file == *state || by_call == *state);
     (worst.unwrap_or(State::Held), what)
+}
+
+/// Is it the barrier that refused, or is something else in the way, such as a table that somebody
+/// filled up? The payload may be able to do that, and must not be believed then.
+fn refused(error: nix::Error) -> State {
+    match error {
+        nix::Error::EPERM | nix::Error::EACCES | nix::Error::ENOSYS => State::Held,
+        _ => State::Untested,
+    }
 }
 
 fn tracing(pid: i32) -> (State, String) {
@@ -107,8 +112,7 @@ fn tracing(pid: i32) -> (State, String) {
             let _ = ptrace::detach(pid, None);
             (State::Missing, "attached".into())
         }
-        Err(nix::Error::ESRCH) => (State::Untested, "there is no such process".into()),
-        Err(error) => (State::Held, error.to_string()),
+        Err(error) => (refused(error), error.to_string()),
     }
 }
 
@@ -127,10 +131,12 @@ fn firewall(addresses: &[SocketAddr]) -> (State, String) {
     let refused = |result: &std::io::Result<usize>| {
         result.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
     };
-    match results.iter().all(refused) {
-        _ if results.is_empty() => (State::Untested, "there is no other host".into()),
-        true => (State::Held, "sending was refused".into()),
-        false => (State::Missing, "another user could send".into()),
+    if results.iter().any(Result::is_ok) {
+        (State::Missing, "another user could send".into())
+    } else if !results.is_empty() && results.iter().all(refused) {
+        (State::Held, "sending was refused".into())
+    } else {
+        (State::Untested, format!("there is nobody to send to, or no way: {results:?}"))
     }
 }
 
@@ -145,7 +151,8 @@ fn send_to(address: SocketAddr, bytes: &[u8]) -> std::io::Result<usize> {
 fn other_processor(processor: usize) -> (State, String) {
     match sched_setaffinity(None, &only(processor)) {
         Ok(()) => (State::Missing, format!("moved to processor {processor}")),
-        Err(error) => (State::Held, error.to_string()),
+        Err(error @ rustix::io::Errno::INVAL) => (State::Held, error.to_string()),
+        Err(error) => (State::Untested, error.to_string()),
     }
 }
 
@@ -188,6 +195,6 @@ fn own_rights() -> (State, String) {
 fn user_namespace() -> (State, String) {
     match unshare(CloneFlags::CLONE_NEWUSER) {
         Ok(()) => (State::Missing, "made one".into()),
-        Err(error) => (State::Held, error.to_string()),
+        Err(error) => (refused(error), error.to_string()),
     }
 }
