@@ -51,8 +51,8 @@ pub(crate) struct Entry {
     pub(crate) closed: bool,
     /// Which signal it gets when its parent ends, if not the one that nobody survives.
     pub(crate) gently: bool,
-    /// The program is our own test of the barriers, which does not begin as a new program: while one
-    /// begins, others of its user could look into it, and write to its pipe.
+    /// The program is our own test of the barriers, which does not begin as a new program: while
+    /// one begins, others of its user could look into it, and write to its pipe.
     pub(crate) probe: bool,
 }
 

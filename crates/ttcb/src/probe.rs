@@ -119,10 +119,22 @@ fn tracing(pid: i32) -> (State, String) {
 /// Sends to every control socket. Whether something that left arrives, the daemon sees.
 fn control_network(addresses: &[SocketAddr]) {
     let nonce = random();
-    let sent = addresses.iter().any(|address| send_to(*address, &nonce).is_ok());
-    match sent {
-        true => println!("{} sent {}", Barrier::ControlNetwork.name(), hex(&nonce)),
-        false => tell(Barrier::ControlNetwork, (State::Held, "nothing could be sent".into())),
+    let results: Vec<_> = addresses.iter().map(|address| send_to(*address, &nonce)).collect();
+    let no_way = |result: &std::io::Result<usize>| {
+        let kind = result.as_ref().err().map(std::io::Error::kind);
+        let kinds = [
+            ErrorKind::NetworkUnreachable,
+            ErrorKind::HostUnreachable,
+            ErrorKind::PermissionDenied,
+        ];
+        kind.is_some_and(|kind| kinds.contains(&kind))
+    };
+    if results.iter().any(Result::is_ok) {
+        println!("{} sent {}", Barrier::ControlNetwork.name(), hex(&nonce));
+    } else if results.iter().all(no_way) {
+        tell(Barrier::ControlNetwork, (State::Held, "there is no way".into()));
+    } else {
+        tell(Barrier::ControlNetwork, (State::Untested, format!("{results:?}")));
     }
 }
 
