@@ -14,10 +14,11 @@ use rustix::process::{
     set_parent_process_death_signal,
 };
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, CpuSet, LinkNameSpaceType, configure_capability_in_ambient_set,
-    move_into_link_name_space, remove_capability_from_bounding_set, sched_setaffinity,
-    set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups,
-    set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, CpuSet, LinkNameSpaceType, capabilities,
+    configure_capability_in_ambient_set, move_into_link_name_space,
+    remove_capability_from_bounding_set, sched_setaffinity, set_capabilities,
+    set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
 };
 use seccompiler::apply_filter;
 use std::ffi::{OsStr, OsString};
@@ -174,12 +175,14 @@ fn become_user(User { uid, gid }: User, daemon: bool) -> Result<(), Fatal> {
     set_thread_res_gid(gid, gid, gid).map_err(Fatal::of("change the group"))?;
     set_keep_capabilities(daemon).map_err(Fatal::of("keep capabilities"))?;
     set_thread_res_uid(uid, uid, uid).map_err(Fatal::of("change the user"))?;
-    let kept = if daemon { DAEMON_CAPABILITIES.as_slice() } else { &[] };
-    let kept_set = kept.iter().fold(CapabilitySet::empty(), |set, one| set | *one);
+    // What the launcher itself lacks will be missing as a barrier, which the daemon names.
+    let own = capabilities(None).map_err(Fatal::of("ask for capabilities"))?.permitted;
+    let kept = DAEMON_CAPABILITIES.into_iter().filter(|one| daemon && own.contains(*one));
+    let kept_set = kept.clone().fold(CapabilitySet::empty(), |set, one| set | one);
     let sets = CapabilitySets { effective: kept_set, permitted: kept_set, inheritable: kept_set };
     set_capabilities(None, sets).map_err(Fatal::of("drop capabilities"))?;
     for capability in kept {
-        configure_capability_in_ambient_set(*capability, true)
+        configure_capability_in_ambient_set(capability, true)
             .map_err(Fatal::of("hand capabilities to the daemon"))?;
     }
     Ok(())

@@ -366,9 +366,8 @@ impl Launched {
             group.kill();
             group.remove();
         }
-        for space in [&mut self.control, &mut self.payload_space].into_iter().flatten() {
-            space.remove();
-        }
+        drop(self.control.take());
+        drop(self.payload_space.take());
         for socket in [&self.config.socket, &self.config.status] {
             let _ = fs::remove_file(socket);
         }

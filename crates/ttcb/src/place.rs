@@ -19,6 +19,8 @@ pub(crate) struct NetSpace {
     file: File,
     /// The outer ends of pairs, which are in the launcher's name space.
     outer: Vec<String>,
+    /// The machine's interfaces that were moved in: how they are called in here, and outside.
+    moved: Vec<(String, String)>,
 }
 
 impl NetSpace {
@@ -32,7 +34,7 @@ impl NetSpace {
         let made = File::open("/proc/self/ns/net").map_err(|error| trouble(&error));
         // Everything that follows would be done in the wrong place if this failed: give up.
         setns(here, CloneFlags::CLONE_NEWNET).map_err(|error| trouble(&error))?;
-        let space = Self { file: made?, outer: Vec::new() };
+        let space = Self { file: made?, outer: Vec::new(), moved: Vec::new() };
         space.ip(&["link", "set", "lo", "up"])?;
         Ok(space)
     }
@@ -59,6 +61,7 @@ impl NetSpace {
         match &link.at {
             Attachment::Interface(outer) => {
                 ip(&["link", "set", outer, "netns", &path])?;
+                self.moved.push((name.into(), outer.clone()));
                 self.ip(&["link", "set", outer, "name", name])?;
             }
             Attachment::Bridge(bridge) => {
@@ -92,12 +95,30 @@ impl NetSpace {
         finish(self.entry().command(&program), &program, Some(&rules))
     }
 
-    /// Removes the outer ends at once; the kernel would do it some time after the last use.
-    pub(crate) fn remove(&mut self) {
+    /// Removes the outer ends at once; the kernel would do it some time after the last use. Gives
+    /// the machine's interfaces back, of which the kernel keeps only those that are hardware.
+    fn remove(&mut self) {
+        let here = format!("/proc/{}/ns/net", std::process::id());
+        for (inner, outer) in std::mem::take(&mut self.moved) {
+            let given_back = self
+                .ip(&["link", "set", &inner, "down"])
+                .and_then(|()| self.ip(&["link", "set", &inner, "name", &outer]))
+                .and_then(|()| self.ip(&["link", "set", &outer, "netns", &here]));
+            if let Err(error) = given_back {
+                eprintln!("maftia-ttcb: cannot give back the interface {outer}: {error}");
+            }
+        }
         for outer in self.outer.drain(..) {
             // Gone already, if the name space is.
             let _ = ip(&["link", "delete", &outer]);
         }
+    }
+}
+
+/// What could not be finished is removed, too.
+impl Drop for NetSpace {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 

@@ -230,6 +230,44 @@ fn a_missing_barrier_refuses_to_start_unless_accepted_by_name() {
 }
 
 #[test]
+fn what_the_kernel_refuses_is_a_barrier_by_name() {
+    let folder = folder();
+    let config = alone(folder.path(), &["control-firewall", "processor"]);
+    let output = Command::new("setpriv")
+        .args(["--bounding-set", "-sys_nice", "--inh-caps", "-all", PROGRAM])
+        .args(["launch", "--config", &config, "--", "true"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the barrier `real-time` is missing"), "{said}");
+}
+
+#[test]
+fn an_interface_of_the_machine_is_given_back() {
+    let folder = folder();
+    let config = alone(folder.path(), &["control-firewall", "processor"]);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("127.0.0.1", "10.77.0.1") + "control = { interface = \"lent0\" }\n";
+    std::fs::write(&config, text).unwrap();
+    let inside = std::thread::spawn(move || {
+        // A machine of its own, for this thread and what it starts.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let ip = |arguments: &str| {
+            let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+            assert!(output.status.success(), "ip {arguments}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        ip("link add lent0 type veth peer name lent1");
+        let script = "ip -o link | grep -c lent && exit 9; exit 0";
+        let (code, said) = run(&["launch", "--config", &config, "--", "sh", "-c", script]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(ip("-o link").contains("lent0"));
+    });
+    inside.join().unwrap();
+}
+
+#[test]
 fn a_barrier_that_is_found_missing_later_ends_the_life() {
     let net = Net::start(&["--bound", "50ms", "--hosts", "2", "--test-every", "1"]);
     let space = net.hosts[0]["control_space"].as_str().unwrap();

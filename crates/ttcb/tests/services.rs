@@ -4,12 +4,13 @@
 
 mod common;
 
-use common::{Net, PATIENCE, eventually, now};
+use common::{Net, PATIENCE, Running, as_root, eventually, now};
 use maftia_ttcb::client::Client;
 use maftia_ttcb_api::{
     Answer, Call, Channel, Elist, Function, Instance, Refusal, Sealed, Span, Statement, Tag,
 };
 use rustix::process::{Pid, Signal, kill_process};
+use std::path::Path;
 
 const NET: [&str; 4] = ["--bound", "50ms", "--hosts", "3"];
 
@@ -87,6 +88,41 @@ fn a_killed_daemon_does_not_stop_the_other_two() {
     assert_eq!(agree(&mut clients, list, 2), [(3, Some([1; 32])); 2]);
     let mut left = clients.pop().unwrap();
     assert!(matches!(left.call(Call::Random, PATIENCE), Ok(Answer::Random(_))));
+}
+
+#[test]
+fn a_component_that_comes_back_is_another_life() {
+    let net = Net::start(&NET);
+    let mut clients = clients(&net);
+    let before = elist(&clients);
+    let gone = clients.pop().unwrap().entity();
+    kill_process(Pid::from_raw(net.daemon(2)).unwrap(), Signal::KILL).unwrap();
+    let config = net.config(2);
+    eventually("its launcher has cleaned up", || !config.socket.exists());
+    let file = net.folder.join("host2/config.toml").to_str().unwrap().to_owned();
+    // On the same networks, which are in the name space of the test net's process.
+    let space = format!("/proc/{}/ns/net", net.running.child.id());
+    let started = as_root(Path::new(&space), move || {
+        let mut running = Running::start(&["launch", "--config", &file]);
+        assert!(running.line().contains("daemon"));
+        running
+    });
+    for host in 0..2 {
+        let knows = || net.status(host)["peers"][1]["epoch"] == 2;
+        eventually("the others know its new life", knows);
+    }
+    clients.push(net.client(2));
+    assert_ne!(clients[2].entity(), gone);
+    let now_list = elist(&clients);
+    assert_eq!(agree(&mut clients, now_list, 3), [(7, Some([1; 32])); 3]);
+    // It takes no part in what names its life before.
+    let tstart = now(&mut clients[2]).latest + Span::from_millis(100);
+    let function = Function::Majority;
+    let instance = Instance { elist: before, tstart, function, context: [0; 32] };
+    let propose = Call::Propose { instance, value: None };
+    let refused = Ok(Answer::Refused(Refusal::NotMember));
+    assert_eq!(clients[2].call(propose, PATIENCE), refused);
+    drop(started);
 }
 
 #[test]

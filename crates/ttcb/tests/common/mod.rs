@@ -171,6 +171,20 @@ pub(crate) fn as_user<T: Send + 'static>(
     })
 }
 
+/// Starts something from another network name space.
+pub(crate) fn as_root<T: Send + 'static>(
+    space: &Path,
+    what: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let space = File::open(space).unwrap();
+    let thread = std::thread::spawn(move || {
+        let kind = Some(LinkNameSpaceType::Network);
+        move_into_link_name_space(space.as_fd(), kind).unwrap();
+        what()
+    });
+    thread.join().unwrap()
+}
+
 /// Waits until that is so.
 pub(crate) fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
