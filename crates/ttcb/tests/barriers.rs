@@ -10,6 +10,7 @@ use maftia_ttcb::client::{Client, ClientError};
 use maftia_ttcb::config::User;
 use maftia_ttcb::testnet::{DAEMON, NEIGHBOUR, PAYLOAD};
 use maftia_ttcb_api::{Answer, Call, Numbered, Refusal};
+use maftia_ttcb_core::channel::DATAGRAM_BYTES;
 use rustix::process::Signal;
 use std::io::{ErrorKind, IoSliceMut};
 use std::net::UdpSocket;
@@ -63,6 +64,56 @@ fn a_payload_reaches_neither_the_control_network_nor_the_daemons_memory() {
     let accepted = net.status(0)["barriers"]["control-firewall"]["accepted"] == true;
     assert!(accepted || by_payload.is_err_and(|it| it.kind() == ErrorKind::PermissionDenied));
     as_user(Some(Path::new(&space)), DAEMON, send).join().unwrap().unwrap();
+}
+
+#[test]
+fn the_kernel_says_the_same_of_the_daemon_as_it_does_itself() {
+    let net = Net::start(&NET);
+    let read =
+        |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", net.daemon(0))).unwrap();
+    let status = read("status");
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name}")).split_whitespace().next().unwrap().to_owned()
+    };
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(field(set), "0000000000000000", "{set}");
+    }
+    for (name, wanted) in [("Uid:", "60001"), ("Gid:", "60001"), ("NoNewPrivs:", "1")] {
+        assert_eq!(field(name), wanted, "{name}");
+    }
+    assert_eq!(field("Seccomp:"), "2", "system calls are filtered");
+    assert_eq!(field("Threads:"), "1");
+    assert_ne!(field("VmLck:"), "0", "memory is locked");
+    let stat = read("stat");
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    // The fields 40 and 41, of which the first two stand before the bracket.
+    assert_eq!((fields[37], fields[38]), ("80", "1"), "priority 80 under SCHED_FIFO");
+}
+
+#[test]
+fn nonsense_on_the_control_network_changes_nothing() {
+    let net = Net::start(&NET);
+    let mut client = net.client(0);
+    let space = net.hosts[1]["control_space"].as_str().unwrap().to_owned();
+    // Even from the peer's own place: the network is one barrier, and authentication another.
+    let sent = as_user(Some(Path::new(&space)), DAEMON, || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        for number in 0..2_000u32 {
+            let mut datagram = [number as u8; DATAGRAM_BYTES];
+            // An introduction, a sealed frame, something else; of the peer, of the own host.
+            (datagram[0], datagram[1]) = ((number % 3) as u8, (number / 3 % 3) as u8);
+            let len = if number % 7 == 0 { number as usize % 900 } else { DATAGRAM_BYTES };
+            let bytes = &datagram[..len.min(DATAGRAM_BYTES)];
+            socket.send_to(bytes, "10.77.0.1:7700").unwrap();
+        }
+    });
+    sent.join().unwrap();
+    assert!(matches!(client.call(Call::Timestamp, PATIENCE), Ok(Answer::Time(_))));
+    let status = net.status(0);
+    assert_eq!(status["peers"].as_array().unwrap().len(), 1);
+    assert_eq!(status["overruns"], 0);
+    assert_eq!(status["barriers"]["control-network"]["state"], "held");
 }
 
 #[test]

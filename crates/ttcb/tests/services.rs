@@ -12,7 +12,7 @@ use maftia_ttcb_api::{
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 
-const NET: [&str; 4] = ["--bound", "50ms", "--hosts", "3"];
+const NET: [&str; 4] = ["--bound", "100ms", "--hosts", "3"];
 
 /// A client of each host. All know all others by then: what is said to one that is not known yet is
 /// lost, and an agreement may end without a decision when frames are lost.
@@ -42,7 +42,7 @@ fn tag(answer: Answer) -> Tag {
 
 /// What each client is told of an agreement in which the first of them propose their number.
 fn agree(clients: &mut [Client], list: Elist, proposing: usize) -> Vec<(u32, Option<[u8; 32]>)> {
-    let tstart = now(&mut clients[0]).latest + Span::from_millis(150);
+    let tstart = now(&mut clients[0]).latest + Span::from_millis(500);
     let instance = Instance { elist: list, tstart, function: Function::Majority, context: [9; 32] };
     for (index, client) in clients.iter_mut().enumerate().take(proposing) {
         let value = Some([1 + index as u8 / 2; 32]);
