@@ -2,7 +2,7 @@
 //!
 //! # Rules
 //! - **D1** Sockets and keys first; then the process gives up every right that it does not need any
-//!   more ([`confine`](crate::confine)); it serves only when every barrier holds, or its absence is
+//!   more (module `confine`); it serves only when every barrier holds, or its absence is
 //!   accepted by name.
 //! - **D2** One step for each event, and the clocks are read before each: a reading that was older
 //!   than the event would break the bounds of the clocks (K1 of the core).
