@@ -134,7 +134,9 @@ impl Config {
             host: Host(host),
             bound: top.get("bound", "a length of time such as \"5ms\"")?.span()?,
             drift_ppm: match top.find("drift_ppm") {
-                Some(entry) => entry.integer(1..=10_000)?,
+                // The core looks at a watched operation once it has lasted a thousandth longer
+                // than it may: by then it is certainly late only if the clock drifts by less.
+                Some(entry) => entry.integer(1..=900)?,
                 None => 50,
             },
             omission_degree: match top.find("omission_degree") {
@@ -414,6 +416,7 @@ mod tests {
                 "`launch.payload_uid`: the daemon's own",
             ),
             ("stranger_uid = 65534", "stranger_uid = 60002", "60002 has a role; it wants a user"),
+            ("host = 1", "host = 1\ndrift_ppm = 1000", ":2: `drift_ppm`: 1000 is out of range"),
             ("bridge = \"control0\"", "", "`launch.control`: it wants either `bridge` or"),
             ("uid = 60001", "uid = 0", "`uid`: 0 is out of range"),
         ] {
