@@ -13,6 +13,9 @@ const TOOLS: &[(&str, &[&str], &str)] = &[
     ("pkg-config", &["--version"], "pkg-config"),
     ("pkg-config", &["--exists", "tss2-esys"], "libtss2-dev"),
     ("pkg-config", &["--exists", "libpcsclite"], "libpcsclite-dev"),
+    // The trusted component's launcher, and its tests: name spaces' interfaces and a firewall.
+    ("ip", &["-Version"], "iproute2"),
+    ("nft", &["--version"], "nftables"),
 ];
 
 /// Installs whichever is missing, which takes root and a Debian system.

@@ -1,0 +1,91 @@
+//! `maftia-ttcb`: the trusted component's daemon, its launcher, and tools to try it.
+
+use maftia_ttcb::args::Arguments;
+use maftia_ttcb::config::Config;
+use maftia_ttcb::guard::{Guard, KeyFile};
+use maftia_ttcb::launch::{Order, launch};
+use maftia_ttcb::settings::hex;
+use maftia_ttcb::{Fatal, coverage, daemon, enter, testnet};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const USAGE: &str = "\
+usage: maftia-ttcb COMMAND
+
+  keygen --file FILE [--uid UID]
+      makes a key for the key guard and prints its public key
+  run --config FILE
+      the daemon, without a launcher
+  launch --config FILE [--profile full|plain] [-- PROGRAM [ARGUMENT...]]
+      as root: the daemon, and the payload's program, each in its place
+  status --socket FILE
+      what a daemon says of itself
+  test-net --dir DIR [--hosts 3] [--bound 5ms] [--measure] [--accept NAME,...]
+      as root: several hosts on this machine
+  coverage --dir DIR [--seconds 10] [--bound 5ms] [--json]
+      measures how late agreements are on a running test-net --measure";
+
+fn main() -> ExitCode {
+    let mut all = std::env::args_os().skip(1);
+    let command = all.next().unwrap_or_default();
+    let arguments = Arguments::new(all);
+    let result = match command.to_str() {
+        Some("run") => run(arguments),
+        Some("launch") => start(arguments),
+        Some("keygen") => keygen(arguments).map(|()| 0),
+        Some("status") => status(arguments).map(|()| 0),
+        Some("test-net") => testnet::run(arguments),
+        Some("coverage") => coverage::run(arguments).map(|()| 0),
+        // How the launcher starts everything.
+        Some("enter") => enter::enter(arguments).map(|()| 0),
+        _ => Err(Fatal(USAGE.into())),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("maftia-ttcb: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut arguments: Arguments) -> Result<u8, Fatal> {
+    let config = arguments.path("--config")?;
+    let launched = arguments.flag("--launched");
+    arguments.finish()?;
+    daemon::run(Config::load(&config)?, launched).map(|()| 0)
+}
+
+fn start(mut arguments: Arguments) -> Result<u8, Fatal> {
+    let config = arguments.path("--config")?;
+    let plain = match arguments.find("--profile")? {
+        None => false,
+        Some(profile) if profile == "full" => false,
+        Some(profile) if profile == "plain" => true,
+        Some(_) => return Err(Fatal("--profile wants `full` or `plain`".into())),
+    };
+    let seconds = arguments.parsed("--test-every")?.unwrap_or(60);
+    let payload = arguments.finish()?;
+    launch(Order { config, payload, plain, test_every: Duration::from_secs(seconds) })
+}
+
+fn keygen(mut arguments: Arguments) -> Result<(), Fatal> {
+    let file = arguments.path("--file")?;
+    let uid: Option<u32> = arguments.parsed("--uid")?;
+    arguments.finish()?;
+    let guard = KeyFile::generate(&file)?;
+    if uid.is_some() {
+        std::os::unix::fs::chown(&file, uid, None)
+            .map_err(|error| Fatal::file("hand over", &file, &error))?;
+    }
+    println!("{}", hex(&guard.public_key()));
+    Ok(())
+}
+
+fn status(mut arguments: Arguments) -> Result<(), Fatal> {
+    let socket = arguments.path("--socket")?;
+    arguments.finish()?;
+    print!("{}", maftia_ttcb::status::ask(Path::new(&socket))?);
+    Ok(())
+}
