@@ -55,13 +55,15 @@ use maftia_ttcb_api::{
 };
 
 /// How many agreements a component takes part in at once.
-pub const PLACES: usize = 128;
+pub const PLACES: usize = 256;
 
 /// After how many bounds nothing is decided any more.
 const PATIENCE: u64 = 3;
 
-/// For how long after its start an agreement can be asked about.
-const KEPT: Span = Span::from_millis(10_000);
+/// For how long after its start an agreement can be asked about: who comes later is shown the
+/// signed decision by another. With the number of places it bounds how many agreements there can be
+/// in a second.
+const KEPT: Span = Span::from_millis(2_000);
 
 /// How far in the future an agreement may start.
 const HORIZON: Span = Span::from_millis(60_000);

@@ -188,7 +188,8 @@ impl Core {
         Answer::Done
     }
 
-    /// Handles a frame of a peer.
+    /// Handles a frame of a peer. The clocks are to be read for each frame: a question that is
+    /// answered with an older reading would make the error of a clock larger than is said (K1).
     pub fn control(&mut self, from: Peer, control: &Control, now: Now, out: &mut impl Outputs) {
         match *control {
             Control::Probe { sent } => self.clock.on_probe(from.host, sent, now, out),

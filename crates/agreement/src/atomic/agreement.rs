@@ -109,6 +109,7 @@ wire_enum!(<S: Suite> RoundDecision<S> { 0 => Random(decision), 1 => Views(decis
 
 /// What the order is told.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum AgreeOutcome<S: Suite> {
     /// Is this vector valid?
     Validate {

@@ -1,5 +1,6 @@
 //! What lanes are made of: items, batches, certified heads, and what is delivered in the end.
 
+use super::seal::BatchSeal;
 use maftia_base::time::Reading;
 use maftia_base::wire::{
     self, Blob, Buf, BufMut, EncodeSize, List, Read, ReadExt, Write, wire_enum, wire_struct,
@@ -7,8 +8,7 @@ use maftia_base::wire::{
 use maftia_base::{
     Annotation, Digest, Epoch, PARTIES_MAX, Party, PartySet, Place, Scope, Statement, StatementKind,
 };
-use maftia_crypto::{Attested, Certificate, Claim, SealClaim, Signed, Suite, Work};
-use maftia_ttcb_api::Identifier;
+use maftia_crypto::{Certificate, Claim, SealClaim, Signed, Suite, Work};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
@@ -136,23 +136,6 @@ pub struct Predecessor<S: Suite> {
 }
 
 wire_struct!(<S: Suite> Predecessor<S> { digest, certificate, seal });
-
-/// The identifier of a batch: there is one batch at a place.
-pub type BatchSeal = Attested<Identifier>;
-
-/// The counter of the trusted component that lanes use.
-pub(super) const COUNTER: u8 = 0;
-
-/// Where the identifier of a batch stands. Epochs have 64 bits, heights too.
-pub(super) fn position(epoch: Epoch, height: Height) -> u128 {
-    u128::from(epoch.0) << 64 | u128::from(height.0)
-}
-
-/// What is identified.
-pub(super) fn sealed_value(scope: Scope, lane: Party, height: Height, digest: Digest) -> [u8; 32] {
-    let statement = batch_statement(scope, lane, height, digest);
-    Digest::of("maftia atomic batch identifier", &statement.signing_bytes()).0
-}
 
 /// One link of a lane. Whose lane it is follows from where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -385,9 +368,4 @@ pub(super) fn open_claims<S: Suite>(
 /// The readings that a certificate carries.
 pub(super) fn readings<S: Suite>(certificate: &Certificate<S>) -> Vec<(Party, Reading)> {
     certificate.ballots().iter().map(|vote| (vote.party, Reading(vote.annotation.0))).collect()
-}
-
-/// By when a batch was identified, in microseconds, rounded up.
-pub(super) fn sealed_at(seal: &BatchSeal) -> Option<Reading> {
-    seal.0.said.time.map(|time| Reading(time.latest.0.div_ceil(1_000)))
 }

@@ -2,15 +2,15 @@
 
 use super::WINDOW;
 use super::batch::{
-    Batch, BatchSeal, BatchVote, COUNTER, Head, Height, Open, Predecessor, Sealed, batch_statement,
-    open_claims, position, sealed_value,
+    Batch, BatchVote, Head, Height, Open, Predecessor, Sealed, batch_statement, open_claims,
 };
 use super::machine::{AtomicBroadcast, Checked};
 use super::message::{Message, Outcome, Record, Ticket};
+use super::seal::BatchSeal;
 use maftia_base::canary;
 use maftia_base::wire::{Blob, Wire};
 use maftia_base::{Context, Digest, Fault, FaultKind, Party, SignedStatement, Target};
-use maftia_crypto::{Claim, SealClaim, Signed, Suite, Work};
+use maftia_crypto::{Claim, Signed, Suite, Work};
 use std::collections::BTreeMap;
 
 /// What a server knows of one lane.
@@ -305,24 +305,6 @@ impl<S: Suite> AtomicBroadcast<S> {
         if candidate.is_some_and(|other| (other.height, other.digest) == (height, digest)) {
             self.bar(lane, FaultKind::InvalidValue, cx);
         }
-    }
-
-    /// What is left to verify of the identifier of a batch, if it has to have one; `None` if it
-    /// cannot hold. (L10)
-    fn seal_claim(
-        &self,
-        lane: Party,
-        (height, digest): (Height, Digest),
-        seal: Option<&BatchSeal>,
-        cx: &impl Context<Self>,
-    ) -> Option<Option<SealClaim>> {
-        let Some(hybrid) = &self.hybrid else { return seal.is_none().then_some(None) };
-        let seal = seal?;
-        let said = &seal.0.said;
-        let value = sealed_value(cx.scope(), lane, height, digest);
-        let placed = (said.position, said.value) == (position(self.epoch, height), value);
-        let claim = hybrid.members.claim(lane, COUNTER, seal)?;
-        placed.then_some(Some(claim))
     }
 
     /// What is left to verify of a head; `None` if it cannot be one.

@@ -2,8 +2,9 @@
 
 use super::agreement::{Leaders, RoundAgreement, RoundDecision};
 use super::batch::{
-    ArchiveKey, Batch, BatchSeal, BatchVote, Delivery, Head, Heads, Height, Item, Items, Round,
+    ArchiveKey, Batch, BatchVote, Delivery, Head, Heads, Height, Item, Items, Round,
 };
+use super::seal::BatchSeal;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::{List, wire_enum, wire_struct};
 use maftia_base::{Digest, Epoch, Party};
@@ -109,6 +110,7 @@ wire_struct!(<S: Suite> DecidedRound<S> { round, heads, decision });
 
 /// What peers exchange.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "batches and heads are most of them")]
 pub enum Message<S: Suite> {
     /// The sender's next batch, with its own vote for it.
     Batch {

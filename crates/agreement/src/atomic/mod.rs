@@ -44,9 +44,9 @@
 //!   what it has now.
 //! - **L8** What is fetched comes with the owner's vote for it. If this server voted for another
 //!   batch at that place: verify the owner's signatures on both; blame.
-//! - **L10** In the hybrid configuration the owner has its trusted component identify a batch at its
-//!   height, when it is in the log and before it is sent; nobody votes for one that is not. Heads
-//!   and predecessors carry the identifier.
+//! - **L10** In the hybrid configuration the owner has its trusted component identify a batch at
+//!   its height, when it is in the log and before it is sent; nobody votes for one that is not.
+//!   Heads and predecessors carry the identifier.
 //! - **L9** When a certificate has this server's vote, and its log does not: say so. Somebody put
 //!   an old log in place of the newer one, or a disk lost what it had promised to keep.
 //! - **R1** When the round before is decided and some lane has a new head: propose the newest
@@ -90,11 +90,11 @@
 //! follow the log. A note that is lost can be had again: certificates from votes, decisions from
 //! the agreement's own durable votes or from peers, batches from voters.
 //!
-//! *With a trusted component* (Q2) two quorums may share nobody honest, and a certificate proves only
-//! that a batch is stored: one of its voters is honest. That voter saw the identifier, of which there
-//! is one at a place: again certified batches of a lane form one chain. Rounds are decided by
-//! [`hybrid::views`](crate::hybrid::views); a batch's time is that of its identifier, since the
-//! readings of a quorum's voters may all but one be false.
+//! *With a trusted component* (Q2) two quorums may share nobody honest, and a certificate proves
+//! only that a batch is stored: one of its voters is honest. That voter saw the identifier, of
+//! which there is one at a place: again certified batches of a lane form one chain. Rounds are
+//! decided by [`hybrid::views`](crate::hybrid::views); a batch's time is that of its identifier,
+//! since the readings of a quorum's voters may all but one be false.
 //!
 //! *The window needs no check in R3.* A certified head has an honest voter, which saw the head
 //! within the window of a vector decided before. Whoever is so far behind that the head is beyond
@@ -141,6 +141,7 @@ mod order;
 mod own;
 mod restore;
 mod round;
+mod seal;
 #[cfg(test)]
 mod tests;
 
@@ -148,8 +149,8 @@ pub use agreement::{
     AgreeMessage, AgreeOutcome, AgreeRecord, AgreeTicket, Leaders, RoundAgreement, RoundDecision,
 };
 pub use batch::{
-    ArchiveKey, BATCH_BYTES_MAX, Batch, BatchSeal, BatchVote, Delivery, Head, Heads, Height,
-    ITEM_BYTES_MAX, ITEMS_MAX, Item, Items, Predecessor, Round, batch_statement,
+    ArchiveKey, BATCH_BYTES_MAX, Batch, BatchVote, Delivery, Head, Heads, Height, ITEM_BYTES_MAX,
+    ITEMS_MAX, Item, Items, Predecessor, Round, batch_statement,
 };
 pub use epochs::EpochChain;
 pub use machine::AtomicBroadcast;
@@ -157,6 +158,7 @@ pub use marks::{BATCH_WEIGHT, Frontier, Load, MARK_INTERVAL, Weigh};
 pub use message::{
     Command, DecidedRound, Message, Outcome, ROUNDS_PER_MESSAGE_MAX, Record, Ticket,
 };
+pub use seal::BatchSeal;
 
 /// How many batches a lane may run ahead of what is ordered.
 pub const WINDOW: u64 = 16;

@@ -1,9 +1,10 @@
 //! From decided vectors to one total order.
 
 use super::agreement::{Leaders, RoundDecision};
-use super::batch::{BatchSeal, Delivery, Head, Height, Round, readings, sealed_at};
+use super::batch::{Delivery, Head, Height, Round, readings};
 use super::machine::AtomicBroadcast;
 use super::message::{DecidedRound, Outcome, Record};
+use super::seal::{BatchSeal, sealed_at};
 use super::{KEPT_BATCHES, KEPT_ROUNDS};
 use maftia_base::{Context, Digest, Party, PartySet};
 use maftia_crypto::{Certificate, Suite};

@@ -1,17 +1,17 @@
 //! This server's own lane: items become batches, votes become certificates.
 
 use super::batch::{
-    BATCH_BYTES_MAX, Batch, BatchSeal, BatchVote, COUNTER, Head, Height, ITEMS_MAX, Item, Items,
-    Sealed, batch_statement, position, sealed_value,
+    BATCH_BYTES_MAX, Batch, BatchVote, Head, Height, ITEMS_MAX, Item, Items, Sealed,
+    batch_statement,
 };
 use super::machine::AtomicBroadcast;
-use super::message::{Message, Outcome, Record, Ticket};
+use super::message::{Message, Record, Ticket};
+use super::seal::BatchSeal;
 use maftia_base::Digest;
 use maftia_base::canary;
 use maftia_base::wire::EncodeSize;
 use maftia_base::{Context, Fault, FaultKind, Party, PartySet, Target};
-use maftia_crypto::{Attested, Certificate, Signed, Suite, Work};
-use maftia_ttcb_api::{Answer, Call, Refusal};
+use maftia_crypto::{Certificate, Signed, Suite, Work};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The owner's side of a lane.
@@ -49,9 +49,9 @@ pub(super) struct Outgoing<S: Suite> {
     /// This server's own vote; until then nothing has been sent.
     pub(super) vote: Option<BatchVote<S>>,
     /// In the hybrid configuration, its identifier; until then nothing has been sent either.
-    seal: Option<BatchSeal>,
+    pub(super) seal: Option<BatchSeal>,
     /// Does it need one?
-    needs_seal: bool,
+    pub(super) needs_seal: bool,
     votes: BTreeMap<Party, BatchVote<S>>,
     verified: PartySet,
     /// Whose votes are being verified.
@@ -172,50 +172,6 @@ impl<S: Suite> AtomicBroadcast<S> {
         }
         cx.send(Target::Others, Message::Batch { batch: sealed.batch, vote, seal: None });
         self.try_certify(cx);
-    }
-
-    /// Has the newest batch identified, which is in the log, if it has to be. (L10)
-    pub(super) fn seal_outgoing(&mut self, cx: &mut impl Context<Self>) {
-        let (me, scope, epoch) = (cx.group().me(), cx.scope(), self.epoch);
-        let Some(outgoing) = &self.own.outgoing else { return };
-        if !outgoing.needs_seal || outgoing.seal.is_some() || outgoing.vote.is_none() {
-            return;
-        }
-        let (height, digest) = (outgoing.sealed.batch.height, outgoing.sealed.digest);
-        let call = Call::Identify {
-            counter: COUNTER,
-            position: position(epoch, height),
-            value: sealed_value(scope, me, height, digest),
-            marked: true,
-        };
-        cx.consult(Ticket::Seal(height), Work::Trusted(Box::new(call)));
-    }
-
-    /// Handles the identifier of this server's own batch. (L10)
-    pub(super) fn on_sealed(
-        &mut self,
-        height: Height,
-        answer: &Answer,
-        cx: &mut impl Context<Self>,
-    ) {
-        let outgoing = self.own.outgoing.as_mut();
-        let newest = |outgoing: &&mut Outgoing<S>| outgoing.sealed.batch.height == height;
-        let Some(outgoing) = outgoing.filter(newest) else { return };
-        match answer {
-            Answer::Identified(identifier) => {
-                outgoing.seal = Some(Attested(*identifier));
-                let message = outgoing.message().expect("it has vote and identifier");
-                cx.send(Target::Others, message);
-                self.try_certify(cx);
-            }
-            // The component has identified another batch here, which this server does not know.
-            Answer::Refused(Refusal::Contradiction) if !self.forgot => {
-                self.forgot = true;
-                cx.output(Outcome::Forgot);
-            }
-            // It has no time: asked again with the next thing that happens.
-            _ => self.own.unsealed = true,
-        }
     }
 
     /// Handles a vote for this server's newest batch. (L4)

@@ -91,7 +91,8 @@ fn cost(at: usize, network: Network) -> (u64, u64) {
 
 #[test]
 fn takes_four_message_delays() {
-    // Batch, vote, proposal, vote: at the leader. Elsewhere the head is one more, and the vote none.
+    // Batch, vote, proposal, vote: at the leader. Elsewhere the head is one more, and the vote
+    // none.
     assert_eq!(cost(0, Network::unit_delay()).0, 4);
     assert_eq!(cost(1, Network::unit_delay()).0, 4);
 }
