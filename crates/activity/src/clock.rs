@@ -3,6 +3,9 @@
 //! # Promise
 //! - *Range*: a batch's time lies within the honest voters' clock readings at the moment they
 //!   voted for it, hence after each of them saw the batch: nothing can be backdated.
+//! - *In the hybrid configuration* a batch's time is the latest at which its owner's trusted
+//!   component can have identified it: after the owner had it, and by a clock that does not lie. A
+//!   quorum's readings would not do: all but one may be false.
 //! - *Monotone*: agreed time never goes back; it exceeds the batch's own time only to keep that.
 //! - *Same everywhere*: it is a function of the order, not of any server's clock.
 //!

@@ -5,7 +5,7 @@
 //! have equal states, and equal snapshots.
 //!
 //! # Rules
-//! - A1. A batch first moves the clock by its voters' readings, then wakes the services that are
+//! - A1. A batch first moves the clock, then wakes the services that are
 //!   due, then executes its items in order.
 //! - A2. A client's bundle is executed request by request as its session says; a front end's
 //!   request once by its number; what cannot be decoded is skipped, the same everywhere.
@@ -36,9 +36,10 @@ use maftia_crypto::{ClientKey, CodedValue, Commitment, KeyId, SigningInput};
 use std::collections::BTreeMap;
 
 /// A delivered batch.
-pub(crate) struct Ordered<'a> {
+pub(crate) struct Ordered {
     pub(crate) lane: Party,
-    pub(crate) readings: &'a [(Party, Reading)],
+    /// Its time, if there is one.
+    pub(crate) time: Option<AgreedTime>,
     pub(crate) seed: Digest,
     pub(crate) items: Vec<Bytes>,
     /// The values that [`State::wanted_values`] named.
@@ -214,13 +215,13 @@ impl<M: StateMachine> State<M> {
     /// Applies one batch. (A1, A2)
     pub(crate) fn apply(
         &mut self,
-        ordered: Ordered<'_>,
+        ordered: Ordered,
         structure: &AdversaryStructure,
         effects: &mut Vec<Effect>,
     ) -> Tally {
         let share = Share::of(structure.n(), self.services.len());
         let batch = Batch { structure, lane: ordered.lane, seed: ordered.seed, share };
-        if let Some(time) = batch_time(structure, ordered.readings.iter().copied()) {
+        if let Some(time) = ordered.time {
             self.clock.advance(time);
         }
         self.wake_due(&batch);

@@ -81,6 +81,7 @@ use large::{Large, Pending};
 use maftia_agreement::atomic::epochs;
 use maftia_agreement::atomic::{Delivery, EpochChain, Weigh};
 use maftia_agreement::checkpoint::Checkpoints;
+use maftia_agreement::hybrid::Members;
 use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::Bytes;
@@ -182,6 +183,13 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             told_wake: None,
             vouched: None,
         }
+    }
+
+    /// In the hybrid configuration, among these members.
+    #[must_use]
+    pub fn with_members(mut self, members: Members) -> Self {
+        self.order = self.order.with_members(members);
+        self
     }
 
     /// Starts from a snapshot of the same services instead of their initial states; `None` if it is
@@ -425,14 +433,18 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
 
     /// Applies a batch and answers whom it concerns. (R4, R6)
     fn on_delivered<C: Context<Self>>(&mut self, delivery: Delivery, cx: &mut Tap<'_, C>) {
-        let Delivery { epoch, round, lane, ref items, ref readings, seed, .. } = delivery;
+        let Delivery { epoch, round, lane, ref items, seed, .. } = delivery;
         let items = items.iter().map(|item| item.bytes().clone()).collect();
         let mut effects = Vec::new();
         let values = self.values_for(&delivery);
         let applied = values.keys().map(|number| ValueId { home: lane, number: *number }).collect();
         let floor = self.state.value_floors().get(&lane).copied();
-        let ordered = Ordered { lane, readings, seed, items, values };
         let group = cx.group().clone();
+        let time = match self.order.is_hybrid() {
+            true => delivery.sealed.map(|latest| AgreedTime(latest.0)),
+            false => crate::batch_time(group.structure(), delivery.readings.iter().copied()),
+        };
+        let ordered = Ordered { lane, time, seed, items, values };
         let tally = self.state.apply(ordered, group.structure(), &mut effects);
         let (signs, answers): (Vec<_>, Vec<_>) =
             effects.into_iter().partition(|effect| matches!(effect, Effect::Sign { .. }));

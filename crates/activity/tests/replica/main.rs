@@ -2,6 +2,7 @@
 
 mod adversaries;
 mod clients;
+mod configuration;
 mod figures;
 mod large;
 mod large_lies;

@@ -1,5 +1,6 @@
 //! Logs are cut, states are certified, and whoever was away, is new or was wiped comes back.
 
+use crate::configuration::configured;
 use crate::ledger::Ledger;
 use crate::world::{
     Attached, EVENTS_MAX, SERVICE, Sim, Sut, builder, common_ledger, front_end, ledger, p, replica,
@@ -552,7 +553,7 @@ fn a_server_whose_state_differs_from_what_a_quorum_certifies_stops_for_good() {
         let mut sim = builder(4, seed).build(move |party| {
             let differs = party == p(3);
             let ledger = if differs { elsewhere.clone() } else { Ledger::default() };
-            Replica::new([(SERVICE, ledger)]).with_mark_interval(INTERVAL)
+            configured(Replica::new([(SERVICE, ledger)]).with_mark_interval(INTERVAL))
         });
         order(&mut sim, &[0, 1, 2], "x", 20)?;
         sim.run_to_quiescence(EVENTS_MAX)?;

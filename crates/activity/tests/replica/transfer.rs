@@ -38,6 +38,7 @@ fn manifest(mark: u64) -> (Manifest<IdealSuite>, Vec<Chunk>) {
         round: Round(1),
         heads: Heads::default(),
         turned: PartySet::EMPTY,
+        leaders: Default::default(),
     };
     Manifest::of(frontier, List::default(), &state(mark))
 }

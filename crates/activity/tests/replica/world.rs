@@ -1,5 +1,7 @@
 //! A simulated group that runs the ledger, and its clients.
 
+pub(crate) use crate::configuration::structure;
+use crate::configuration::{configured, prepared};
 use crate::ledger::Ledger;
 use maftia_activity::client::{
     Authority, Client, ClientEffect, ClientReply, ClientSettings, RequestId,
@@ -7,9 +9,7 @@ use maftia_activity::client::{
 use maftia_activity::{AgreedTime, Command, FrontEndReply, Outcome, Record, Replica};
 use maftia_base::time::{Duration, Time};
 use maftia_base::wire::Bytes;
-use maftia_base::{
-    AdversaryStructure, Epoch, Formula, Group, GroupId, Party, PartySet, ServiceId, Statement,
-};
+use maftia_base::{Epoch, Formula, Group, GroupId, Party, PartySet, ServiceId, Statement};
 use maftia_crypto::ideal::{self, IdealClient, IdealKeyring, IdealSuite};
 use maftia_crypto::{Claim, ClientSignature, Done, KeyId, SigningInput, Suite, Work};
 use maftia_sim::{Builder, Failure, Simulation};
@@ -24,10 +24,6 @@ pub(crate) fn p(index: usize) -> Party {
     Party::new(index)
 }
 
-pub(crate) fn structure(n: usize) -> AdversaryStructure {
-    AdversaryStructure::optimal(n).expect("well-formed")
-}
-
 pub(crate) fn keyrings(n: usize, seed: u64) -> Vec<IdealKeyring> {
     let structure = structure(n);
     ideal::keyrings(&structure, &Formula::exact(&structure), seed)
@@ -39,13 +35,13 @@ pub(crate) fn groups(n: usize) -> Vec<Group> {
 }
 
 pub(crate) fn replica() -> Sut {
-    Replica::new([(SERVICE, Ledger::default())])
+    configured(Replica::new([(SERVICE, Ledger::default())]))
 }
 
 /// A group whose servers do their cryptography, answer recalls and do outside work as told.
 pub(crate) fn builder(n: usize, seed: u64) -> Builder<Sut> {
     let keyrings = keyrings(n, seed);
-    Simulation::builder(groups(n), seed)
+    prepared(Simulation::builder(groups(n), seed), n, seed)
         .worker(move |party, work, clock| {
             IdealSuite::run_many(work, &keyrings[party.index()], clock)
         })

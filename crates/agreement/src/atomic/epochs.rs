@@ -319,6 +319,11 @@ impl<S: Suite> EpochChain<S> {
         self
     }
 
+    /// Are there trusted components?
+    pub fn is_hybrid(&self) -> bool {
+        self.current.is_hybrid()
+    }
+
     /// The first mark comes after this much, and no later one after less than is said then.
     #[must_use]
     pub fn with_interval(mut self, interval: u64) -> Self {

@@ -166,6 +166,11 @@ impl<S: Suite> AtomicBroadcast<S> {
         self
     }
 
+    /// Are there trusted components?
+    pub(super) fn is_hybrid(&self) -> bool {
+        self.hybrid.is_some()
+    }
+
     /// The members, in the hybrid configuration.
     pub(super) fn members(&self) -> Option<Members> {
         self.hybrid.as_ref().map(|hybrid| hybrid.members.clone())

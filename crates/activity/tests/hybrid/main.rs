@@ -1,0 +1,21 @@
+//! The same services, unchanged, in the hybrid configuration: the tests of the other one, with
+//! trusted components and as many corrupt servers as these allow.
+
+#[path = "../replica/adversaries.rs"]
+mod adversaries;
+mod configuration;
+#[path = "../replica/ledger.rs"]
+mod ledger;
+#[path = "../replica/once.rs"]
+mod once;
+#[path = "../replica/outside.rs"]
+mod outside;
+#[path = "../replica/restarts.rs"]
+mod restarts;
+#[path = "../replica/signing.rs"]
+mod signing;
+#[path = "../replica/transfer.rs"]
+mod transfer;
+#[allow(dead_code)]
+#[path = "../replica/world.rs"]
+mod world;
