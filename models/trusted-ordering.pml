@@ -1,5 +1,5 @@
 /*
- * Trusted ordering: one channel, as in crates/ttcb-core/src/order.rs, rules O2 to O5 of ordering.rs.
+ * Trusted ordering: one channel, as in crates/ttcb-core/src/order.rs, rules O2 to O5.
  * Names are those of the Rust code. README.md says what is left out, and which switch is for what.
  *
  * The control channel is a set of frames that grows: each can be delivered to any member at any
@@ -85,6 +85,7 @@ hidden byte count;
 hidden byte first;
 hidden byte last;
 hidden byte copied;
+hidden byte dropped;
 
 #define MIN(a, b) ((a) < (b) -> (a) : (b))
 #define MAX(a, b) ((a) > (b) -> (a) : (b))
@@ -140,27 +141,50 @@ inline learn(me, place)
     if
     :: IS_MAJORITY(count) ->
         log[me].is_chosen[place] = 1;
+        log[me].ballot[place] = 0;   /* it makes no difference any more */
         tell(place, log[me].value[place]);
         note_chosen(me)
     :: else
     fi
 }
 
-inline adopt(me, place, its_value, its_ballot)
+inline adopt(me, place, its_value)
 {
     if
     :: place > member[me].chosen && place <= member[me].chosen + OPEN_MAX ->
-        write(me, place, its_value, its_ballot, 1);
+        write(me, place, its_value, 0, 1);
         tell(place, its_value);
         note_chosen(me)
     :: else
     fi
 }
 
+/* Frames that nobody will look at any more are taken away: that makes no difference but fewer
+ * states. */
+inline drop_promises(of_ballot)
+{
+    for (i : 0 .. N - 1) {
+        promise[of_ballot].by[i].sent = 0;
+        for (dropped : 0 .. OPEN_MAX - 1) {
+            promise[of_ballot].by[i].number[dropped] = 0;
+            promise[of_ballot].by[i].value[dropped] = 0;
+            promise[of_ballot].by[i].ballot[dropped] = 0;
+            promise[of_ballot].by[i].is_chosen[dropped] = 0
+        }
+    }
+}
+
 inline follow(me, its_ballot)
 {
     if
     :: its_ballot > member[me].promised ->
+        if
+        :: member[me].phase == PREPARING -> drop_promises(member[me].promised)
+        :: else
+        fi;
+        for (i : 0 .. its_ballot - 1) {
+            frames[i].prepare[me] = 0
+        }
         member[me].promised = its_ballot;
         member[me].phase = FOLLOWING;
         member[me].promises = 0;
@@ -248,6 +272,9 @@ inline campaign(me, its_ballot)
     }
 }
 
+#define IS_AWAITED(its_ballot) (member[LEADER(its_ballot)].phase == PREPARING \
+    && member[LEADER(its_ballot)].promised == its_ballot)
+
 /* O4: promises, and tells what it accepted. */
 inline on_prepare(me, its_ballot)
 {
@@ -256,11 +283,11 @@ inline on_prepare(me, its_ballot)
     if
     :: first >= OLDEST(me) ->
         follow(me, its_ballot);
-        promise[its_ballot].by[me].sent = 1;
+        promise[its_ballot].by[me].sent = IS_AWAITED(its_ballot);
         copied = 0;
         for (k : 1 .. PLACES) {
             if
-            :: k >= first && k <= LAST(me) && IS_KNOWN(me, k) && copied < OPEN_MAX ->
+            :: IS_AWAITED(its_ballot) && k >= first && k <= LAST(me) && IS_KNOWN(me, k) && copied < OPEN_MAX ->
                 promise[its_ballot].by[me].number[copied] = k;
                 promise[its_ballot].by[me].value[copied] = log[me].value[k];
                 promise[its_ballot].by[me].ballot[copied] = log[me].ballot[k];
@@ -281,7 +308,7 @@ inline on_promise(me, from)
     for (i : 0 .. OPEN_MAX - 1) {
         if
         :: ENTRY(number) != 0 && ENTRY(is_chosen) ->
-            adopt(me, ENTRY(number), ENTRY(value), ENTRY(ballot))
+            adopt(me, ENTRY(number), ENTRY(value))
         :: else
         fi
     }
@@ -309,7 +336,7 @@ inline on_promise(me, from)
             count = count + ((member[me].promises >> i) & 1)
         }
         if
-        :: IS_MAJORITY(count) -> lead(me)
+        :: IS_MAJORITY(count) -> lead(me); drop_promises(member[me].promised)
         :: else
         fi
     fi;
@@ -346,7 +373,7 @@ inline catch_up(me, from)
             :: else
             fi;
             copied++;
-            adopt(me, k, log[from].value[k], log[from].ballot[k])
+            adopt(me, k, log[from].value[k])
         :: else
         fi
     }
@@ -365,7 +392,8 @@ inline catch_up(me, from)
     :: d_step { member[me].phase == PREPARING && promise[member[me].promised].by[from].sent -> \
         ballot_ = member[me].promised; on_promise(me, from); ballot_ = 0 }
 #define CAMPAIGN(ballot_) \
-    :: d_step { me == LEADER(ballot_) && ballot_ > member[me].promised -> campaign(me, ballot_); skip }
+    :: d_step { me == LEADER(ballot_) && ballot_ > member[me].promised -> \
+        campaign(me, ballot_); skip }
 #define LEARN(number) :: d_step { IS_ACCEPTED(me, number) -> learn(me, number); skip }
 #define CATCH_UP(from) \
     :: d_step { from != me && LAST(from) > member[me].chosen -> catch_up(me, from); skip }
