@@ -50,7 +50,8 @@ typedef Member {
     byte phase;
     byte promises;    /* whose, while preparing */
     byte chosen;      /* all places up to this are chosen */
-    byte given        /* the last place that was given in this ballot */
+    byte given;       /* the last place that was given in this ballot */
+    byte skipped      /* the last place that was skipped: nobody remembered it */
 };
 /* Frames of one ballot. */
 typedef Frames {
@@ -210,7 +211,12 @@ inline on_accept(me, its_ballot, place)
     follow(me, its_ballot);
     if
     :: place > member[me].chosen && place <= member[me].chosen + OPEN_MAX ->
-        accept(me, its_ballot, place)
+        accept(me, its_ballot, place);
+        /* The leader has accepted it too, as it says so. */
+        if
+        :: IS_MAJORITY(2) && !log[me].is_chosen[place] -> learn(me, place)
+        :: else
+        fi
     :: else
     fi
 }
@@ -275,19 +281,29 @@ inline campaign(me, its_ballot)
 #define IS_AWAITED(its_ballot) (member[LEADER(its_ballot)].phase == PREPARING \
     && member[LEADER(its_ballot)].promised == its_ballot)
 
+#ifdef PROMISES_SKIPPED
+/* The Rust code. */
+#define REMEMBERS_FROM(me, place) true
+#else
+/* Who has skipped places knows less than it seems: the list that it promises with may begin with
+ * one that it accepted and skipped, and end before what it accepted last. */
+#define REMEMBERS_FROM(me, place) ((place) > member[me].skipped)
+#endif
+
 /* O4: promises, and tells what it accepted. */
 inline on_prepare(me, its_ballot)
 {
     first = frames[its_ballot].prepare[me];
     frames[its_ballot].prepare[me] = 0;
     if
-    :: first >= OLDEST(me) ->
+    :: first >= OLDEST(me) && REMEMBERS_FROM(me, first) ->
         follow(me, its_ballot);
         promise[its_ballot].by[me].sent = IS_AWAITED(its_ballot);
         copied = 0;
         for (k : 1 .. PLACES) {
             if
-            :: IS_AWAITED(its_ballot) && k >= first && k <= LAST(me) && IS_KNOWN(me, k) && copied < OPEN_MAX ->
+            :: IS_AWAITED(its_ballot) && k >= first && k <= LAST(me) && IS_KNOWN(me, k) &&
+                copied < OPEN_MAX ->
                 promise[its_ballot].by[me].number[copied] = k;
                 promise[its_ballot].by[me].value[copied] = log[me].value[k];
                 promise[its_ballot].by[me].ballot[copied] = log[me].ballot[k];
@@ -369,7 +385,9 @@ inline catch_up(me, from)
         :: k >= first && k <= last && IS_KNOWN(from, k) && log[from].is_chosen[k] &&
             copied < OPEN_MAX ->
             if
-            :: copied == 0 && k > member[me].chosen + 1 -> member[me].chosen = k - 1
+            :: copied == 0 && k > member[me].chosen + 1 ->
+                member[me].chosen = k - 1;
+                member[me].skipped = k - 1
             :: else
             fi;
             copied++;
@@ -419,6 +437,20 @@ end:
     ON_ACCEPT(1, 3)
     LEARN(3)
 #endif
+#if PLACES > 4
+    ON_ACCEPT(0, 4)
+    ON_ACCEPT(1, 4)
+    LEARN(4)
+    ON_ACCEPT(0, 5)
+    ON_ACCEPT(1, 5)
+    LEARN(5)
+#endif
+#if N > 3
+    ON_PROMISE(3)
+    ON_PROMISE(4)
+    CATCH_UP(3)
+    CATCH_UP(4)
+#endif
     ON_PREPARE(1)
     CAMPAIGN(1)
     ON_PROMISE(0)
@@ -432,13 +464,52 @@ end:
     od
 }
 
+#ifdef LAG
+/*
+ * Where the search begins, with N = 5, PLACES = 5, OPEN_MAX = 2, KEPT = 5, BALLOTS = 2. The leader,
+ * 0, has had places 1 to 4 chosen with 2 and 3; then it has put something at 5, which 3 has
+ * accepted. Neither takes a step any more, but their frames are on the way. 1 has heard nothing. 2
+ * has not heard that place 4 is chosen. 4 has accepted place 1 and heard nothing since; as the
+ * leader remembers places from 2 on, it may skip place 1.
+ */
+#define IS_SILENT(me) (me == 0 || me == 3)
+
+inline begin_with_lag()
+{
+    member[0].given = 4;
+    for (k : 1 .. 4) {
+        frames[0].put[k] = FRESH(0);
+        told[k] = FRESH(0);
+        frames[0].accepted[k] = BIT(0) | BIT(2) | BIT(3);
+        write(0, k, FRESH(0), 0, 1);
+        write(2, k, FRESH(0), 0, k < 4);
+        write(3, k, FRESH(0), 0, 1)
+    }
+    frames[0].accepted[1] = frames[0].accepted[1] | BIT(4);
+    write(4, 1, FRESH(0), 0, 0);
+    frames[0].put[5] = FRESH(0);
+    frames[0].accepted[5] = BIT(0) | BIT(3);
+    note_chosen(0);
+    note_chosen(2);
+    note_chosen(3)
+}
+#else
+#define IS_SILENT(me) false
+#endif
+
 init
 {
     byte position;
     atomic {
         member[0].phase = LEADING;
+#ifdef LAG
+        d_step { begin_with_lag(); skip };
+#endif
         for (position : 0 .. N - 1) {
-            run component(position)
+            if
+            :: !IS_SILENT(position) -> run component(position)
+            :: else
+            fi
         }
     }
 }
