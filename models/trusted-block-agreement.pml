@@ -345,7 +345,9 @@ proctype component(byte me)
 {
 end:
     do
+#ifndef FEW
     PROPOSE(0)
+#endif
     PROPOSE(1)
 #if VALUES > 1
     PROPOSE(2)
@@ -371,8 +373,8 @@ end:
 #else
 #ifndef FEW
     TICK(BOUND, TWO_BOUNDS)
-#endif
     TICK(BOUND, KEPT)
+#endif
 #endif
 #ifdef RESTART
     /* Another life: nothing is left, and its clock shows anything. All are alike: the first. */
