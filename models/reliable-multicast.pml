@@ -206,7 +206,8 @@ init
 
 #ifdef VALIDITY
 ltl validity { [] (IS_MULTICAST -> <> SOME_HAS(GOOD)) }
-#else
+#endif
+#ifdef AGREEMENT
 ltl agreement_of_all {
     [] ((SOME_HAS(GOOD) -> <> ALL_HAVE(GOOD)) && (SOME_HAS(OTHER) -> <> ALL_HAVE(OTHER)))
 }

@@ -397,10 +397,20 @@ inline catch_up(me, from)
     }
 }
 
+#ifdef LAG
+/* 0 and 3 take no step any more, and only 4 still gets what they sent. */
+#define IS_SILENT(me) (me == 0 || me == 3)
+#define REACHES(from, to) (!IS_SILENT(from) || to == 4)
+#else
+#define IS_SILENT(me) false
+#define REACHES(from, to) true
+#endif
+
 /* A loop at the end of a `d_step` needs something behind it to break to. */
 #define ON_ACCEPT(ballot_, number) \
     :: d_step { frames[ballot_].put[number] != NONE && me != LEADER(ballot_) \
-        && !(frames[ballot_].accepted[number] & BIT(me)) && (ballot_ > member[me].promised \
+        && REACHES(LEADER(ballot_), me) && !(frames[ballot_].accepted[number] & BIT(me)) \
+        && (ballot_ > member[me].promised \
         || (ballot_ == member[me].promised && number > member[me].chosen)) -> \
         on_accept(me, ballot_, number) }
 #define ON_PREPARE(ballot_) \
@@ -414,7 +424,8 @@ inline catch_up(me, from)
         campaign(me, ballot_); skip }
 #define LEARN(number) :: d_step { IS_ACCEPTED(me, number) -> learn(me, number); skip }
 #define CATCH_UP(from) \
-    :: d_step { from != me && LAST(from) > member[me].chosen -> catch_up(me, from); skip }
+    :: d_step { from != me && REACHES(from, me) && LAST(from) > member[me].chosen -> \
+        catch_up(me, from); skip }
 
 proctype component(byte me)
 {
@@ -429,6 +440,9 @@ end:
 #if BALLOTS > 2
     ON_ACCEPT(2, 1)
     ON_ACCEPT(2, 2)
+#if PLACES > 2
+    ON_ACCEPT(2, 3)
+#endif
     ON_PREPARE(2)
     CAMPAIGN(2)
 #endif
@@ -468,12 +482,9 @@ end:
 /*
  * Where the search begins, with N = 5, PLACES = 5, OPEN_MAX = 2, KEPT = 5, BALLOTS = 2. The leader,
  * 0, has had places 1 to 4 chosen with 2 and 3; then it has put something at 5, which 3 has
- * accepted. Neither takes a step any more, but their frames are on the way. 1 has heard nothing. 2
- * has not heard that place 4 is chosen. 4 has accepted place 1 and heard nothing since; as the
- * leader remembers places from 2 on, it may skip place 1.
+ * accepted. 1 has heard nothing. 2 has not heard that place 4 is chosen. 4 has accepted place 1 and
+ * heard nothing since; as the leader remembers places from 2 on, it may skip place 1.
  */
-#define IS_SILENT(me) (me == 0 || me == 3)
-
 inline begin_with_lag()
 {
     member[0].given = 4;
@@ -493,8 +504,6 @@ inline begin_with_lag()
     note_chosen(2);
     note_chosen(3)
 }
-#else
-#define IS_SILENT(me) false
 #endif
 
 init
@@ -513,3 +522,12 @@ init
         }
     }
 }
+
+#define HAS(me, place) (log[me].is_chosen[place])
+#define SAME(i, j, place) (!(HAS(i, place) && HAS(j, place)) \
+    || log[i].value[place] == log[j].value[place])
+#define SAME_ALL(place) (SAME(0, 1, place) && SAME(0, 2, place) && SAME(1, 2, place))
+
+#ifdef ORDER
+ltl order { [] (SAME_ALL(1) && SAME_ALL(2)) }
+#endif
