@@ -1,6 +1,6 @@
 //! Continuous integration: one command, the same on every machine.
 
-use crate::{demo, tools};
+use crate::{demo, models, tools};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ const STEPS: &[Step] = &[
 
 /// Runs every step; stops at the first that fails.
 pub(crate) fn run() -> ExitCode {
-    if let Err(problem) = tools::install_missing() {
+    if let Err(problem) = tools::install_missing(tools::BUILD) {
         eprintln!("ci: {problem}");
         return ExitCode::FAILURE;
     }
@@ -44,6 +44,10 @@ pub(crate) fn run() -> ExitCode {
         if !timed(name, passed) {
             return ExitCode::FAILURE;
         }
+    }
+    println!("ci: models: cargo xtask models");
+    if !timed("models", || models::run() == ExitCode::SUCCESS) {
+        return ExitCode::FAILURE;
     }
     println!("ci: demo: cargo xtask demo");
     match timed("demo", || demo::run(&[]) == ExitCode::SUCCESS) {

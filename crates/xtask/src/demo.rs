@@ -9,7 +9,7 @@ const BUILD: &[&str] =
 
 /// Runs `maftia demo` with `arguments`.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
-    if let Err(problem) = tools::install_missing() {
+    if let Err(problem) = tools::install_missing(tools::BUILD) {
         eprintln!("demo: {problem}");
         return ExitCode::FAILURE;
     }

@@ -1,10 +1,12 @@
 //! The project's commands: `cargo xtask demo` builds and runs the demonstration, `cargo xtask ci`
-//! is the whole of continuous integration, `cargo xtask tidy` checks the house rules.
+//! is the whole of continuous integration, `cargo xtask models` searches the models of the trusted
+//! component's protocols, `cargo xtask tidy` checks the house rules.
 #![forbid(unsafe_code)]
 
 mod ci;
 mod demo;
 mod layers;
+mod models;
 mod tidy;
 mod tools;
 
@@ -15,7 +17,8 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND
 
   demo [ARGUMENTS]  builds, and runs `maftia demo ARGUMENTS`; try `cargo xtask demo --help`
-  ci                everything that must pass: format, lints, house rules, all tests, the demo
+  ci                everything that must pass: format, lints, house rules, all tests, models, demo
+  models            searches every model of the trusted component's protocols, see models/README.md
   tidy              the house rules: layers, lengths, banned calls (part of the tests)";
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Some("demo") => demo::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
         Some("ci") => ci::run(),
+        Some("models") => models::run(),
         Some("help" | "--help" | "-h") => {
             println!("{HELP}");
             ExitCode::SUCCESS

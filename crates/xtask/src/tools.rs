@@ -2,8 +2,11 @@
 
 use std::process::Command;
 
-/// What must be there: the program, how to ask whether it is, its Debian package.
-const TOOLS: &[(&str, &[&str], &str)] = &[
+/// A program, how to ask whether it is there, its Debian package.
+type Tool = (&'static str, &'static [&'static str], &'static str);
+
+/// For the build and its tests.
+pub(crate) const BUILD: &[Tool] = &[
     ("openssl", &["version"], "openssl"),
     ("cc", &["--version"], "gcc"),
     ("make", &["--version"], "make"),
@@ -18,9 +21,12 @@ const TOOLS: &[(&str, &[&str], &str)] = &[
     ("nft", &["--version"], "nftables"),
 ];
 
+/// For the models: SPIN writes a program in C.
+pub(crate) const MODELS: &[Tool] = &[("spin", &["-V"], "spin"), ("gcc", &["--version"], "gcc")];
+
 /// Installs whichever is missing, which takes root and a Debian system.
-pub(crate) fn install_missing() -> Result<(), String> {
-    let missing: Vec<_> = TOOLS.iter().filter(|tool| !is_there(tool)).collect();
+pub(crate) fn install_missing(tools: &[Tool]) -> Result<(), String> {
+    let missing: Vec<_> = tools.iter().filter(|tool| !is_there(tool)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -42,6 +48,6 @@ pub(crate) fn install_missing() -> Result<(), String> {
     }
 }
 
-fn is_there((program, arguments, _): &(&str, &[&str], &str)) -> bool {
+fn is_there((program, arguments, _): &Tool) -> bool {
     Command::new(program).args(*arguments).output().is_ok_and(|output| output.status.success())
 }
