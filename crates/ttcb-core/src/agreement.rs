@@ -4,10 +4,10 @@
 //! - *agreement*: no two local components tell different decisions of one agreement, whatever the
 //!   control channel delays, loses or delivers to one and not to another, and whoever crashes.
 //! - *validity*: what an entity is said to have proposed, it proposed; and in time.
-//! - *timeliness*: if the channel keeps its bound, a component whose entity proposed before
-//!   `tstart` tells the decision at most two bounds and the width of its clock's interval after
-//!   `tstart`, or earlier if all have proposed; otherwise perhaps [`Answer::Timeout`], and never a
-//!   wrong decision.
+//! - *timeliness*: if the channel keeps its bound and no component crashes while it sends a
+//!   proposal, a component whose entity proposed before `tstart` tells the decision at most two
+//!   bounds and the width of its clock's interval after `tstart`, or earlier if all have
+//!   proposed; otherwise perhaps [`Answer::Timeout`], and never a wrong decision.
 //! - *nobody can delay it*: proposals are closed at `tstart`.
 //!
 //! # Model
@@ -22,7 +22,8 @@
 //! - **T3** When proposals of all are here, or when it is certainly `tstart` plus the bound: fix
 //!   the vector of what is here, and acknowledge it to all. What comes later changes nothing, and
 //!   no component ever acknowledges two vectors.
-//! - **T4** When a majority acknowledged one and the same vector: decided.
+//! - **T4** When a majority acknowledged one and the same vector: decided. A component that has not
+//!   acknowledged any then acknowledges this one, since others may lack one.
 //! - **T5** When it is certainly three bounds after `tstart` and nothing is decided, answer
 //!   `Timeout`. Should the missing acknowledgement come after all, later questions are answered
 //!   with the decision.
@@ -50,18 +51,20 @@
 use crate::control::{Control, Peer, Vector};
 use crate::outputs::Outputs;
 use maftia_ttcb_api::{
-    Answer, Decision, EntityId, Function, HOSTS_MAX, Host, Instance, Interval, Refusal, Span, Tag,
-    Value, host_bit,
+    Answer, Boot, Decision, EntityId, Function, HOSTS_MAX, Host, Instance, Interval, Refusal, Span,
+    Tag, Value, host_bit,
 };
 
 /// How many agreements a component takes part in at once.
-pub const PLACES: usize = 128;
+pub const PLACES: usize = 256;
 
 /// After how many bounds nothing is decided any more.
 const PATIENCE: u64 = 3;
 
-/// For how long after its start an agreement can be asked about.
-const KEPT: Span = Span::from_millis(10_000);
+/// For how long after its start an agreement can be asked about: who comes later is shown the
+/// signed decision by another. With the number of places it bounds how many agreements there can be
+/// in a second.
+const KEPT: Span = Span::from_millis(2_000);
 
 /// How far in the future an agreement may start.
 const HORIZON: Span = Span::from_millis(60_000);
@@ -94,6 +97,7 @@ struct Place {
 #[derive(Clone, Debug, Hash)]
 pub struct Agreements {
     me: Host,
+    boot: Boot,
     bound: Span,
     /// How many places one entity may take.
     share: usize,
@@ -104,10 +108,14 @@ pub struct Agreements {
 
 impl Agreements {
     /// With the bound on the delay of the control channel, and `entities` that share the places.
-    pub fn new(me: Host, bound: Span, entities: usize) -> Self {
+    pub fn new((me, boot): (Host, Boot), bound: Span, entities: usize) -> Self {
+        assert!(
+            bound.times(PATIENCE) < KEPT,
+            "what is forgotten before it can be decided never is"
+        );
         let places = vec![None; PLACES].into_boxed_slice();
         let share = (PLACES / entities.max(1)).max(1);
-        Self { me, bound, share, places, overruns: 0 }
+        Self { me, boot, bound, share, places, overruns: 0 }
     }
 
     /// How often this component came too late and stopped.
@@ -249,7 +257,8 @@ impl Agreements {
         let position = instance.elist.position_of(from.host)?;
         let me = instance.elist.position_of(self.me)?;
         // Another life than the list names has promised nothing.
-        if instance.elist.entities()[position].boot != from.boot {
+        let entities = instance.elist.entities();
+        if entities[position].boot != from.boot || entities[me].boot != self.boot {
             return None;
         }
         let charged = instance.elist.entities()[position];
@@ -270,7 +279,7 @@ impl Agreements {
         if let Some(index) = self.places.iter().position(known) {
             return Some(index);
         }
-        let overdue = now.latest >= instance.tstart + self.bound;
+        let overdue = now.earliest >= instance.tstart + self.bound;
         let held = self.places.iter().flatten().filter(|place| place.charged == charged).count();
         if overdue || instance.tstart > now.earliest + HORIZON.times(2) || held >= self.share {
             return None;
@@ -371,6 +380,10 @@ impl Agreements {
             if let Some(number) = place.waiting.take() {
                 let (role, answer) = (place.role(), Answer::Decided(out.sign(decision)));
                 out.answer(role, number, answer);
+            }
+            if place.voted.is_none() && !place.stopped {
+                place.vector = vector;
+                self.vote(index, out);
             }
         }
     }

@@ -9,7 +9,9 @@
 //! - **C3** Every frame is encrypted and authenticated under that key (ChaCha20-Poly1305, RFC 8439)
 //!   with a number that is used once. A number that was seen, or is too old, is ignored: a frame
 //!   that is sent several times, against losses, arrives once.
-//! - **C4** Who gets a frame that it cannot open introduces itself.
+//! - **C4** Who gets a frame that it cannot open introduces itself. That does not mend a lost
+//!   introduction towards one that is known here: the shell introduces itself again and again until
+//!   the peer has sealed a frame for this life.
 //!
 //! The private network is the barrier; this is the second one behind it.
 

@@ -21,7 +21,7 @@ pub struct Config {
     /// How many hosts there are.
     pub hosts: usize,
     /// The bound that the control channel is expected to keep: from the moment when a frame is due
-    /// to the moment when its receiver has handled it.
+    /// to the moment when its receiver has handled it. At most half a second.
     pub bound: Span,
     /// The most that a host's clock drifts, in parts per million.
     pub drift_ppm: u64,
@@ -58,7 +58,7 @@ impl Core {
             boot,
             clock: Clock::new(config.host, config.hosts, config.drift_ppm),
             admission,
-            agreements: Agreements::new(config.host, config.bound, entities),
+            agreements: Agreements::new((config.host, boot), config.bound, entities),
             orders: Orders::new(config.host, config.bound),
             identifiers: Identifiers::default(),
             timing: Timing::new(config.drift_ppm),
@@ -188,7 +188,8 @@ impl Core {
         Answer::Done
     }
 
-    /// Handles a frame of a peer.
+    /// Handles a frame of a peer. The clocks are to be read for each frame: a question that is
+    /// answered with an older reading would make the error of a clock larger than is said (K1).
     pub fn control(&mut self, from: Peer, control: &Control, now: Now, out: &mut impl Outputs) {
         match *control {
             Control::Probe { sent } => self.clock.on_probe(from.host, sent, now, out),

@@ -50,6 +50,8 @@ pub(crate) struct Order {
     acceptances: [Acceptance; KEPT],
     /// All places up to this are chosen.
     pub(crate) chosen: u64,
+    /// All places up to this were skipped: what stood there was not told.
+    skipped: u64,
     /// The last place that was given in this ballot.
     given: u64,
     vouched: [Option<Vouched>; VOUCHES],
@@ -72,6 +74,7 @@ impl Order {
             log: [None; KEPT],
             acceptances: [Acceptance::default(); KEPT],
             chosen: 0,
+            skipped: 0,
             given: 0,
             vouched: [None; VOUCHES],
             ages: 0,
@@ -92,6 +95,12 @@ impl Order {
 
     pub(crate) fn entry(&self, number: u64) -> Option<Entry> {
         self.log[slot(number)].filter(|entry| entry.number == number)
+    }
+
+    /// The first place of which this member remembers everything.
+    fn oldest(&self) -> u64 {
+        let kept = (self.chosen + 1).saturating_sub((KEPT - OPEN_MAX) as u64);
+        kept.max(self.skipped + 1)
     }
 
     fn leader(&self, ballot: Ballot) -> usize {
@@ -132,8 +141,7 @@ impl Order {
 
     /// A member says what it has not. (O5)
     pub(crate) fn on_joined(&mut self, position: usize, from: u64, out: &mut impl Outputs) {
-        let oldest = (self.chosen + 1).saturating_sub((KEPT - OPEN_MAX) as u64).max(1);
-        let entries = self.entries(from.max(oldest), true);
+        let entries = self.entries(from.max(self.oldest()), true);
         let tag = self.tag;
         if entries.entries[0].number != 0 {
             self.send_to(position, &Control::Chosen { channel: tag, entries }, out);
@@ -164,7 +172,11 @@ impl Order {
     pub(crate) fn on_chosen(&mut self, position: usize, entries: &Entries, out: &mut impl Outputs) {
         let first = entries.entries[0].number;
         if first > self.chosen + 1 {
-            self.chosen = first - 1; // What lies between nobody remembers.
+            // What lies between nobody remembers; and what this member accepted there says nothing.
+            (self.chosen, self.skipped) = (first - 1, first - 1);
+            for place in &mut self.log {
+                place.take_if(|entry| entry.number < first);
+            }
         }
         self.adopt_chosen(entries);
         if entries.entries[OPEN_MAX - 1].number != 0 {
@@ -271,8 +283,8 @@ impl Order {
         now: Local,
         out: &mut impl Outputs,
     ) {
-        let oldest = (self.chosen + 1).saturating_sub((KEPT - OPEN_MAX) as u64).max(1);
-        if from != self.leader(ballot) || ballot < self.promised || first < oldest {
+        // Who cannot tell all that it accepted from there on must not promise.
+        if from != self.leader(ballot) || ballot < self.promised || first < self.oldest() {
             return;
         }
         self.follow(ballot);

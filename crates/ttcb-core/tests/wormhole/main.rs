@@ -2,6 +2,7 @@
 
 mod agreement;
 mod clocks;
+mod found;
 mod frames;
 mod identifiers;
 mod order;
