@@ -17,6 +17,7 @@ pub const WITHIN: &[(&str, &str)] = &[
     ("SignatureKeyFile", "group_keys"),
     ("PartyShare", "coin_proof"),
     ("Cast", "multivalued_elections"),
+    ("Link", "views_justification"),
     ("Executed", "replica_snapshot"),
     ("SessionImage", "replica_snapshot"),
     ("Entry", "replica_snapshot"),
@@ -78,6 +79,7 @@ macro_rules! wire_types {
             crypto_group_keys: maftia_crypto::GroupKeys;
             crypto_commitment: maftia_crypto::Commitment;
             crypto_piece: maftia_crypto::Piece;
+            crypto_attested: maftia_crypto::Attested<maftia_ttcb_api::Identifier>;
             links_frame: maftia_links::Frame;
             links_packet: maftia_links::Packet<maftia_activity::Message<Real>>;
             reliable_message: maftia_agreement::broadcast::reliable::Message<u64>;
@@ -103,6 +105,13 @@ macro_rules! wire_types {
             multivalued_choice: maftia_agreement::multivalued::Choice<Real, Heads>;
             multivalued_message: maftia_agreement::multivalued::Message<Real, Heads>;
             multivalued_record: maftia_agreement::multivalued::Record<Real, Heads>;
+            views_view: maftia_agreement::hybrid::views::View;
+            views_justification: maftia_agreement::hybrid::views::Justification;
+            views_decision: maftia_agreement::hybrid::views::Decision;
+            views_prepare: maftia_agreement::hybrid::views::Prepare<u64>;
+            views_enter: maftia_agreement::hybrid::views::Enter<u64>;
+            views_message: maftia_agreement::hybrid::views::Message<u64>;
+            views_record: maftia_agreement::hybrid::views::Record<u64>;
             checkpoint_mark: maftia_agreement::checkpoint::Mark;
             checkpoint_checkpoint: maftia_agreement::checkpoint::Checkpoint<Real>;
             checkpoint_message: maftia_agreement::checkpoint::Message<Real>;

@@ -63,6 +63,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "maftia-activity",
             "maftia-services",
             "maftia-node",
+            "maftia-ttcb-api",
             "maftia-sim",
             "maftia-drill",
             "maftia",
