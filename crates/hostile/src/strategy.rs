@@ -201,7 +201,7 @@ impl Hostile {
             }
         }
         let (batch, vote) = lane.faces.get(&batch.height)?.clone();
-        order.body = OrderMessage::Batch { batch, vote };
+        order.body = OrderMessage::Batch { batch, vote, seal: None };
         self.does("equivocates");
         Some(Message::Order(order).to_wire())
     }

@@ -424,7 +424,7 @@ impl Sequence {
         delivery: &Delivery,
         court: &Court<S>,
     ) -> Result<(), Complaint> {
-        let Delivery { epoch, round, lane, height, items, turn, readings, seed } = delivery;
+        let Delivery { epoch, round, lane, height, items, turn, readings, seed, .. } = delivery;
         let items: Vec<Digest> = items.iter().map(|item| Digest::of("drill", item)).collect();
         let read: Vec<(Party, u64)> = readings.iter().map(|(by, at)| (*by, at.0)).collect();
         let place = ((epoch.0, round.0), (*lane, height.0));
@@ -528,6 +528,7 @@ mod tests {
             items: Items::new(items.collect()).expect("few"),
             turn: false,
             readings: (0..3).map(|by| (Party::new(by), Reading(7))).collect(),
+            sealed: None,
             seed: Digest::default(),
         }
     }

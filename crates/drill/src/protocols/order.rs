@@ -9,7 +9,7 @@ use crate::check::{Complaint, ensure};
 use crate::stage::{Seat, Stage};
 use crate::world::{Court, DrillSuite, work};
 use maftia_agreement::atomic::{
-    self, Batch, BatchVote, DecidedRound, Head, Heads, Height, Item, Items, Round, epochs,
+    self, AgreeMessage, Batch, BatchVote, DecidedRound, Head, Heads, Height, Item, Items, Round, epochs,
 };
 use maftia_agreement::digest_of;
 use maftia_agreement::multivalued::{self, Basis, Choice, Step};
@@ -51,10 +51,12 @@ pub(crate) fn signatures<S: Suite>(said: &Chained<S>) -> Vec<S::Signature> {
         Body::Batch { vote, .. } | Body::Vote { vote, .. } => vec![vote.signature.clone()],
         Body::Agree {
             message:
-                Agreed::Propose { signature, .. }
-                | Agreed::Echo { signature, .. }
-                | Agreed::Refuse { signature, .. }
-                | Agreed::Vote { signature, .. },
+                AgreeMessage::Random(
+                    Agreed::Propose { signature, .. }
+                    | Agreed::Echo { signature, .. }
+                    | Agreed::Refuse { signature, .. }
+                    | Agreed::Vote { signature, .. },
+                ),
             ..
         } => vec![signature.clone()],
         _ => Vec::new(),
@@ -68,13 +70,14 @@ pub(crate) fn step<S: Suite>(said: &Chained<S>) -> u64 {
         Body::Batch { batch, .. } => at(batch.height.0, 0),
         Body::Vote { height, .. } => at(height.0, 1),
         Body::Head(head) => at(head.height.0, 2),
-        Body::Agree { round, message } => match message {
+        Body::Agree { round, message: AgreeMessage::Random(message) } => match message {
             Agreed::Propose { .. } | Agreed::Echo { .. } => at(round.0, 3),
             Agreed::Lock { .. } | Agreed::Finish { .. } => at(round.0, 4),
             Agreed::Share { .. } | Agreed::Elected { .. } => at(round.0, 5),
             _ => at(round.0, 6),
         },
         Body::Status { round } => at(round.0, 7),
+        Body::Agree { round, .. } => at(round.0, 6),
         Body::Want { .. } | Body::Found { .. } | Body::Rounds(_) => 7,
     }
 }
@@ -84,7 +87,9 @@ pub(crate) fn coin_share<T: Stage>(
     said: &Chained<T::Suite>,
     chain: Scope,
 ) -> Option<crate::stage::CoinShareOf<T>> {
-    let Body::Agree { round, message: Agreed::Share { view, share } } = &said.body else {
+    let Body::Agree { round, message: AgreeMessage::Random(Agreed::Share { view, share }) } =
+        &said.body
+    else {
         return None;
     };
     let name = statements::coin(agreement(chain, said.epoch, *round), *view);
@@ -149,11 +154,14 @@ pub(crate) fn lies<T: Stage>(
             }]
         }
         Body::Head(head) => vec![Body::Head(false_head(by, head, scope, seat, random))],
-        Body::Agree { round, message } => {
+        // No liar of these courses has a trusted component.
+        Body::Agree { message: AgreeMessage::Views(_), .. } => Vec::new(),
+        Body::Agree { round, message: AgreeMessage::Random(message) } => {
             let scope = agreement(chain, epoch, *round);
             let lies = false_agreement(by, message, scope, seat, random);
             let round = if random.chance(100) { round.next() } else { *round };
-            lies.into_iter().map(|message| Body::Agree { round, message }).collect()
+            let lies = lies.into_iter().map(AgreeMessage::Random);
+            lies.map(|message| Body::Agree { round, message }).collect()
         }
         Body::Want { lane, height, digest } => match random.below(3) {
             0 => vec![Body::Want { lane: *lane, height: Height(height.0 + 1), digest: *digest }],
@@ -194,7 +202,7 @@ fn false_batches<T: Stage>(
 ) -> Vec<Body<T::Suite>> {
     let sent = |batch: Batch<T::Suite>, reading| {
         let statement = stored(scope, by, batch.height, batch.digest());
-        Body::Batch { vote: vote_of(by, statement, reading, seat), batch }
+        Body::Batch { vote: vote_of(by, statement, reading, seat), batch, seal: None }
     };
     let other = Batch { items: odd_items(random), ..batch.clone() };
     let turned = Batch { turn: !batch.turn, ..batch.clone() };
@@ -301,14 +309,15 @@ pub(crate) fn babble<T: Stage>(
                 items: odd_items(random),
             };
             let statement = stored(scope, by, Height(1), batch.digest());
-            Body::Batch { vote: vote_of(by, statement, false_reading(random), seat), batch }
+            let vote = vote_of(by, statement, false_reading(random), seat);
+            Body::Batch { vote, batch, seal: None }
         }
         1 => {
             Body::Vote { height, digest, vote: vote_of(by, statement, false_reading(random), seat) }
         }
         2 => {
             let certificate = alone(by, statement, seat);
-            Body::Head(Head { lane: by, height, digest, certificate })
+            Body::Head(Head { lane: by, height, digest, certificate, seal: None })
         }
         3 => Body::Want { lane, height, digest },
         4 => Body::Status { round },
@@ -319,7 +328,7 @@ pub(crate) fn babble<T: Stage>(
                 true => Agreed::Share { view, share: seat.bad_share(by, name) },
                 false => Agreed::Ask { digest },
             };
-            Body::Agree { round, message }
+            Body::Agree { round, message: AgreeMessage::Random(message) }
         }
     };
     Chained { epoch, body }
@@ -332,10 +341,12 @@ pub(crate) fn spoilt_signature<S: DrillSuite>(said: &Chained<S>) -> Option<Chain
         Body::Batch { vote, .. } | Body::Vote { vote, .. } => vote.signature = S::bad_signature(),
         Body::Agree {
             message:
-                Agreed::Propose { signature, .. }
-                | Agreed::Echo { signature, .. }
-                | Agreed::Refuse { signature, .. }
-                | Agreed::Vote { signature, .. },
+                AgreeMessage::Random(
+                    Agreed::Propose { signature, .. }
+                    | Agreed::Echo { signature, .. }
+                    | Agreed::Refuse { signature, .. }
+                    | Agreed::Vote { signature, .. },
+                ),
             ..
         } => *signature = S::bad_signature(),
         _ => return None,
@@ -350,11 +361,14 @@ pub(crate) fn spoilt_share<T: Stage>(
     chain: Scope,
     seat: &Seat<T>,
 ) -> Option<Chained<T::Suite>> {
-    let Body::Agree { round, message: Agreed::Share { view, .. } } = &said.body else {
+    let Body::Agree { round, message: AgreeMessage::Random(Agreed::Share { view, .. }) } =
+        &said.body
+    else {
         return None;
     };
     let name = statements::coin(agreement(chain, said.epoch, *round), *view);
     let message = Agreed::Share { view: *view, share: seat.bad_share(by, name) };
+    let message = AgreeMessage::Random(message);
     Some(Chained { epoch: said.epoch, body: Body::Agree { round: *round, message } })
 }
 
@@ -364,7 +378,7 @@ pub(crate) fn thinned<S: DrillSuite>(said: &Chained<S>, random: &mut Random) -> 
     let proof: &mut Certificate<S> = match &mut said.body {
         Body::Head(head) => &mut head.certificate,
         Body::Batch { batch, .. } => &mut batch.previous.as_mut()?.certificate,
-        Body::Agree { message, .. } => match message {
+        Body::Agree { message: AgreeMessage::Random(message), .. } => match message {
             Agreed::Lock { certificate, .. } | Agreed::Finish { certificate, .. } => certificate,
             Agreed::Vote { choice: Choice::Yes { lock: proof, .. }, .. }
             | Agreed::Vote { choice: Choice::No { refusals: proof }, .. }

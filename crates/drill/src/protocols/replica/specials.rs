@@ -165,7 +165,7 @@ impl Contents {
         let reading = Reading(CLOCK_START.0 + 1_000);
         let annotated = Statement { annotation: Annotation(reading.0), ..statement };
         let vote = BatchVote { reading, signature: seat.sign(by, annotated) };
-        let body = atomic::Message::Batch { batch, vote };
+        let body = atomic::Message::Batch { batch, vote, seal: None };
         Some(Message::Order(order::Chained { epoch: *epoch, body }))
     }
 }
