@@ -136,7 +136,7 @@ impl Clock {
     /// By how much a sample may be wrong now. (K2)
     fn error(&self, sample: &Sample, now: Local) -> u64 {
         let age = now.0.saturating_sub(sample.taken.0);
-        sample.error + age / 1_000 * 2 * (self.drift_ppm + SLEW_PPM) / 1_000 + 1
+        sample.error + (age.div_ceil(1_000) * 2 * (self.drift_ppm + SLEW_PPM)).div_ceil(1_000)
     }
 
     /// Samples of peers that were heard lately.

@@ -9,8 +9,8 @@ use crate::ordering::Orders;
 use crate::outputs::Outputs;
 use crate::timing::Timing;
 use maftia_ttcb_api::{
-    Answer, Boot, Call, EntityId, HOSTS_MAX, Host, Interval, Moment, Numbered, ROLES_MAX, Refusal,
-    Span, Value,
+    Answer, Boot, Call, Elist, EntityId, HOSTS_MAX, Host, Interval, Moment, Numbered, ROLES_MAX,
+    Refusal, Span, Value,
 };
 
 /// What is fixed for the life of a component.
@@ -35,6 +35,7 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct Core {
     host: Host,
+    hosts: usize,
     boot: Boot,
     clock: Clock,
     admission: Admission,
@@ -55,6 +56,7 @@ impl Core {
         let entities = config.hosts * admission.roles();
         Ok(Self {
             host: config.host,
+            hosts: config.hosts,
             boot,
             clock: Clock::new(config.host, config.hosts, config.drift_ppm),
             admission,
@@ -122,6 +124,9 @@ impl Core {
             Call::Watch { within } => Some(self.timing.watch(role, within, local, out)),
             Call::Complete(handle) => Some(self.timing.complete(role, handle, local, out)),
             Call::Await(handle) => self.timing.wait(role, handle, number),
+            Call::Open(channel) if !self.knows(&channel.elist) => {
+                Some(Answer::Refused(Refusal::NotMember))
+            }
             Call::Open(channel) => Some(self.orders.open(entity, channel, local, out)),
             Call::Order { channel, value } => {
                 Some(self.orders.vouch(entity, channel, value, local, out))
@@ -140,6 +145,11 @@ impl Core {
         }
     }
 
+    /// Are all hosts of a list in the configuration?
+    fn knows(&self, elist: &Elist) -> bool {
+        elist.entities().iter().all(|entity| usize::from(entity.host.0) < self.hosts)
+    }
+
     /// The calls for which the clock has to be synchronised.
     fn serve_timed(
         &mut self,
@@ -151,6 +161,9 @@ impl Core {
         let (role, number) = (entity.role, call.number);
         match call.body {
             Call::Timestamp => Some(Answer::Time(time)),
+            Call::Propose { instance, .. } if !self.knows(&instance.elist) => {
+                Some(Answer::Refused(Refusal::NotMember))
+            }
             Call::Propose { instance, value } => {
                 Some(self.agreements.propose(entity, instance, value, time, out))
             }
@@ -181,7 +194,7 @@ impl Core {
         (value, at, within): (Value, Moment, Span),
         out: &mut impl Outputs,
     ) -> Answer {
-        if to.host == self.host {
+        if to.host == self.host || usize::from(to.host.0) >= self.hosts {
             return Answer::Refused(Refusal::NotMember);
         }
         out.send(to.host, &Control::Sent { from, to, value, at, within });

@@ -16,7 +16,9 @@
 //!   than allowed, it is refused.
 //!
 //! # Bounds
-//! [`HANDLES`] for each role, which the oldest leaves for a new one.
+//! [`HANDLES`] for each role, which the oldest leaves for a new one; and apart from these, for each
+//! role and each host, [`NOTICES`] messages that were sent from there: nobody takes another's
+//! places.
 //!
 //! # Sources
 //! The duration measurement, timing failure detection and timely execution services of the TTCB.
@@ -24,11 +26,24 @@
 use crate::clock::Local;
 use crate::outputs::Outputs;
 use maftia_ttcb_api::{
-    Answer, EntityId, Interval, Moment, Operation, ROLES_MAX, Refusal, Span, Value, Verdict,
+    Answer, EntityId, HOSTS_MAX, Interval, Moment, Operation, ROLES_MAX, Refusal, Span, Value,
+    Verdict,
 };
 
 /// How much of each kind a role may have under way.
 pub const HANDLES: usize = 32;
+
+/// How many messages from one host to one role may be announced and not received.
+pub const NOTICES: usize = 4;
+
+/// A message that was sent to a local entity.
+#[derive(Clone, Copy, Debug, Hash)]
+struct Notice {
+    from: EntityId,
+    value: Value,
+    at: Moment,
+    within: Span,
+}
 
 /// Something that one role has under way.
 #[derive(Clone, Copy, Debug, Hash)]
@@ -43,7 +58,6 @@ struct Handle {
 enum Kind {
     Measurement { begun: Local },
     Watch { begun: Local, within: Span, verdict: Option<Verdict> },
-    Notice { from: EntityId, value: Value, at: Moment, within: Span },
     Arrival { from: EntityId, value: Value, came: Interval },
     Execution { operation: Operation, at: Moment, by: Moment },
 }
@@ -54,12 +68,16 @@ pub struct Timing {
     drift_ppm: u64,
     next: u16,
     handles: Box<[[Option<Handle>; HANDLES]]>,
+    /// By role, and by the sender's host: the latest last.
+    notices: Box<[[[Option<Notice>; NOTICES]; HOSTS_MAX]]>,
 }
 
 impl Timing {
     /// With the most that the local clock drifts, in parts per million.
     pub fn new(drift_ppm: u64) -> Self {
-        Self { drift_ppm, next: 1, handles: vec![[None; HANDLES]; ROLES_MAX].into_boxed_slice() }
+        let handles = vec![[None; HANDLES]; ROLES_MAX].into_boxed_slice();
+        let notices = vec![[[None; NOTICES]; HOSTS_MAX]; ROLES_MAX].into_boxed_slice();
+        Self { drift_ppm, next: 1, handles, notices }
     }
 
     /// Begins to measure. (M1)
@@ -154,7 +172,9 @@ impl Timing {
             }
             return;
         }
-        self.insert(to.role, Kind::Notice { from, value, at, within }, None, out);
+        let notices = self.notices_of(to.role, from);
+        notices.rotate_left(1);
+        notices[NOTICES - 1] = Some(Notice { from, value, at, within });
     }
 
     /// A message has come to a local entity. (M3)
@@ -167,14 +187,11 @@ impl Timing {
         call: u64,
         out: &mut impl Outputs,
     ) -> Option<Answer> {
-        for place in self.of(role) {
-            if let Some(Handle { kind: Kind::Notice { from: of, value: what, at, within }, .. }) =
-                *place
-                && (of, what) == (from, value)
-            {
-                *place = None;
-                return Some(Answer::Verdict(judge_travel(at, came, within)));
-            }
+        let is_it = |notice: &mut Notice| (notice.from, notice.value) == (from, value);
+        let notices = self.notices_of(role, from).iter_mut();
+        let taken = notices.filter_map(|place| place.take_if(is_it)).next();
+        if let Some(Notice { at, within, .. }) = taken {
+            return Some(Answer::Verdict(judge_travel(at, came, within)));
         }
         self.insert(role, Kind::Arrival { from, value, came }, Some(call), out);
         None
@@ -253,7 +270,7 @@ impl Timing {
         let due = |handle: &Handle| match handle.kind {
             Kind::Watch { begun, within, verdict: None } => {
                 let late = begun.0.saturating_add(within.0).saturating_add(within.0 / 1_000);
-                Some(Span(late.saturating_sub(now.0) + 1))
+                Some(Span(late.saturating_sub(now.0).saturating_add(1)))
             }
             Kind::Execution { at, .. } => Some(Span(at.0.saturating_sub(time?.earliest.0))),
             _ => None,
@@ -264,8 +281,13 @@ impl Timing {
     /// Between which lengths the time since `begun` lies.
     fn lasted(&self, begun: Local, now: Local) -> (Span, Span) {
         let measured = now.0.saturating_sub(begun.0);
-        let error = measured / 1_000_000 * self.drift_ppm + 1;
+        let error = measured.div_ceil(1_000_000) * self.drift_ppm + 1;
         (Span(measured.saturating_sub(error)), Span(measured.saturating_add(error)))
+    }
+
+    /// Messages to a role from the host of `from`.
+    fn notices_of(&mut self, role: u8, from: EntityId) -> &mut [Option<Notice>; NOTICES] {
+        &mut self.notices[usize::from(role) % ROLES_MAX][usize::from(from.host.0) % HOSTS_MAX]
     }
 
     fn of(&mut self, role: u8) -> &mut [Option<Handle>; HANDLES] {

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 /// How long silence is listened to.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// A group that has not sent anything for so long has nothing more to say.
-const SETTLED: Duration = Duration::from_secs(3);
+/// A group that has not sent anything for so long has nothing more to say. Links repeat a few times
+/// what the dead server does not acknowledge, and when round trips were long, because the machine
+/// was busy, five seconds may lie between two tries.
+const SETTLED: Duration = Duration::from_secs(8);
 
 /// Messages of protocols that the servers that run have sent to each other; keep-alives are none.
 fn protocol_messages(town: &Town) -> u64 {

@@ -1,7 +1,10 @@
 //! Durations, timing failures, timely execution, quotas.
 
 use crate::world::{World, value};
-use maftia_ttcb_api::{Answer, Call, Operation, Refusal, Span, Verdict};
+use maftia_ttcb_api::{
+    Answer, Call, Channel, Elist, EntityId, Function, Host, Instance, Operation, Refusal, Span,
+    Verdict,
+};
 
 #[test]
 fn durations_are_told_as_intervals_that_contain_them() {
@@ -49,6 +52,41 @@ fn the_receivers_component_judges_whether_a_message_was_in_time() {
             assert_eq!(world.answer(1, number), expected, "without the notice it waits");
         }
     }
+}
+
+#[test]
+fn who_announces_many_messages_takes_no_place_of_the_receivers() {
+    let mut world = World::synchronised(3, 3);
+    let (to, within) = (world.entity(1, 0), Span::from_millis(100));
+    let Answer::Begun(watched) = world.ask(1, Call::Watch { within }) else { panic!("it begins") };
+    let told = world.call(1, Call::Await(watched));
+    let other = world.entity(2, 0);
+    world.ask(2, Call::Sent { to, value: value(7), within });
+    for number in 0..200 {
+        world.call(0, Call::Sent { to, value: value(number), within });
+    }
+    world.run_for(Span::from_millis(20));
+    assert_eq!(world.answer(1, told), None, "it still watches");
+    let received = world.call(1, Call::Received { from: other, value: value(7) });
+    assert_eq!(world.answer(1, received), Some(Answer::Verdict(Verdict::InTime)));
+    world.run_for(Span::from_millis(90));
+    assert_eq!(world.answer(1, told), Some(Answer::Verdict(Verdict::Late)));
+}
+
+#[test]
+fn a_host_that_is_not_configured_is_nobodys_peer() {
+    let mut world = World::synchronised(3, 3);
+    let nowhere = EntityId { host: Host(9), ..world.entity(1, 0) };
+    let within = Span::from_millis(100);
+    let sent = world.ask(0, Call::Sent { to: nowhere, value: value(1), within });
+    assert_eq!(sent, Answer::Refused(Refusal::NotMember));
+    let elist = Elist::new(&[world.entity(0, 0), nowhere]).expect("well formed");
+    let channel = Channel { elist, threshold: 1, sequence: 1, context: value(1) };
+    assert_eq!(world.ask(0, Call::Open(channel)), Answer::Refused(Refusal::NotMember));
+    let tstart = world.in_future(within);
+    let instance = Instance { elist, tstart, function: Function::Majority, context: value(1) };
+    let proposed = world.ask(0, Call::Propose { instance, value: None });
+    assert_eq!(proposed, Answer::Refused(Refusal::NotMember));
 }
 
 #[test]

@@ -15,6 +15,9 @@ use maftia_crypto::{Attested, Done, Suite, Work};
 use maftia_ttcb_api::{Answer, Identifier, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How often a peer is given a proposal that it asks for, until it reconnects.
+const GIVEN_MAX: u8 = 4;
+
 /// What the layer above is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::large_enum_variant, reason = "values are larger than what is here")]
@@ -97,8 +100,10 @@ pub struct ViewAgreement<S: Suite, V: Value> {
     pub(super) verdict: Option<(V, Decision)>,
     /// Who was told the decision since it last reconnected.
     told: PartySet,
-    /// Who was asked for which proposal.
-    wanted: Option<(Digest, PartySet)>,
+    /// Who was asked for which proposal that a quorum may have voted for.
+    wanted: BTreeMap<Digest, PartySet>,
+    /// How often each was given a proposal that it asked for, since it last reconnected.
+    given: BTreeMap<Party, u8>,
     _suite: std::marker::PhantomData<S>,
 }
 
@@ -143,6 +148,8 @@ impl<S: Suite, V: Value> Protocol for ViewAgreement<S, V> {
             + self.entered.len()
             + self.checking.len() * 2
             + self.asked.len()
+            + self.wanted.len()
+            + self.given.len()
     }
 }
 
@@ -175,7 +182,8 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
             unwatched: false,
             verdict: None,
             told: PartySet::EMPTY,
-            wanted: None,
+            wanted: BTreeMap::new(),
+            given: BTreeMap::new(),
             _suite: std::marker::PhantomData,
         }
     }
@@ -453,18 +461,23 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
 
     /// Asks those who voted for a proposal that is not here.
     fn want(&mut self, proposal: Digest, voters: PartySet, cx: &mut impl Context<Self>) {
-        let (of, asked) = self.wanted.unwrap_or((proposal, PartySet::EMPTY));
-        let asked = if of == proposal { asked } else { PartySet::EMPTY };
-        for party in voters.difference(asked).iter().filter(|party| *party != self.me) {
+        let live: BTreeSet<Digest> = self.commits.values().map(|commit| commit.proposal).collect();
+        self.wanted.retain(|known, _| live.contains(known));
+        let asked = self.wanted.entry(proposal).or_default();
+        for party in voters.difference(*asked).iter().filter(|party| *party != self.me) {
             cx.send(Target::One(party), Message::Ask { proposal });
         }
-        self.wanted = Some((proposal, asked.union(voters)));
+        *asked = asked.union(voters);
     }
 
     /// Handles a question for a proposal: whoever voted for it has it. (V8)
     fn on_ask(&mut self, from: Party, proposal: Digest, cx: &mut impl Context<Self>) {
         let vote = self.vote.as_ref().filter(|vote| proposal_of(vote) == proposal);
-        if let Some(vote) = vote {
+        let given = self.given.entry(from).or_default();
+        if let Some(vote) = vote
+            && *given < GIVEN_MAX
+        {
+            *given += 1;
             cx.send(Target::One(from), Message::Prepare(vote.clone()));
         }
     }
@@ -541,7 +554,8 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
             return;
         }
         self.told.remove(peer);
-        if let Some((_, asked)) = &mut self.wanted {
+        self.given.remove(&peer);
+        for asked in self.wanted.values_mut() {
             asked.remove(peer);
         }
         if self.verdict.is_some() {
