@@ -126,7 +126,7 @@ impl<S: Suite> Assembly<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use maftia_agreement::atomic::{Heads, Round};
+    use maftia_agreement::atomic::{Heads, Leaders, Round};
     use maftia_base::{Epoch, PartySet};
     use maftia_crypto::ideal::IdealSuite;
 
@@ -137,6 +137,7 @@ mod tests {
             round: Round(1),
             heads: Heads::default(),
             turned: PartySet::EMPTY,
+            leaders: Leaders::default(),
         };
         Manifest::of(frontier, List::default(), &Bytes::copy_from_slice(state))
     }

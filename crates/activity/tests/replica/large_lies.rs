@@ -211,7 +211,13 @@ impl FalseReference {
         };
         let certificate = Certificate::new(self.votes.iter().map(signed));
         let (height, digest) = (batch.height, batch.digest());
-        (self.votes.len() >= 3).then_some(Head { lane: p(0), height, digest, certificate })
+        (self.votes.len() >= 3).then_some(Head {
+            lane: p(0),
+            height,
+            digest,
+            certificate,
+            seal: None,
+        })
     }
 }
 
@@ -236,7 +242,7 @@ impl Adversary<Sut> for FalseReference {
             }) => {
                 self.falsify(batch);
                 if let Some((batch, vote, _)) = self.batch.clone() {
-                    let body = atomic::Message::Batch { batch, vote };
+                    let body = atomic::Message::Batch { batch, vote, seal: None };
                     let body = epochs::Message { epoch: *epoch, body };
                     hand.send(letter.from, letter.to, Message::Order(body));
                 }

@@ -9,7 +9,8 @@ use crate::check::{Complaint, ensure};
 use crate::stage::{Seat, Stage};
 use crate::world::{Court, DrillSuite, work};
 use maftia_agreement::atomic::{
-    self, AgreeMessage, Batch, BatchVote, DecidedRound, Head, Heads, Height, Item, Items, Round, epochs,
+    self, AgreeMessage, Batch, BatchVote, DecidedRound, Head, Heads, Height, Item, Items, Round,
+    RoundDecision, epochs,
 };
 use maftia_agreement::digest_of;
 use maftia_agreement::multivalued::{self, Basis, Choice, Step};
@@ -434,11 +435,13 @@ impl OrderReasons {
                 let holds = rounds.iter().all(|decided| {
                     let scope = agreement(chain, epoch, decided.round);
                     let digest = digest_of(&decided.heads);
-                    let checks = decided.decision.checks(scope, &group, digest);
+                    // The drill plays the asynchronous configuration.
+                    let RoundDecision::Random(decision) = &decided.decision else { return false };
+                    let checks = decision.checks(scope, &group, digest);
                     checks.is_some_and(|checks| {
                         let run = |piece| work::<S>(&court.keyrings[0], piece);
                         let dones: Vec<_> = checks.into_iter().map(run).collect();
-                        decided.decision.holds(&group, &dones).is_some()
+                        decision.holds(&group, &dones).is_some()
                     })
                 });
                 ensure(holds, "transfer", || format!("{by} sends a round that is not decided so"))

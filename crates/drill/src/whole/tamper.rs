@@ -183,7 +183,7 @@ impl<S: WholeSuite> Intruder<S> {
         }
         let (batch, vote) = brain.faces.get(&batch.height)?.clone();
         brain.acts += 1;
-        order.body = Order::Batch { batch, vote };
+        order.body = Order::Batch { batch, vote, seal: None };
         Some(Message::Order(order).to_wire())
     }
 

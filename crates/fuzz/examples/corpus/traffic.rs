@@ -4,7 +4,7 @@ use maftia_activity::{
     Ask, CHUNK_BYTES, ClientBundle, Command, FrontEndReply, Manifest, Message, Nonce, Outcome,
     Piece, Record, ReplyBundle, SessionId, TransferMessage,
 };
-use maftia_agreement::atomic::{Frontier, Heads, Round};
+use maftia_agreement::atomic::{Frontier, Heads, Leaders, Round};
 use maftia_agreement::broadcast::coded::{self, CodedBroadcast};
 use maftia_agreement::checkpoint::Mark;
 use maftia_base::protocol::{TimedProtocol, Vocabulary};
@@ -231,6 +231,7 @@ pub(crate) fn of_a_transfer() -> Vec<Bytes> {
         round: Round(9),
         heads: Heads::default(),
         turned: PartySet::EMPTY,
+        leaders: Leaders::default(),
     };
     let state: Bytes = vec![6; CHUNK_BYTES + 100].into();
     let (manifest, chunks) = Manifest::of(frontier, List::default(), &state);
