@@ -125,6 +125,10 @@ macro_rules! wire_types {
             atomic_head: maftia_agreement::atomic::Head<Real>;
             atomic_heads: maftia_agreement::atomic::Heads<Real>;
             atomic_archive_key: maftia_agreement::atomic::ArchiveKey;
+            atomic_leaders: maftia_agreement::atomic::Leaders;
+            atomic_round_decision: maftia_agreement::atomic::RoundDecision<Real>;
+            atomic_agree_message: maftia_agreement::atomic::AgreeMessage<Real>;
+            atomic_agree_record: maftia_agreement::atomic::AgreeRecord<Real>;
             atomic_frontier: maftia_agreement::atomic::Frontier<Real>;
             atomic_decided_round: maftia_agreement::atomic::DecidedRound<Real>;
             atomic_message: maftia_agreement::atomic::Message<Real>;
