@@ -47,6 +47,15 @@ pub enum Command {
     Repair(Repair),
     /// Ask every server of a group how it is.
     Status(Status),
+    /// In the hybrid configuration: with which lives of the trusted components a group begins.
+    ///
+    /// A trusted component makes fresh keys whenever its host boots. Once all of them run, and
+    /// before the servers do, gather a line from each host, and give all lines to every server:
+    ///
+    ///   maftia wormhole show --group group.toml --server server-0     on that server's host
+    ///   maftia wormhole found --home server-0 lives.txt               for each home folder
+    #[command(verbatim_doc_comment)]
+    Wormhole(Wormhole),
     /// Start four servers here, attack them, and have OpenSSL judge every time stamp.
     Demo(Demo),
     /// Measure: real servers on this machine, or message delays in the simulator.
@@ -60,8 +69,12 @@ pub struct Init {
     #[arg(long, default_value = ".")]
     pub dir: PathBuf,
     /// Number of servers: 1 (a laptop; survives nothing), 4 (survives one), 7, 10, ...
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, conflicts_with = "guards")]
     pub servers: usize,
+    /// The hybrid configuration, which survives one with 3 servers, two with 5, ...: for each
+    /// server the public key that `maftia-ttcb keygen` printed on its host, with commas between.
+    #[arg(long, value_delimiter = ',', value_parser = guard)]
+    pub guards: Vec<[u8; 32]>,
     /// Name of the group.
     #[arg(long, default_value = "example")]
     pub name: String,
@@ -77,6 +90,12 @@ pub struct Init {
     /// Print the file instead of writing it.
     #[arg(long)]
     pub example: bool,
+}
+
+/// Reads the public key of a key guard.
+fn guard(text: &str) -> Result<[u8; 32], String> {
+    let problem = |_| "a guard's key has 64 hexadecimal digits, as `maftia-ttcb keygen` prints it";
+    const_hex::decode_to_array(text).map_err(problem).map_err(String::from)
 }
 
 /// `maftia check`.
@@ -154,6 +173,37 @@ pub struct Status {
     pub json: bool,
 }
 
+/// `maftia wormhole`.
+#[derive(Debug, Args)]
+pub struct Wormhole {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: WormholeWhat,
+}
+
+/// What can be done about a wormhole.
+#[derive(Debug, Subcommand)]
+pub enum WormholeWhat {
+    /// Print the line that tells the present life of this host's trusted component.
+    Show {
+        /// The group's configuration.
+        #[arg(long, default_value = "group.toml")]
+        group: PathBuf,
+        /// The server of this host.
+        #[arg(long)]
+        server: String,
+    },
+    /// Put the lives of all hosts, each a line that `show` printed, into a home folder.
+    Found {
+        /// The server's home folder.
+        #[arg(long)]
+        home: PathBuf,
+        /// Files with the lines.
+        #[arg(required = true)]
+        lives: Vec<PathBuf>,
+    },
+}
+
 /// `maftia demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
@@ -189,6 +239,9 @@ pub struct Bench {
 pub enum BenchWhat {
     /// Real server processes on loopback: ordered requests a second, and how long each takes.
     Atomic(BenchAtomic),
+    /// The same for both configurations that survive one fault, in turn: asynchronous with 4
+    /// servers, hybrid with 3.
+    Configurations(BenchConfigurations),
     /// The same with one of four servers hostile, in one way after the other: how much is left.
     Adversaries(BenchAdversaries),
     /// The simulator, each message taking one unit: how many units until delivery.
@@ -196,11 +249,14 @@ pub enum BenchWhat {
 }
 
 /// `maftia bench atomic`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct BenchAtomic {
-    /// Number of servers.
-    #[arg(long, default_value_t = 4)]
-    pub servers: usize,
+    /// Number of servers; by default 4, and 3 in the hybrid configuration.
+    #[arg(long)]
+    pub servers: Option<usize>,
+    /// The hybrid configuration, with a trusted component for each server.
+    #[arg(long)]
+    pub hybrid: bool,
     /// Bytes of each request.
     #[arg(long, default_value_t = 256)]
     pub payload: usize,
@@ -222,6 +278,24 @@ pub struct BenchAtomic {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+impl BenchAtomic {
+    /// How many servers there are.
+    pub fn servers(&self) -> usize {
+        self.servers.unwrap_or(if self.hybrid { 3 } else { 4 })
+    }
+}
+
+/// `maftia bench configurations`.
+#[derive(Debug, Args)]
+pub struct BenchConfigurations {
+    /// How often each of the two is measured, in turn.
+    #[arg(long, default_value_t = 2)]
+    pub rounds: usize,
+    /// The load, as for `atomic`.
+    #[command(flatten)]
+    pub load: BenchAtomic,
 }
 
 /// `maftia bench adversaries`.

@@ -4,18 +4,24 @@ use crate::Failure;
 use crate::args::{Check, Init};
 use crate::config::{self, NewGroup};
 use maftia_base::PartySet;
+use maftia_node::wormhole::WormholeConfig;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 /// Writes a checked `group.toml`.
 pub fn init(args: &Init) -> Result<(), Failure> {
+    let components = args
+        .guards
+        .iter()
+        .map(|guard| WormholeConfig { socket: config::COMPONENT_SOCKET.into(), guard: *guard });
     let text = config::render(&NewGroup {
         name: args.name.clone(),
-        servers: args.servers,
+        servers: if args.guards.is_empty() { args.servers } else { args.guards.len() },
         host: args.host,
         base_port: args.base_port,
         key_bits: args.key_bits,
+        components: components.collect(),
     });
     let path = args.dir.join("group.toml");
     let config = config::parse(&path, &text)?;

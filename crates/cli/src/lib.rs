@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod bench;
+pub mod components;
 pub mod config;
 pub mod deal;
 pub mod demo;
@@ -15,6 +16,7 @@ pub mod process;
 pub mod repair;
 pub mod server;
 pub mod status;
+pub mod wormhole;
 
 pub use failure::Failure;
 
@@ -29,6 +31,7 @@ pub fn run(typed: &Maftia) -> Result<(), Failure> {
         Command::Server(args) => server::run(args),
         Command::Repair(args) => repair::run(args),
         Command::Status(args) => status::run(args),
+        Command::Wormhole(args) => wormhole::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Bench(args) => bench::run(args),
     }

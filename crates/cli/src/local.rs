@@ -2,18 +2,24 @@
 //! the tests.
 
 use crate::Failure;
+use crate::components::Components;
 use crate::config::{self, GroupConfig, NewGroup};
 use crate::deal;
 use crate::process::ServerProcess;
+use crate::wormhole;
 use std::fs::{DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// A name for a folder under the system's temporary one, which nobody can guess and make before.
 pub fn temporary(purpose: &str) -> PathBuf {
     std::env::temp_dir().join(format!("maftia-{purpose}-{:016x}", rand::random::<u64>()))
 }
+
+/// How long a trusted component may take to come up.
+const COMPONENT_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The group, its folders, its processes. They are killed when this is dropped.
 #[derive(Debug)]
@@ -22,6 +28,7 @@ pub struct LocalGroup {
     config: GroupConfig,
     program: PathBuf,
     servers: Vec<Option<ServerProcess>>,
+    components: Option<Components>,
 }
 
 impl LocalGroup {
@@ -41,7 +48,58 @@ impl LocalGroup {
         let config = config::parse(&path, &text)?;
         deal::deal_to(&config, &text, dir, None)?;
         let servers = config.servers.iter().map(|_| None).collect();
-        Ok(Self { dir: dir.into(), config, program: program.into(), servers })
+        let (dir, program) = (dir.into(), program.into());
+        Ok(Self { dir, config, program, servers, components: None })
+    }
+
+    /// The same in either configuration: in the hybrid one with trusted components, which run.
+    pub fn deal_as(
+        dir: &Path,
+        program: &Path,
+        mut new: NewGroup,
+        is_hybrid: bool,
+    ) -> Result<Self, Failure> {
+        if !is_hybrid {
+            return Self::deal(dir, program, &new);
+        }
+        let mut components = Components::make(dir, program, &mut new)?;
+        (0..new.servers).try_for_each(|index| components.start(index))?;
+        let mut group = Self::deal(dir, program, &new)?;
+        group.components = Some(components);
+        group.found()?;
+        Ok(group)
+    }
+
+    /// The ceremony of `maftia wormhole`, once the components serve.
+    fn found(&self) -> Result<(), Failure> {
+        let mut lives = String::new();
+        for server in &self.config.servers {
+            let deadline = Instant::now() + COMPONENT_PATIENCE;
+            let life = loop {
+                match wormhole::show(&self.config, &server.name) {
+                    Err(_) if Instant::now() < deadline => {
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                    life => break life?,
+                }
+            };
+            lives += &life;
+            lives.push('\n');
+        }
+        let homes = (0..self.servers.len()).map(|index| self.home(index));
+        homes.into_iter().try_for_each(|home| wormhole::found(&self.config, &home, &lives))
+    }
+
+    /// Kills the trusted component of a server's host.
+    pub fn kill_component(&mut self, index: usize) {
+        if let Some(components) = &mut self.components {
+            components.kill(index);
+        }
+    }
+
+    /// Starts the trusted component of a server's host: another life of it.
+    pub fn start_component(&mut self, index: usize) -> Result<(), Failure> {
+        self.components.as_mut().map_or(Ok(()), |components| components.start(index))
     }
 
     /// Where everything is.
@@ -138,8 +196,9 @@ impl LocalGroup {
     /// Lets all servers run on after this program has ended; returns their process numbers.
     pub fn release(mut self) -> Vec<u32> {
         let running: Vec<ServerProcess> = self.servers.drain(..).flatten().collect();
-        let pids = running.iter().filter_map(ServerProcess::pid).collect();
+        let pids: Vec<u32> = running.iter().filter_map(ServerProcess::pid).collect();
         running.into_iter().for_each(ServerProcess::release);
-        pids
+        let components = self.components.take().map(Components::release);
+        pids.into_iter().chain(components.into_iter().flatten()).collect()
     }
 }

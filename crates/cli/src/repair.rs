@@ -32,7 +32,7 @@ enum Finding {
 pub fn run(args: &Repair) -> Result<(), Failure> {
     server::start_logging(false);
     let setting = Setting::load(&args.home, args.passphrase_file.as_deref())?;
-    let Setting { home, lock: _lock, mut config, notary } = setting;
+    let Setting { home, lock: _lock, mut config, members, notary } = setting;
     let finding = match look(&config, &home) {
         Err(failure) if args.rejoin => Finding::Broken(failure.to_string()),
         finding => finding?,
@@ -56,7 +56,7 @@ pub fn run(args: &Repair) -> Result<(), Failure> {
          back, it counts among those that may be faulty"
     );
     config.until_member = true;
-    production::serve(config, home.group.clone(), home.keyring, notary)
+    production::serve(config, home.group.clone(), home.keyring, members, notary)
         .map_err(|error| Failure::because(error.to_string()))?;
     eprintln!("repair: done. Start it: maftia server --home {}", home.folder.display());
     Ok(())

@@ -4,6 +4,8 @@ use crate::Failure;
 use crate::args::Server as ServerArgs;
 use crate::deal;
 use crate::home::{self, BEGUN, Home, JOURNAL, LOST, Lock, NOTARY_KEY};
+use crate::wormhole;
+use maftia_agreement::hybrid::Members;
 use maftia_crypto::GroupKeys;
 use maftia_node::network::{FRAMES_PER_SECOND, NetworkConfig, Peer};
 use maftia_node::notary::NotaryFrontEnd;
@@ -25,6 +27,8 @@ pub struct Setting {
     pub lock: Lock,
     /// Addresses, folders, cores.
     pub config: ServerConfig,
+    /// In the hybrid configuration, the members with which the group began.
+    pub members: Option<Members>,
     /// What all servers must have in common to run the notary.
     pub notary: Profile,
 }
@@ -36,8 +40,13 @@ impl Setting {
         let lock = Lock::take(folder)?;
         let home = Home::load(folder, passphrase.as_deref().map(Vec::as_slice))?;
         let notary = profile(&home)?;
-        let config = server_config(&home);
-        Ok(Self { home, lock, config, notary })
+        let mut config = server_config(&home);
+        let founders = wormhole::members(&home.public.config, folder)?;
+        let members = founders.map(|(members, digest)| {
+            config.network.namespace.extend_from_slice(&digest.0);
+            members
+        });
+        Ok(Self { home, lock, config, members, notary })
     }
 
     /// The notary's front end.
@@ -50,11 +59,12 @@ impl Setting {
 pub fn run(args: &ServerArgs) -> Result<(), Failure> {
     start_logging(args.log_json);
     let setting = Setting::load(&args.home, args.passphrase_file.as_deref())?;
-    let Setting { home: Home { group, keyring, .. }, lock: _lock, mut config, notary } = setting;
+    let Setting { home, lock: _lock, mut config, members, notary } = setting;
+    let Home { group, keyring, .. } = home;
     if let Some(threads) = args.worker_threads {
         config.tuning.worker_threads = threads.into();
     }
-    production::serve(config, group, keyring, notary)
+    production::serve(config, group, keyring, members, notary)
         .map_err(|error| Failure::because(error.to_string()))
 }
 
@@ -92,6 +102,7 @@ fn server_config(home: &Home) -> ServerConfig {
             allow_private_ips: true,
             frames_per_second: FRAMES_PER_SECOND,
         },
+        wormhole: me.component.clone(),
         clients: me.clients,
         http: me.http,
         tuning: Tuning::for_cores(std::thread::available_parallelism().map_or(1, usize::from)),

@@ -46,6 +46,10 @@ fn run(args: &Args) -> Result<(), Failure> {
     let stolen = Arc::new(Home::load(&args.home, None)?.keyring);
     let front_end = setting.front_end();
     let replica: Replica<RealSuite, Service> = Replica::new(maftia_services::all(setting.notary));
+    let replica = match setting.members {
+        Some(members) => replica.with_members(members),
+        None => replica,
+    };
     let Home { group, keyring, .. } = setting.home;
     let hostile = Hostile::new(args.strategy, group.me(), stolen);
     Server::taken_over(setting.config, group, keyring, replica, hostile, front_end)

@@ -12,7 +12,7 @@ use maftia_base::protocol::{Timed, TimedProtocol, Vocabulary};
 use maftia_base::wire::wire_enum;
 use maftia_base::{AdversaryStructure, Epoch, Event, Group, GroupId, Party, Target};
 use maftia_node::clock::SystemClock;
-use maftia_node::engine::{Engine, Parts};
+use maftia_node::engine::{Engine, Parts, no_trusted_component};
 use maftia_node::host::{Arrival, Desk, Host};
 use maftia_node::inbox::Inbox;
 use maftia_node::journal::{Journal, LogConfig};
@@ -130,6 +130,7 @@ fn start(context: &Context, addresses: &[SocketAddr], me: usize, rate: NonZeroU3
             tamper: Arc::new(Honest),
             run: Arc::new(|work| work),
             worker_threads: 0,
+            consult: no_trusted_component(),
             room: Default::default(),
             metrics,
         };

@@ -61,6 +61,14 @@ pub enum EngineError {
     Halted(String),
 }
 
+/// Takes calls to this server's trusted component.
+pub type Consult<T, W> = dyn FnMut(T, W) + Send;
+
+/// For a server without one: its protocols call none.
+pub fn no_trusted_component<T, W>() -> Box<Consult<T, W>> {
+    Box::new(|_, _| unreachable!("the asynchronous configuration has no trusted component"))
+}
+
 /// What an engine is made of, next to its protocol and its log.
 pub struct Parts<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> {
     /// The group, as this server sees it.
@@ -81,6 +89,8 @@ pub struct Parts<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> {
     pub run: Arc<Run<P>>,
     /// On how many threads; 0 for the engine's own.
     pub worker_threads: usize,
+    /// Takes calls to this server's trusted component; answers come to the inbox, as results.
+    pub consult: Box<Consult<P::Ticket, P::Work>>,
     /// Where to count.
     pub metrics: Arc<Metrics>,
     /// The room on the log's disk.
@@ -101,6 +111,7 @@ pub struct Engine<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> {
     post: X,
     retry_at: Option<Time>,
     workers: Workers<P>,
+    consult: Box<Consult<P::Ticket, P::Work>>,
     clock: Arc<dyn Clock>,
     tamper: Arc<T>,
     wake_at: Option<Reading>,
@@ -161,6 +172,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
             post,
             retry_at: None,
             workers,
+            consult: parts.consult,
             clock,
             tamper,
             wake_at: None,
@@ -174,6 +186,11 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
             open: true,
         };
         Ok((engine, task))
+    }
+
+    /// The protocol, as it is.
+    pub fn protocol(&self) -> &P {
+        self.core.protocol()
     }
 
     /// Runs until asked to stop, or until something breaks.
@@ -321,9 +338,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
             match effect {
                 Effect::Send(to, message) => self.send(to, &message),
                 Effect::Blame(fault) => self.report(fault),
-                Effect::Consult(ticket, call) => {
-                    unreachable!("no configuration has a trusted component: {ticket:?}, {call:?}")
-                }
+                Effect::Consult(ticket, call) => (self.consult)(ticket, call),
                 Effect::Output(outcome) => {
                     self.metrics.outcomes.inc();
                     let mut desk = self.desk();

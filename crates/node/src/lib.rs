@@ -5,7 +5,7 @@
 //! - [`journal`], [`archive`], [`begun`]: the write-ahead log, where in it old records are, and
 //!   what remembers it outside; [`storage`]: its commits, in one call to the operating system each.
 //! - [`outbox`], [`network`]: frames to and from the other servers.
-//! - [`workers`]: threads for heavy work.
+//! - [`workers`]: threads for heavy work. [`wormhole`]: the way to the trusted component.
 //! - [`host`]: what a server does around its protocol.
 //! - [`start`], [`server`], [`production`]: all of it together, for a replica; [`replica`],
 //!   [`client`], [`http`], [`notary`]: what surrounds one. [`caller`]: the client library.
@@ -42,6 +42,7 @@ pub mod tamper;
 mod tests;
 pub mod watch;
 pub mod workers;
+pub mod wormhole;
 
 use maftia_base::protocol::TimedProtocol;
 use maftia_base::wire::Wire;

@@ -4,6 +4,7 @@ use crate::notary::NotaryFrontEnd;
 use crate::server::{Inspected, Server, ServerConfig, ServerError};
 use crate::tamper::Honest;
 use maftia_activity::Replica;
+use maftia_agreement::hybrid::Members;
 use maftia_base::Group;
 use maftia_crypto::{RealKeyring, RealSuite};
 use maftia_services::Service;
@@ -18,11 +19,12 @@ pub fn serve(
     config: ServerConfig,
     group: Group,
     keyring: RealKeyring,
+    members: Option<Members>,
     notary: Profile,
 ) -> Result<(), ServerError> {
     let front_end = Arc::new(NotaryFrontEnd::new(notary.clone()));
     let services = maftia_services::all(notary);
-    let server: Production = Server::honest(config, group, keyring, services, front_end);
+    let server: Production = Server::honest(config, group, keyring, services, members, front_end);
     server.run()
 }
 

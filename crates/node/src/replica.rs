@@ -17,6 +17,7 @@ use maftia_base::wire::Wire;
 use maftia_base::{Epoch, Fault, FaultKind, PARTIES_MAX, Party, Protocol, ServiceId};
 use maftia_crypto::{ClientKey, CodedValue, Suite};
 use maftia_links::{Linked, Packet};
+use maftia_ttcb_api::EntityId;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -42,6 +43,9 @@ pub trait Served<S: Suite>:
 
     /// How it stands in its group.
     fn standing(&self) -> Standing;
+
+    /// In the hybrid configuration, as which entity before the wormhole the group counts `me`.
+    fn entity(&self, me: Party) -> Option<EntityId>;
 }
 
 /// How far a replica is.
@@ -84,6 +88,10 @@ where
 
     fn standing(&self) -> Standing {
         Replica::standing(self)
+    }
+
+    fn entity(&self, me: Party) -> Option<EntityId> {
+        self.members()?.member(me).map(|member| member.entity)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::Driven;
 use crate::client::{self, Reception};
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{Engine, EngineError, Parts};
+use crate::engine::{Consult, Engine, EngineError, Parts, no_trusted_component};
 use crate::http::{self, Face, FrontEnd, OPEN_MAX};
 use crate::inbox::Inbox;
 use crate::journal::{self, JournalError, LogConfig, Report};
@@ -13,12 +13,14 @@ use crate::replica::{ReplicaHost, Served, StatusBoard};
 use crate::start::{Beside, Files, identity, open_log, work_with};
 use crate::tamper::{Honest, Tamper};
 use crate::watch::{LOOK_EVERY, Room};
+use crate::wormhole::{self, Connection, Life, WormholeConfig};
 use bytes::Bytes;
 use commonware_runtime::tokio::{Config as RuntimeConfig, Context, Runner};
 use commonware_runtime::{
     Clock as _, Error as RuntimeError, Metrics as _, Runner as _, Spawner as _, Supervisor as _,
 };
 use maftia_activity::{Record, Replica, StateMachine};
+use maftia_agreement::hybrid::Members;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::Wire;
 use maftia_base::{Group, ServiceId};
@@ -56,6 +58,8 @@ pub struct ServerConfig {
     pub lost: PathBuf,
     /// How it meets the other servers.
     pub network: NetworkConfig,
+    /// In the hybrid configuration, its trusted component.
+    pub wormhole: Option<WormholeConfig>,
     /// Where it listens for clients that sign their requests.
     pub clients: SocketAddr,
     /// Where it listens for stock clients and operators, by HTTP.
@@ -139,6 +143,12 @@ pub enum ServerError {
     /// The runtime does not take a socket.
     #[error("cannot listen: {0}")]
     Sockets(std::io::Error),
+    /// The trusted component is not the one that the group counts on.
+    #[error(
+        "this server's trusted component has begun another life, in which it has forgotten what \
+         it identified: the group must admit that life"
+    )]
+    OtherLife,
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(std::io::Error),
@@ -173,15 +183,21 @@ impl<M: StateMachine> Server<Replica<RealSuite, M>, Honest>
 where
     Replica<RealSuite, M>: Served<RealSuite>,
 {
-    /// The server of production: runs `services` honestly.
+    /// The server of production: runs `services` honestly; in the hybrid configuration with the
+    /// `members` with which the group began.
     pub fn honest(
         config: ServerConfig,
         group: Group,
         keyring: RealKeyring,
         services: impl IntoIterator<Item = (ServiceId, M)>,
+        members: Option<Members>,
         front_end: Arc<dyn FrontEnd>,
     ) -> Self {
         let replica = Replica::new(services);
+        let replica = match members {
+            Some(members) => replica.with_members(members),
+            None => replica,
+        };
         Self { config, group, keyring: Arc::new(keyring), replica, tamper: Honest, front_end }
     }
 }
@@ -257,6 +273,7 @@ where
             Arc::clone(&clock),
             Arc::clone(&tamper),
         );
+        let (consult, life, other_life) = join_wormhole(&context, &config, inbox.clone()).await;
         let parts = Parts {
             group: group.clone(),
             host: ReplicaHost::new(group.me(), board.clone()),
@@ -267,11 +284,15 @@ where
             tamper,
             run: Arc::new(run),
             worker_threads: config.tuning.worker_threads,
+            consult,
             metrics,
             room,
         };
         let linked = Linked::new(replica, &group, clock.reading().0);
         let (engine, log) = Engine::restore(linked, journal, parts).await?;
+        if engine.protocol().inner().entity(group.me()) != life.map(|life| life.entity) {
+            return Err(ServerError::OtherLife);
+        }
         let log = context.child("log").spawn(|_| log);
         context.child("receive").spawn(|_| receive);
         let runner = context.child("run");
@@ -291,6 +312,12 @@ where
 
         let ended = tokio::select! {
             ended = &mut running => ended,
+            () = other_life => {
+                inbox.stop();
+                let ended = running.await;
+                drop(ended.map_err(|error| ServerError::Broken(error.to_string()))??);
+                return Err(ServerError::OtherLife);
+            }
             () = until(stop, membership(&context, &board), config.until_member) => {
                 inbox.stop();
                 running.await
@@ -302,6 +329,41 @@ where
         let is_member = board.read().standing == "member";
         (is_member || !config.until_member).then_some(()).ok_or(ServerError::NotYetMember)
     }
+}
+
+/// Where calls go, as whom they are made, and what ends when the component begins another life.
+type Joined<P> = (
+    Box<Consult<<P as Vocabulary>::Ticket, Work<RealSuite>>>,
+    Option<Life>,
+    Pin<Box<dyn Future<Output = ()> + Send>>,
+);
+
+/// Has the engine's calls carried to the trusted component of this host, if there is one; returns
+/// once it is there.
+async fn join_wormhole<P>(context: &Context, config: &ServerConfig, inbox: Inbox<P>) -> Joined<P>
+where
+    P: Driven + Vocabulary<Work = Work<RealSuite>, Done = Done<RealSuite>>,
+{
+    let Some(config) = config.wormhole.clone() else {
+        return (no_trusted_component(), None, Box::pin(std::future::pending()));
+    };
+    let mut random = context.child("wormhole");
+    let connection = Connection::open_at_last(&config, &mut random).await;
+    let life = connection.life();
+    let answered = move |ticket, answer| {
+        inbox.done([(ticket, Done::Trusted(Box::new(answer)))]);
+    };
+    let (caller, task) = wormhole::caller(config, connection, random, answered);
+    let task = context.child("wormhole").spawn(|_| task);
+    let consult = move |ticket, work| match work {
+        Work::Trusted(call) => caller.call(ticket, *call),
+        work => unreachable!("no call of the trusted component: {work:?}"),
+    };
+    let other_life = async move {
+        // It ends with another life, or with the whole server.
+        let _ = task.await;
+    };
+    (Box::new(consult), Some(life), Box::pin(other_life))
 }
 
 /// Checks the log of a server that does not run; changes nothing. Blocks the calling thread; must

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "maftia-agreement",
             "maftia-activity",
             "maftia-services",
+            "maftia-ttcb-api",
         ],
     ),
     (

@@ -192,6 +192,11 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         self
     }
 
+    /// The members of the present epoch, in the hybrid configuration.
+    pub fn members(&self) -> Option<Members> {
+        self.order.members()
+    }
+
     /// Starts from a snapshot of the same services instead of their initial states; `None` if it is
     /// not one.
     pub fn with_snapshot(mut self, snapshot: Bytes) -> Option<Self> {

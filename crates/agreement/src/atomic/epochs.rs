@@ -319,6 +319,11 @@ impl<S: Suite> EpochChain<S> {
         self
     }
 
+    /// The members of the present epoch, in the hybrid configuration.
+    pub fn members(&self) -> Option<Members> {
+        self.current.members()
+    }
+
     /// Are there trusted components?
     pub fn is_hybrid(&self) -> bool {
         self.current.is_hybrid()

@@ -33,6 +33,11 @@ impl Members {
         self.0.len()
     }
 
+    /// The member who is `party`.
+    pub fn member(&self, party: Party) -> Option<&Member> {
+        self.0.get(party.index())
+    }
+
     /// The claim that this identifier is of `party`; `None` if it does not even say so.
     pub fn claim(
         &self,

@@ -73,6 +73,7 @@ pub(super) fn run(args: &BenchAdversaries) -> Result<(), Failure> {
         host: IpAddr::from([127, 0, 0, 1]),
         base_port: args.base_port,
         key_bits: 2048,
+        components: Vec::new(),
     };
     let mut bench =
         Bench { group: LocalGroup::deal(&dir, &program, &new)?, hostile, seconds: args.seconds };

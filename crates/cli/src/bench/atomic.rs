@@ -53,7 +53,8 @@ struct Phase {
 }
 
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
+    configuration: &'static str,
     servers: usize,
     payload: usize,
     phases: Vec<Phase>,
@@ -66,17 +67,30 @@ struct Report {
 
 /// Starts a group, loads it, stops it.
 pub(super) fn run(args: &BenchAtomic) -> Result<(), Failure> {
+    let report = measured(args)?;
+    if args.json {
+        let json = serde_json::to_string_pretty(&report).expect("plain data is always JSON");
+        println!("{json}");
+    } else {
+        report.print();
+    }
+    report.check()
+}
+
+/// What a group of its own did under load.
+pub(super) fn measured(args: &BenchAtomic) -> Result<Report, Failure> {
     let dir = local::temporary("bench");
     let program = std::env::current_exe()
         .map_err(|error| Failure::because(format!("this program's own file: {error}")))?;
     let new = NewGroup {
         name: "bench".into(),
-        servers: args.servers,
+        servers: args.servers(),
         host: IpAddr::from([127, 0, 0, 1]),
         base_port: args.base_port,
         key_bits: 2048,
+        components: Vec::new(),
     };
-    let mut group = LocalGroup::deal(&dir, &program, &new)?;
+    let mut group = LocalGroup::deal_as(&dir, &program, new, args.hybrid)?;
     group.start_all()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -86,22 +100,14 @@ pub(super) fn run(args: &BenchAtomic) -> Result<(), Failure> {
     let report = runtime.block_on(measure(args, &group))?;
     drop(runtime);
     group.stop_all()?;
+    drop(group);
     std::fs::remove_dir_all(&dir).map_err(|error| Failure::file(&dir, "is left over", &error))?;
-    if args.json {
-        let json = serde_json::to_string_pretty(&report).expect("plain data is always JSON");
-        println!("{json}");
-    } else {
-        report.print();
-    }
-    match report.ledger_agrees {
-        true => Ok(()),
-        false => Err(Failure::because("the ledger does not have what was acknowledged")),
-    }
+    Ok(report)
 }
 
 async fn measure(args: &BenchAtomic, group: &LocalGroup) -> Result<Report, Failure> {
     let callers: Vec<Caller> = (0..args.clients.max(1))
-        .map(|number| caller(group, Party::new(number % args.servers)))
+        .map(|number| caller(group, Party::new(number % args.servers())))
         .collect::<Result<_, _>>()?;
     let requests = Arc::new(Requests::new(args.payload));
     let time = Duration::from_secs(args.seconds);
@@ -125,7 +131,8 @@ async fn measure(args: &BenchAtomic, group: &LocalGroup) -> Result<Report, Failu
     let ledger = read_ledger(&callers[0]).await?;
     let costs = costs(group);
     Ok(Report {
-        servers: args.servers,
+        configuration: if args.hybrid { "hybrid" } else { "asynchronous" },
+        servers: args.servers(),
         payload: args.payload,
         phases,
         peak_memory_bytes: costs.iter().map(|cost| cost.peak_memory_bytes).collect(),
@@ -253,8 +260,33 @@ fn loopback_bytes() -> u64 {
 }
 
 impl Report {
-    fn print(&self) {
-        println!("{} servers, requests of {} bytes", self.servers, self.payload);
+    /// Requests a second in the closed loop of many clients.
+    pub(super) fn throughput(&self) -> f64 {
+        self.phase("closed loop").map_or(0.0, |phase| phase.seen.per_second)
+    }
+
+    /// The median time of one request at a time, in milliseconds.
+    pub(super) fn latency(&self) -> f64 {
+        self.phase("unloaded").map_or(0.0, |phase| phase.seen.latency_ms.p50)
+    }
+
+    fn phase(&self, load: &str) -> Option<&Phase> {
+        self.phases.iter().find(|phase| phase.load == load)
+    }
+
+    /// Was anything lost?
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        match self.ledger_agrees {
+            true => Ok(()),
+            false => Err(Failure::because("the ledger does not have what was acknowledged")),
+        }
+    }
+
+    pub(super) fn print(&self) {
+        println!(
+            "{}: {} servers, requests of {} bytes",
+            self.configuration, self.servers, self.payload
+        );
         for Phase { load, seen, .. } in &self.phases {
             let latency = &seen.latency_ms;
             println!(

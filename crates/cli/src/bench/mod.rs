@@ -2,6 +2,7 @@
 
 mod adversaries;
 mod atomic;
+mod configurations;
 mod delays;
 mod load;
 
@@ -12,6 +13,7 @@ use crate::args::{Bench, BenchWhat};
 pub fn run(args: &Bench) -> Result<(), Failure> {
     match &args.what {
         BenchWhat::Atomic(args) => atomic::run(args),
+        BenchWhat::Configurations(args) => configurations::run(args),
         BenchWhat::Adversaries(args) => adversaries::run(args),
         BenchWhat::Delays(args) => delays::run(args),
     }

@@ -1,12 +1,14 @@
 //! The checks across keys, and what comes out of them.
 
 use super::file::{Faults, GroupFile, Notary, Server, Sharing};
-use super::{ConfigError, line_of};
+use super::{ConfigError, component, line_of};
 use maftia_base::{
     AdversaryStructure, Attribute, Digest, Formula, FormulaError, PARTIES_MAX, Party, PartySet,
     StructureError,
 };
+use maftia_node::wormhole::WormholeConfig;
 use maftia_services::notary::ObjectIdentifier;
+use maftia_ttcb_api::HOSTS_MAX;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,8 @@ pub struct GroupConfig {
     pub servers: Vec<ServerConfig>,
     /// Which of them may be corrupt at once.
     pub structure: AdversaryStructure,
+    /// Are there trusted components?
+    pub is_hybrid: bool,
     /// Who can combine shares.
     pub sharing: Formula,
     /// The notary.
@@ -51,6 +55,8 @@ pub struct ServerConfig {
     pub clients: SocketAddr,
     /// Where stock clients reach it by HTTP.
     pub http: SocketAddr,
+    /// In the hybrid configuration, its trusted component.
+    pub component: Option<WormholeConfig>,
 }
 
 impl GroupConfig {
@@ -59,7 +65,8 @@ impl GroupConfig {
         self.servers.iter().position(|server| server.name == name).map(Party::new)
     }
 
-    /// Digest of all that keys are dealt for: everything but addresses.
+    /// Digest of all that keys are dealt for: everything but addresses and trusted components,
+    /// which come and go with their hosts.
     pub fn context(&self) -> Digest {
         let mut text = format!("{:?}\n", self.name);
         for server in &self.servers {
@@ -67,6 +74,9 @@ impl GroupConfig {
         }
         let NotarySection { key_bits, policy, accuracy_ms, organization } = &self.notary;
         text += &format!("{:?}\n{:?}\n", self.structure, self.sharing);
+        if self.is_hybrid {
+            text += "hybrid\n";
+        }
         text += &format!("{key_bits} {policy:?} {accuracy_ms} {organization:?}\n");
         Digest::of("maftia group configuration", text.as_bytes())
     }
@@ -87,13 +97,13 @@ fn names<'a>(all: impl Iterator<Item = &'a str>, set: PartySet) -> String {
 }
 
 /// Where complaints about one file come from.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
 impl Source<'_> {
-    fn refuse<T>(
+    pub(super) fn refuse<T>(
         &self,
         at: &Spanned<T>,
         key: impl Into<String>,
@@ -112,17 +122,18 @@ impl Source<'_> {
 
 pub(super) fn check(path: &Path, text: &str, file: GroupFile) -> Result<GroupConfig, ConfigError> {
     let source = Source { path, text };
-    check_head(&source, &file)?;
-    let servers = check_servers(&source, &file.server)?;
+    let is_hybrid = check_head(&source, &file)?;
+    let servers = check_servers(&source, &file.server, is_hybrid)?;
     let attributes = attributes(&source, &file.server)?;
-    let structure = structure(&source, &file, &attributes)?;
+    let structure = structure(&source, &file, &attributes, is_hybrid)?;
     let sharing = sharing(&source, &file, &structure, &attributes)?;
     let notary = check_notary(&source, &file.notary)?;
     let name = file.name.into_inner();
-    Ok(GroupConfig { name, servers, structure, sharing, notary })
+    Ok(GroupConfig { name, servers, structure, is_hybrid, sharing, notary })
 }
 
-fn check_head(source: &Source<'_>, file: &GroupFile) -> Result<(), ConfigError> {
+/// Also says whether there are trusted components.
+fn check_head(source: &Source<'_>, file: &GroupFile) -> Result<bool, ConfigError> {
     if *file.format.get_ref() != 1 {
         let problem = format!("format {} is not known to this program", file.format.get_ref());
         return Err(source.refuse(&file.format, "format", problem, "format = 1"));
@@ -132,18 +143,13 @@ fn check_head(source: &Source<'_>, file: &GroupFile) -> Result<(), ConfigError> 
         return Err(source.refuse(&file.name, "name", problem, NAME_RULE));
     }
     match file.configuration.get_ref().as_str() {
-        "asynchronous" => Ok(()),
-        "hybrid" => Err(source.refuse(
-            &file.configuration,
-            "configuration",
-            "the hybrid configuration needs a trusted component, which this version does not have",
-            "configuration = \"asynchronous\"",
-        )),
+        "asynchronous" => Ok(false),
+        "hybrid" => Ok(true),
         other => Err(source.refuse(
             &file.configuration,
             "configuration",
             format!("{other:?} is not a configuration"),
-            "configuration = \"asynchronous\"",
+            "configuration = \"asynchronous\", or \"hybrid\" with a trusted component on each host",
         )),
     }
 }
@@ -159,11 +165,13 @@ fn is_name(name: &str) -> bool {
 fn check_servers(
     source: &Source<'_>,
     servers: &[Spanned<Server>],
+    is_hybrid: bool,
 ) -> Result<Vec<ServerConfig>, ConfigError> {
-    if servers.len() > PARTIES_MAX {
+    let most = if is_hybrid { HOSTS_MAX } else { PARTIES_MAX };
+    if servers.len() > most {
         let problem = format!("there are {} servers", servers.len());
-        let remedy = format!("at most {PARTIES_MAX} servers");
-        return Err(source.refuse(&servers[PARTIES_MAX], "server", problem, remedy));
+        let remedy = format!("at most {most} servers");
+        return Err(source.refuse(&servers[most], "server", problem, remedy));
     }
     let mut names = BTreeMap::new();
     let mut addresses = BTreeMap::new();
@@ -190,6 +198,7 @@ fn check_servers(
             peers: *server.peers.get_ref(),
             clients: *server.clients.get_ref(),
             http: *server.http.get_ref(),
+            component: component::check(source, entry, is_hybrid)?,
         });
     }
     Ok(checked)
@@ -251,14 +260,16 @@ fn structure(
     source: &Source<'_>,
     file: &GroupFile,
     attributes: &BTreeMap<String, Attribute>,
+    is_hybrid: bool,
 ) -> Result<AdversaryStructure, ConfigError> {
     let n = file.server.len();
     let Faults { threshold, alternatives } = file.faults.get_ref();
     match (threshold, alternatives) {
         (Some(f), None) => {
             let refuse = |problem: String| {
-                let most = n.saturating_sub(1) / 3;
-                let needed = f.get_ref().saturating_mul(3).saturating_add(1);
+                let factor = if is_hybrid { 2 } else { 3 };
+                let most = n.saturating_sub(1) / factor;
+                let needed = f.get_ref().saturating_mul(factor).saturating_add(1);
                 let remedy = format!(
                     "threshold = {most} with these {n} servers, or {needed} servers for \
                      threshold = {}",
@@ -268,10 +279,11 @@ fn structure(
             };
             let structure = AdversaryStructure::threshold(n, *f.get_ref())
                 .map_err(|_| refuse(format!("{} of {n} servers", f.get_ref())))?;
-            structure.check_q3().map_err(|error| refuse(explain(file, &error)))?;
+            let checked = check_bound(&structure, is_hybrid);
+            checked.map_err(|error| refuse(explain(file, &error)))?;
             Ok(structure)
         }
-        (None, Some(alternatives)) => general(source, file, alternatives, attributes),
+        (None, Some(alternatives)) => general(source, file, alternatives, attributes, is_hybrid),
         _ => Err(source.refuse(
             &file.faults,
             "faults",
@@ -286,6 +298,7 @@ fn general(
     file: &GroupFile,
     alternatives: &[Spanned<BTreeMap<String, usize>>],
     attributes: &BTreeMap<String, Attribute>,
+    is_hybrid: bool,
 ) -> Result<AdversaryStructure, ConfigError> {
     const KEY: &str = "faults.alternatives";
     let n = file.server.len();
@@ -335,8 +348,13 @@ fn general(
         }
     };
     let structure = AdversaryStructure::general(n, &sets).map_err(refuse)?;
-    structure.check_q3().map_err(refuse)?;
+    check_bound(&structure, is_hybrid).map_err(refuse)?;
     Ok(structure)
+}
+
+/// Are there enough servers for what may be corrupt? Trusted components do with fewer.
+fn check_bound(structure: &AdversaryStructure, is_hybrid: bool) -> Result<(), StructureError> {
+    if is_hybrid { structure.check_q2() } else { structure.check_q3() }
 }
 
 /// A server without a value of the attribute would be in no set that may be corrupt: it would be
@@ -372,6 +390,11 @@ fn explain(file: &GroupFile, error: &StructureError) -> String {
             name(*a),
             name(*b),
             name(*c)
+        ),
+        StructureError::Q2(a, b) => format!(
+            "the sets {} and {} may each be corrupt, and together they are the whole group (Q2)",
+            name(*a),
+            name(*b)
         ),
         other => other.to_string(),
     }

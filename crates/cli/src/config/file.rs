@@ -4,7 +4,7 @@ use super::{ConfigError, line_of};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 /// `group.toml`.
@@ -46,6 +46,8 @@ pub(super) struct Server {
     pub(super) peers: Spanned<SocketAddr>,
     pub(super) clients: Spanned<SocketAddr>,
     pub(super) http: Spanned<SocketAddr>,
+    pub(super) guard: Option<Spanned<String>>,
+    pub(super) component: Option<Spanned<PathBuf>>,
     #[serde(default)]
     pub(super) attributes: BTreeMap<String, Spanned<String>>,
 }
@@ -122,7 +124,9 @@ fn remedy(key: &str) -> String {
     let example = match key.rsplit('.').next().unwrap_or(key) {
         "format" => "format = 1",
         "name" => "name = \"...\"",
-        "configuration" => "configuration = \"asynchronous\"",
+        "configuration" => "configuration = \"asynchronous\", or \"hybrid\"",
+        "guard" => "guard = \"...\", 64 hexadecimal digits that `maftia-ttcb keygen` printed",
+        "component" => "component = \"/run/maftia-ttcb/ttcb.sock\"",
         "faults" | "threshold" => "[faults] with threshold = 1",
         "alternatives" => "alternatives = [{ site = 1 }]",
         "server" => "a [[server]] for each server",

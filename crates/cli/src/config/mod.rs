@@ -4,12 +4,14 @@
 //! Every refusal names the file, the line, the key, what is wrong there and what would be right.
 
 mod check;
+mod component;
 mod file;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use check::{GroupConfig, NotarySection, ServerConfig};
+pub use component::COMPONENT_SOCKET;
 pub use write::{NewGroup, render};
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ fn new(servers: usize) -> String {
         host: [127, 0, 0, 1].into(),
         base_port: 7100,
         key_bits: 2048,
+        components: Vec::new(),
     })
 }
 

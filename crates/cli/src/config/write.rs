@@ -1,5 +1,6 @@
 //! A new configuration file, with what an operator needs to know beside each key.
 
+use maftia_node::wormhole::WormholeConfig;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,12 +17,29 @@ pub struct NewGroup {
     pub base_port: u16,
     /// Modulus of the notary's key, in bits.
     pub key_bits: usize,
+    /// In the hybrid configuration, the trusted component of each server.
+    pub components: Vec<WormholeConfig>,
 }
+
+const ASYNCHRONOUS: &str = "\
+# No timing assumption: an attacker who delays messages only delays. (\"hybrid\" does with 2f+1
+# servers in place of 3f+1, and has a trusted component, maftia-ttcb, on each host.)
+configuration = \"asynchronous\"
+";
+
+const HYBRID: &str = "\
+# A trusted component, maftia-ttcb, on each host, which an intruder of the server cannot change; by
+# its `guard`, a public key, the others know it. Host i of the components is the i-th server here,
+# and the server has role 0 there. (\"asynchronous\" does without, and needs 3f+1 servers.)
+configuration = \"hybrid\"
+";
 
 /// The text of `group.toml` for `new`.
 pub fn render(new: &NewGroup) -> String {
     let n = new.servers;
-    let f = n.saturating_sub(1) / 3;
+    let is_hybrid = !new.components.is_empty();
+    let f = n.saturating_sub(1) / if is_hybrid { 2 } else { 3 };
+    let configuration = if is_hybrid { HYBRID } else { ASYNCHRONOUS };
     let mut text = format!(
         "\
 # A maftia group. This file is the same on every server and holds no secrets.
@@ -30,9 +48,7 @@ pub fn render(new: &NewGroup) -> String {
 format = 1
 name = \"{name}\"
 
-# No timing assumption: an attacker who delays messages only delays.
-configuration = \"asynchronous\"
-
+{configuration}
 # Which servers may be taken over at the same time. With {n} servers, any {f}.
 # By attributes instead, for example all servers of any one site together with all of any one
 # operating system: alternatives = [{{ site = 1, os = 1 }}]
@@ -60,6 +76,16 @@ http = \"{}\"     # openssl ts, curl, Prometheus
             address(1),
             address(2),
         );
+        if let Some(WormholeConfig { socket, guard }) = new.components.get(index) {
+            let _ = write!(
+                text,
+                "guard = \"{}\"
+component = {:?}  # the socket of maftia-ttcb on that host
+",
+                const_hex::encode(guard),
+                socket.display().to_string(),
+            );
+        }
     }
     let _ = write!(
         text,

@@ -74,6 +74,7 @@ impl Stage {
             host: IpAddr::from([127, 0, 0, 1]),
             base_port: args.base_port,
             key_bits: args.key_bits,
+            components: Vec::new(),
         };
         let mut group = LocalGroup::deal(&dir, &program, &new)?;
         group.start_all()?;

@@ -96,6 +96,7 @@ impl Town {
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             base_port: ports.first,
             key_bits: 2048,
+            components: Vec::new(),
         };
         let group = LocalGroup::deal(&folder.path().join("group"), program, &new).unwrap();
         Self { group, folder, _ports: ports, queries: 0 }

@@ -16,7 +16,7 @@ use maftia_base::{Fault, Group, Party};
 use maftia_links::{Linked, Packet};
 use maftia_node::archive::ArchiveKey;
 use maftia_node::clock::Clock;
-use maftia_node::engine::{Engine, EngineError, Parts};
+use maftia_node::engine::{Engine, EngineError, Parts, no_trusted_component};
 use maftia_node::host::{Arrival, Desk, Host, MessageKind, Recalled};
 use maftia_node::inbox::Inbox;
 use maftia_node::journal::{JournalError, Layout, LogConfig};
@@ -373,6 +373,7 @@ impl<S: WholeSuite> Seat<S> {
             tamper: Arc::clone(&self.intruder),
             run: Arc::new(run),
             worker_threads: 0,
+            consult: no_trusted_component(),
             metrics,
             room: Arc::clone(&self.room),
         };

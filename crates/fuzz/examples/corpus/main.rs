@@ -207,7 +207,14 @@ fn write_files() {
     write("server_keys", 1, &encrypted);
     write("server_keys", 2, &encrypted[..60]);
     let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let group = NewGroup { name: "four".into(), servers: 4, host, base_port: 7000, key_bits: 2048 };
+    let group = NewGroup {
+        name: "four".into(),
+        servers: 4,
+        host,
+        base_port: 7000,
+        key_bits: 2048,
+        components: Vec::new(),
+    };
     let text = render(&group);
     write("group_toml", 0, text.as_bytes());
     let by_site = text

@@ -4,7 +4,7 @@ use super::hooked::{Hook, Hooked, Trouble};
 use super::log::config;
 use super::toy::{Ask, Command, Outcome, Record, Seen, Talker, Watcher, ask, group, key};
 use crate::clock::SimulatedClock;
-use crate::engine::{Engine, EngineError, Parts};
+use crate::engine::{Engine, EngineError, Parts, no_trusted_component};
 use crate::host::{Arrival, ConnectionId};
 use crate::inbox::Inbox;
 use crate::journal::{Journal, JournalError, LogConfig};
@@ -86,6 +86,7 @@ async fn start_on(
         tamper: Arc::new(tamper),
         run: Arc::new(|work| work.into_iter().map(|number| number * number).collect()),
         worker_threads: threads,
+        consult: no_trusted_component(),
         room: Arc::clone(&room),
         metrics: Arc::new(Metrics::register(context)),
     };

@@ -2,7 +2,7 @@
 
 use super::toy::{Ask, Command, Outcome, Seen, Talker, Watcher, ask, group};
 use crate::clock::SystemClock;
-use crate::engine::{Engine, Parts};
+use crate::engine::{Engine, Parts, no_trusted_component};
 use crate::host::Arrival;
 use crate::inbox::Inbox;
 use crate::journal::{Journal, LogConfig};
@@ -86,6 +86,7 @@ impl Town {
                 tamper: Arc::new(Honest),
                 run: Arc::new(|work| work),
                 worker_threads: 0,
+                consult: no_trusted_component(),
                 room: Default::default(),
                 metrics,
             };
