@@ -56,7 +56,7 @@ pub enum Command {
     ///   maftia wormhole found --home server-0 lives.txt               for each home folder
     #[command(verbatim_doc_comment)]
     Wormhole(Wormhole),
-    /// Start four servers here, attack them, and have OpenSSL judge every time stamp.
+    /// Start a group here, attack it, and have OpenSSL judge every time stamp.
     Demo(Demo),
     /// Measure: real servers on this machine, or message delays in the simulator.
     Bench(Bench),
@@ -212,6 +212,9 @@ pub struct Demo {
     /// Where to keep everything; by default a new folder under the system's temporary folder.
     #[arg(long)]
     pub dir: Option<PathBuf>,
+    /// The hybrid configuration: three servers, each with a trusted component, instead of four.
+    #[arg(long)]
+    pub hybrid: bool,
     /// Leave the group running at the end, and print how to use it by hand.
     #[arg(long)]
     pub keep: bool,

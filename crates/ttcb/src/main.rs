@@ -22,7 +22,9 @@ usage: maftia-ttcb COMMAND
   status --socket FILE
       what a daemon says of itself
   test-net --dir DIR [--hosts 3] [--bound 5ms] [--measure] [--accept NAME,...]
-      as root: several hosts on this machine
+      [-- PROGRAM [ARGUMENT...]]
+      as root: several hosts on this machine; the program is the payload of each, where {host}
+      stands for its number
   coverage --dir DIR [--seconds 10] [--bound 5ms] [--json]
       measures how late agreements are on a running test-net --measure";
 

@@ -45,12 +45,14 @@ struct Order {
     /// Only root has a role: it gets all places.
     measure: bool,
     accept: Vec<Barrier>,
+    /// The payload's program on each host; `{host}` in it is the host's number.
+    payload: Vec<OsString>,
 }
 
 /// Runs until a signal comes.
 pub fn run(mut arguments: Arguments) -> Result<u8, Fatal> {
-    let order = order(&mut arguments)?;
-    arguments.finish()?;
+    let mut order = order(&mut arguments)?;
+    order.payload = arguments.finish()?;
     if !rustix::process::getuid().is_root() {
         return Err(Fatal("a test net has name spaces and several users: run it as root".into()));
     }
@@ -115,6 +117,7 @@ fn order(arguments: &mut Arguments) -> Result<Order, Fatal> {
         test_every: arguments.parsed("--test-every")?.unwrap_or(60),
         measure: arguments.flag("--measure"),
         accept: accept.into_iter().chain(not_to_be_had()).collect(),
+        payload: Vec::new(),
     })
 }
 
@@ -209,7 +212,7 @@ fn start_all(order: &Order, launchers: &mut Vec<Child>) -> Result<(), Fatal> {
     let every = order.test_every.to_string();
     for host in 0..order.hosts {
         let config = order.folder.join(format!("host{host}/config.toml"));
-        let program: [OsString; 8] = [
+        let mut program: Vec<OsString> = vec![
             SELF.into(),
             "launch".into(),
             "--config".into(),
@@ -219,6 +222,12 @@ fn start_all(order: &Order, launchers: &mut Vec<Child>) -> Result<(), Fatal> {
             "--profile".into(),
             "full".into(),
         ];
+        if !order.payload.is_empty() {
+            program.push("--".into());
+            let here =
+                |word: &OsString| word.to_string_lossy().replace("{host}", &host.to_string());
+            program.extend(order.payload.iter().map(|word| here(word).into()));
+        }
         let entry = Entry { gently: true, ..Entry::default() };
         let mut command = entry.command(&program);
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();

@@ -1,11 +1,20 @@
-//! Builds the two programs of the demonstration, and runs it.
+//! Builds the programs of the demonstration, and runs it.
 
 use crate::{root, tools};
 use std::process::{Command, ExitCode};
 
-/// Both programs, as an operator would build them.
-const BUILD: &[&str] =
-    &["build", "--release", "--locked", "--package", "maftia", "--package", "maftia-hostile"];
+/// The programs, as an operator would build them.
+const BUILD: &[&str] = &[
+    "build",
+    "--release",
+    "--locked",
+    "--package",
+    "maftia",
+    "--package",
+    "maftia-hostile",
+    "--package",
+    "maftia-ttcb",
+];
 
 /// Runs `maftia demo` with `arguments`.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {

@@ -1,6 +1,6 @@
 //! What was attacked, who was blamed with what evidence, and what it cost.
 
-use super::stage::{SERVERS, Stage, Stamp};
+use super::stage::{Stage, Stamp};
 use crate::Failure;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -110,7 +110,7 @@ impl Report {
         self.median_ms = times.get(times.len() / 2).copied().unwrap_or(0.0);
         self.slowest_ms = times.last().copied().unwrap_or(0.0);
         self.seconds = elapsed.as_secs_f64();
-        for index in 0..SERVERS {
+        for index in stage.everybody() {
             let cost = stage.cost(index).unwrap_or_default();
             self.cpu_seconds.push(cost.cpu_seconds);
             self.peak_memory_bytes.push(cost.peak_memory_bytes);

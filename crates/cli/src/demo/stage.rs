@@ -14,8 +14,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How many servers play.
-pub(super) const SERVERS: usize = 4;
+/// How many servers play: as many as survive one corrupt server.
+pub(super) fn servers(hybrid: bool) -> usize {
+    if hybrid { 3 } else { 4 }
+}
 
 /// How long a server that is taken over is waited for.
 const TEMPTATION: Duration = Duration::from_millis(500);
@@ -70,15 +72,15 @@ impl Stage {
         };
         let new = NewGroup {
             name: "demo".into(),
-            servers: SERVERS,
+            servers: servers(args.hybrid),
             host: IpAddr::from([127, 0, 0, 1]),
             base_port: args.base_port,
             key_bits: args.key_bits,
             components: Vec::new(),
         };
-        let mut group = LocalGroup::deal(&dir, &program, &new)?;
+        let mut group = LocalGroup::deal_as(&dir, &program, new, args.hybrid)?;
         group.start_all()?;
-        eprintln!("Keys dealt, {SERVERS} servers started; everything is in {}\n", dir.display());
+        eprintln!("Keys dealt, all servers started; everything is in {}\n", dir.display());
         let temporary = args.dir.is_none() && !args.keep;
         Ok(Self { group, temporary, files, hostile, queries: 0 })
     }
@@ -93,6 +95,54 @@ impl Stage {
         let home = self.group.home(index);
         let arguments = ["--home", &home.to_string_lossy(), "--strategy", strategy];
         self.group.start_program(index, &self.hostile, &arguments)
+    }
+
+    /// All servers.
+    pub(super) fn everybody(&self) -> Vec<usize> {
+        self.all_but(&[])
+    }
+
+    /// All servers but some.
+    pub(super) fn all_but(&self, some: &[usize]) -> Vec<usize> {
+        (0..self.group.config().servers.len()).filter(|index| !some.contains(index)).collect()
+    }
+
+    /// The server that is taken over: the last.
+    pub(super) fn traitor(&self) -> usize {
+        self.group.config().servers.len() - 1
+    }
+
+    /// Kills the trusted component of a server's host.
+    pub(super) fn kill_component(&mut self, index: usize) {
+        self.group.kill_component(index);
+    }
+
+    /// Starts it again: another life of it.
+    pub(super) fn start_component(&mut self, index: usize) -> Result<(), Failure> {
+        self.group.start_component(index)
+    }
+
+    /// Waits until a server is a member again, in a later epoch; returns that.
+    pub(super) fn wait_until_admitted(
+        &self,
+        index: usize,
+        patience: Duration,
+    ) -> Result<u64, Failure> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if let Some(status) = self.group.server(index).and_then(|it| it.status().ok()) {
+                let epoch = status["progress"]["epoch"].as_u64().unwrap_or(0);
+                if status["standing"] == "member" && epoch > 0 {
+                    return Ok(epoch);
+                }
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let log = self.group.log(index);
+        Err(Failure::because(format!(
+            "server-{index} was not admitted with the new life of its trusted component; see {}",
+            log.display()
+        )))
     }
 
     /// Asks a server to stop.
