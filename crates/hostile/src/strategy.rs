@@ -191,7 +191,7 @@ impl Hostile {
         let Ok(Message::Order(mut order)) = Message::<RealSuite>::from_wire(message.clone()) else {
             return None;
         };
-        let OrderMessage::Batch { batch, .. } = &order.body else { return None };
+        let OrderMessage::Batch { batch, seal, .. } = &order.body else { return None };
         let mut lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
         if !lane.faces.contains_key(&batch.height) {
             let face = self.second_batch(lane.scope?, batch)?;
@@ -200,8 +200,10 @@ impl Hostile {
                 lane.faces.pop_first();
             }
         }
+        // A trusted component has identified the first one, and would identify no other there.
+        let seal = seal.clone();
         let (batch, vote) = lane.faces.get(&batch.height)?.clone();
-        order.body = OrderMessage::Batch { batch, vote, seal: None };
+        order.body = OrderMessage::Batch { batch, vote, seal };
         self.does("equivocates");
         Some(Message::Order(order).to_wire())
     }
