@@ -418,6 +418,10 @@ fn explain(why: Halt) -> String {
                          in its journal: the journal is an older copy, or the disk lost what it \
                          had promised to keep"
             .into(),
+        Halt::OtherLife => "this host's trusted component has restarted since the group admitted \
+                            this server, and has forgotten what it identified: nothing that it \
+                            says now counts until the group admits its new life"
+            .into(),
     };
     format!(
         "{what}. It stopped before it could contradict itself. Mend the cause, then run `maftia \

@@ -317,7 +317,7 @@ pub fn inspect<P: Vocabulary>(
     let (mut rejoining, mut chunks) = (false, 0);
     let look = &mut |record: Bytes| {
         match Record::<RealSuite>::from_wire(record)? {
-            Record::Rejoining(_) => rejoining = true,
+            Record::Rejoining(_) | Record::NewLife(_) => rejoining = true,
             Record::Begin(manifest) => chunks = manifest.chunks.len(),
             // With its last chunk a state is whole.
             Record::Chunk { index, .. } if index as usize + 1 == chunks => rejoining = false,

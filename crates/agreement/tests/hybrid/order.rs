@@ -3,7 +3,7 @@
 use crate::world::{World, p, parties, world_made};
 use maftia_agreement::atomic::epochs::{Command, EpochChain, Message};
 use maftia_agreement::atomic::{self, Delivery};
-use maftia_agreement::hybrid::{Member, Members};
+use maftia_agreement::hybrid::{Life, Member, Members};
 use maftia_base::time::Duration;
 use maftia_base::{AdversaryStructure, Formula, Party, PartySet};
 use maftia_crypto::{Done, IdealSuite, Work, ideal};
@@ -12,12 +12,23 @@ use maftia_sim::wormhole::{Tongue, Weather, Wormhole};
 use maftia_sim::{
     Builder, Crashes, Failure, Fate, Letter, Local, Network, Random, Scheduler, UNIT, seeds,
 };
+use maftia_ttcb_api::{BootKeys, Sealed};
 
 type Chain = EpochChain<IdealSuite>;
 
 fn structures() -> Vec<AdversaryStructure> {
     let threshold = |n, f| AdversaryStructure::threshold(n, f).expect("well formed");
     vec![threshold(1, 0), threshold(3, 1), threshold(5, 2)]
+}
+
+fn members_of(wormhole: &Wormhole<Chain>) -> Members {
+    let member = |(guard, life): ([u8; 32], Sealed<BootKeys>)| Member {
+        host: life.said.host,
+        role: 0,
+        guard,
+        life: Life::from(&life.said),
+    };
+    Members::new(wormhole.lives().into_iter().map(member))
 }
 
 fn hybrid(
@@ -34,8 +45,7 @@ fn hybrid(
         seal: ideal::seal,
     };
     let wormhole = Wormhole::new(structure.n(), seed, Weather::default(), tongue);
-    let members = wormhole.members().into_iter().map(|(entity, key)| Member { entity, key });
-    let members = Members::new(members);
+    let members = members_of(&wormhole);
     let keyrings = ideal::keyrings(structure, &Formula::exact(structure), seed);
     let make = move || EpochChain::new().with_members(members.clone());
     world_made(structure, seed, keyrings, make, |builder| customize(builder.trusted(wormhole)))

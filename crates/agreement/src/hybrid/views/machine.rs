@@ -38,6 +38,9 @@ pub enum Outcome<V: Value> {
         /// 256 bits, the same at every server.
         seed: Digest,
     },
+    /// This server's trusted component answers in another life than the group knows: nothing that
+    /// it identifies counts, and this server says nothing more here. Told once.
+    OtherLife,
 }
 
 /// What is to be identified, and is written down.
@@ -271,6 +274,13 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
             return; // It was asked twice.
         }
         match answer {
+            Answer::Identified(identifier)
+                if !self.members.is_present(self.me, identifier.said.entity) =>
+            {
+                if !std::mem::replace(&mut self.forgot, true) {
+                    cx.output(Outcome::OtherLife);
+                }
+            }
             Answer::Identified(identifier) => {
                 let identifier = Attested(*identifier);
                 cx.note(Record::Identified(identifier));
