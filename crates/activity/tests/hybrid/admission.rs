@@ -9,6 +9,7 @@ use maftia_activity::{
     Command, FrontEndReply, Halt, Item, Message, Outcome, REJOIN_EVERY, Record, Refusal,
     ServerCommand, Standing,
 };
+use maftia_agreement::atomic::Record::{Own, Voted};
 use maftia_agreement::atomic::{self, BATCH_WEIGHT, epochs};
 use maftia_agreement::hybrid::Life;
 use maftia_base::time::Duration;
@@ -427,12 +428,10 @@ fn has_vouched(sim: &Sim, by: Party) -> bool {
         matches!(item, Ok(Item::Server(ServerCommand::Admit { .. })))
     };
     sim.log(p(0)).0.iter().any(|record| match record {
-        Record::Order(epochs::Record { body, .. }) => match body {
-            atomic::Record::Voted { lane, batch, .. } | atomic::Record::Own { lane, batch, .. } => {
-                *lane == by && batch.items.iter().any(admits)
-            }
-            _ => false,
-        },
+        Record::Order(epochs::Record {
+            body: Voted { lane, batch, .. } | Own { lane, batch, .. },
+            ..
+        }) => *lane == by && batch.items.iter().any(admits),
         _ => false,
     })
 }

@@ -277,9 +277,7 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
             Answer::Identified(identifier)
                 if !self.members.is_present(self.me, identifier.said.entity) =>
             {
-                if !std::mem::replace(&mut self.forgot, true) {
-                    cx.output(Outcome::OtherLife);
-                }
+                self.notice_other_life(cx);
             }
             Answer::Identified(identifier) => {
                 let identifier = Attested(*identifier);
@@ -293,6 +291,13 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
             // Its memory and the log do not fit together: this server says nothing more here.
             Answer::Refused(Refusal::Contradiction) => self.forgot = true,
             _ => {} // It has no time now: it is asked again.
+        }
+    }
+
+    /// The component has rebooted: what it identifies does not count.
+    fn notice_other_life(&mut self, cx: &mut impl Context<Self>) {
+        if !std::mem::replace(&mut self.forgot, true) {
+            cx.output(Outcome::OtherLife);
         }
     }
 
