@@ -1,7 +1,7 @@
 //! What the order promises, with fewer servers.
 
 use crate::world::{World, p, parties, world_made};
-use maftia_agreement::atomic::epochs::{Command, EpochChain, Message};
+use maftia_agreement::atomic::epochs::{Command, EpochChain, Message, Outcome};
 use maftia_agreement::atomic::{self, Delivery};
 use maftia_agreement::hybrid::{Life, Member, Members};
 use maftia_base::time::Duration;
@@ -281,4 +281,31 @@ fn one_that_was_away_for_long_catches_up_and_an_epoch_ends_meanwhile() {
         items.push(world.submit(p(2)));
         world.finish(&items)
     });
+}
+
+#[test]
+fn what_the_log_has_of_an_epoch_is_not_forgotten_though_its_members_are_told_later() {
+    let structure = &structures()[1];
+    let mut later = 0;
+    seeds(0..40, |seed| {
+        let mut world = hybrid(structure, seed, |builder| builder.footprint_max(1_000));
+        let mut items = world.submit_many(PartySet::all(3), 1);
+        world.finish(&items)?;
+        (0..2).for_each(|index| world.sim.command(p(index), Command::ChangeEpoch));
+        items.extend(world.submit_many(PartySet::all(3), 6));
+        for _ in 0..150 + 20 * seed {
+            world.sim.step()?;
+        }
+        later += u64::from(world.sim.state(p(0)).expect("up").epoch().0);
+        (0..3).for_each(|index| world.sim.crash_losing_unsynced(p(index)));
+        // The layer above says who the members are when all logs have been replayed.
+        (0..3).for_each(|index| world.sim.restart(p(index)));
+        insist(&mut world, &items)?;
+        for party in PartySet::all(3).iter() {
+            let forgot = |outcome: &Outcome| matches!(outcome, Outcome::Forgot);
+            assert!(!world.sim.history(party).any(|(_, outcome)| forgot(outcome)));
+        }
+        Ok(())
+    });
+    assert!(later > 10, "crashes hit the second epoch: {later}");
 }
