@@ -31,6 +31,14 @@
 //! rolled back, its lives are passed over until it has counted on. *Same everywhere.* J2 and J4
 //! look at the state alone.
 //!
+//! # What it needs
+//! - A server whose log is lost, or that is taken back from an intruder, has its component
+//!   restarted *afterwards*, before it asks: a life in which the server has signed what it forgot
+//!   must not be admitted.
+//! - Enough servers are there to order the admission. If more components reboot at once than
+//!   servers may be corrupt, as after a power cut of all, nobody admits anybody, and nothing wrong
+//!   is said: that takes operators who agree on a state and on the lives to begin with.
+//!
 //! # Bounds
 //! For each server what each of the others said last, and what is approved.
 

@@ -75,7 +75,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         self
     }
 
-    /// For a server that has lost its log: it asks to be admitted again with `nonce`, which must
+    /// For a server of the asynchronous configuration that has lost its log; in the hybrid one see
+    /// [`rejoining_as`](Self::rejoining_as). It asks to be admitted again with `nonce`, which must
     /// be drawn at random now. If its (new) log has a number already, that one stays. (R11)
     #[must_use]
     pub fn rejoining(mut self, nonce: Nonce) -> Self {
