@@ -17,8 +17,9 @@ use maftia_base::wire::Wire;
 use maftia_base::{Digest, Epoch, FaultKind, Party, PartySet};
 use maftia_crypto::ideal::{self, IdealSuite};
 use maftia_crypto::{Attested, Done, Suite, Work};
+use maftia_sim::attacks::{Passive, Silent};
 use maftia_sim::wormhole::certified;
-use maftia_sim::{Adversary, Builder, Crashes, Failure, Hand, Letter, seeds};
+use maftia_sim::{Adversary, Builder, Crashes, Failure, Hand, Letter, Network, seeds};
 use maftia_ttcb_api::{BootKeys, EntityId, Statement};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -183,6 +184,69 @@ fn a_server_whose_component_answers_as_another_says_so_and_does_nothing_more() {
             Ok(())
         });
     }
+}
+
+#[test]
+fn a_server_that_has_not_noticed_yet_contradicts_nothing_and_is_not_blamed() {
+    let mut noticed = 0;
+    seeds(0..40, |seed| {
+        let reborn = Reborn::default();
+        let mut sim = reborn.build(builder(3, seed).network(Network::random()));
+        order(&mut sim, &[0, 1, 2], "before", 2)?;
+        for index in 0..3 {
+            for id in 100..104 {
+                front_end(&mut sim, p(index), id, &format!("in flight {id} at {index}"));
+            }
+        }
+        sim.run_for(Duration(500 * seed), EVENTS_MAX)?;
+        components().borrow_mut().reboot(p(2));
+        order(&mut sim, &[0, 1], "beside it", 3)?;
+        sim.run_for(Duration(1_000_000), EVENTS_MAX)?;
+        noticed += halts(&sim, p(2)).len();
+        // Sooner or later it is told.
+        sim.command(p(2), Command::Component(entity(&components(), p(2))));
+        sim.run_for(Duration(1_000), EVENTS_MAX)?;
+        assert_eq!(halts(&sim, p(2)), [Halt::OtherLife]);
+        reborn.come_back(&mut sim, p(2));
+        order(&mut sim, &[0, 1], "meanwhile", 3)?;
+        check_same(&mut sim)?;
+        order(&mut sim, &[2, 0], "with it", 2)?;
+        check_same(&mut sim)
+    });
+    assert!((20..=40).contains(&noticed), "most find it out by themselves: {noticed}");
+}
+
+#[test]
+fn a_reboot_beside_a_liar_is_within_the_structure_of_five() {
+    seeds(0..10, |seed| {
+        let reborn = Reborn::default();
+        let mut sim = reborn.build(builder(5, seed).corrupt([p(0)], Silent));
+        order(&mut sim, &[1, 2, 3, 4], "before", 2)?;
+        reborn.reboot(&mut sim, p(4));
+        order(&mut sim, &[1, 2, 3], "meanwhile", 3)?;
+        check_same(&mut sim)?;
+        // With the silent one and another gone, it is needed.
+        sim.crash(p(1));
+        order(&mut sim, &[2, 3, 4], "with it", 2)?;
+        sim.restart(p(1));
+        check_same(&mut sim)
+    });
+}
+
+#[test]
+fn a_reboot_beside_a_silent_one_of_three_stops_the_group_and_makes_it_say_nothing_wrong() {
+    seeds(0..5, |seed| {
+        let reborn = Reborn::default();
+        let mut sim = reborn.build(builder(3, seed).corrupt([p(0)], Silent));
+        order(&mut sim, &[1, 2], "before", 2)?;
+        reborn.reboot(&mut sim, p(2));
+        front_end(&mut sim, p(1), 100, "too many are away");
+        sim.run_for(Duration(60_000_000), EVENTS_MAX)?;
+        assert_eq!(ledger(&sim, p(1)).count(b"too many are away"), 0);
+        assert_eq!(standing(&sim, p(2)), Standing::Rejoining, "nobody admitted it");
+        assert_eq!(front_end_reply(&sim, p(1), 100), None);
+        Ok(())
+    });
 }
 
 #[test]
@@ -453,9 +517,7 @@ fn a_liar_that_vouches_for_a_forged_life_alone_achieves_nothing() {
             };
             work.into_iter().map(run).collect()
         });
-        let corrupt = gullible
-            .corrupt([p(4)], clamourer.clone())
-            .corrupt([p(3)], maftia_sim::attacks::Passive);
+        let corrupt = gullible.corrupt([p(4)], clamourer.clone()).corrupt([p(3)], Passive);
         let mut sim = Reborn::default().build(corrupt);
         *clamourer.lives.borrow_mut() = vec![false_lives(&components(), p(4))[0]];
         order(&mut sim, &[0, 1, 2, 3], "beside them", 10)?;
