@@ -296,7 +296,7 @@ fn what_the_log_has_of_an_epoch_is_not_forgotten_though_its_members_are_told_lat
         for _ in 0..150 + 20 * seed {
             world.sim.step()?;
         }
-        later += u64::from(world.sim.state(p(0)).expect("up").epoch().0);
+        later += world.sim.state(p(0)).expect("up").epoch().0;
         (0..3).for_each(|index| world.sim.crash_losing_unsynced(p(index)));
         // The layer above says who the members are when all logs have been replayed.
         (0..3).for_each(|index| world.sim.restart(p(index)));
