@@ -14,6 +14,7 @@
 mod blame;
 pub mod client;
 mod clock;
+mod lives;
 mod machine;
 mod rejoin;
 mod replica;

@@ -20,6 +20,9 @@
 //! - J3. Whoever sees an approved question wishes for the end of the epoch.
 //! - J4. At the end of an epoch, all approved questions are granted as of the next.
 //!
+//! In the hybrid configuration the number is that of a new life of the server's trusted component:
+//! see [`crate::lives`].
+//!
 //! # Why it holds
 //! *Fresh.* By J2 an honest server heard the number before it put it into its lane in an epoch `e`,
 //! where it was delivered. So a round of `e` was decided after the number was drawn; when it was
@@ -151,6 +154,32 @@ impl Rejoins {
 
     fn is_admitted(&self, party: Party, nonce: Nonce) -> bool {
         self.admitted.get(&party).is_some_and(|admission| admission.nonce == nonce)
+    }
+
+    /// With what number `party` is to be admitted.
+    pub(crate) fn approved(&self, party: Party) -> Option<Nonce> {
+        self.approved.get(&party).copied()
+    }
+
+    /// Is this question asked, or approved, and not granted?
+    pub(crate) fn is_open(&self, party: Party, nonce: Nonce) -> bool {
+        let said = |said: &BTreeMap<Party, Nonce>| said.values().any(|said| *said == nonce);
+        self.approved(party) == Some(nonce) || self.asked.get(&party).is_some_and(said)
+    }
+
+    /// The last admission of `party`.
+    pub(crate) fn admission(&self, party: Party) -> Option<&Admission> {
+        self.admitted.get(&party)
+    }
+
+    /// Forgets what is said of `party` and cannot be granted any more.
+    pub(crate) fn retain_asked(&mut self, party: Party, may: impl Fn(&Nonce) -> bool) {
+        if let Some(sayings) = self.asked.get_mut(&party) {
+            sayings.retain(|_, nonce| may(nonce));
+            if sayings.is_empty() {
+                self.asked.remove(&party);
+            }
+        }
     }
 
     /// An epoch has ended; `next` begins. Returns who is admitted. (J4)

@@ -2,6 +2,7 @@
 
 use crate::{AgreedTime, Nonce, TASK_BYTES_MAX, TaskId};
 use maftia_agreement::atomic;
+use maftia_agreement::hybrid::Life;
 use maftia_base::wire::{Blob, Bytes, Encode, List, Wire, wire_enum, wire_struct};
 use maftia_base::{
     Digest, Epoch, GroupId, Party, Place, Scope, ServiceId, Statement, StatementKind,
@@ -147,12 +148,21 @@ pub enum ServerCommand {
         /// With which number.
         nonce: Nonce,
     },
+    /// In the hybrid configuration: a server has told it, with the certificate of its key guard,
+    /// that its trusted component lives another life.
+    Admit {
+        /// Who.
+        party: Party,
+        /// Which life.
+        life: Life,
+    },
 }
 
 wire_enum!(ServerCommand {
     0 => TaskResult { service, id, result },
     1 => Wake(at),
     2 => Rejoin { party, nonce },
+    3 => Admit { party, life },
 });
 
 /// One item of a lane.

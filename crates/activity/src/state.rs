@@ -19,6 +19,7 @@
 
 mod image;
 
+use crate::lives::Lives;
 use crate::rejoin::{Admission, Nonce, Rejoins};
 use crate::request::reference;
 use crate::session::{FrontEndNumbers, Sessions, Share, Verdict};
@@ -29,6 +30,7 @@ use crate::{
     batch_time,
 };
 use image::SERVICES_MAX;
+use maftia_agreement::hybrid::{Life, Members};
 use maftia_base::time::Reading;
 use maftia_base::wire::{Blob, Bytes, List, Wire};
 use maftia_base::{AdversaryStructure, Digest, Epoch, PARTIES_MAX, Party, PartySet, ServiceId};
@@ -90,6 +92,8 @@ pub(crate) struct State<M> {
     /// The latest time that each server says its clock has passed.
     passed: BTreeMap<Party, AgreedTime>,
     rejoins: Rejoins,
+    /// In the hybrid configuration, those of the trusted components.
+    lives: Option<Lives>,
     /// The first number of each home whose value is neither applied nor given up.
     floors: BTreeMap<Party, u64>,
 }
@@ -116,8 +120,25 @@ impl<M: StateMachine> State<M> {
             front_ends: BTreeMap::new(),
             passed: BTreeMap::new(),
             rejoins: Rejoins::default(),
+            lives: None,
             floors: BTreeMap::new(),
         }
+    }
+
+    /// In the hybrid configuration, among these members until lives of others are admitted.
+    pub(crate) fn set_members(&mut self, members: Members) {
+        self.lives = Some(Lives::new(members));
+    }
+
+    /// In the hybrid configuration, the members in the present epoch.
+    pub(crate) fn members(&self) -> Option<&Members> {
+        self.lives.as_ref().map(Lives::members)
+    }
+
+    /// May this life be admitted in the place of the present one?
+    pub(crate) fn may_follow(&self, party: Party, life: &Life) -> bool {
+        let lives = self.lives.as_ref();
+        lives.is_some_and(|lives| lives.may_follow(&self.rejoins, party, life))
     }
 
     /// The first number of each home whose value is neither applied nor given up.
@@ -186,7 +207,12 @@ impl<M: StateMachine> State<M> {
 
     /// An epoch of the servers `all` has ended, and `next` begins. (A5)
     pub(crate) fn on_epoch_ended(&mut self, next: Epoch, all: PartySet) {
-        if self.rejoins.on_epoch_ended(next, self.clock.now()).is_empty() {
+        let now = self.clock.now();
+        let admitted = match &mut self.lives {
+            None => self.rejoins.on_epoch_ended(next, now),
+            Some(lives) => lives.on_epoch_ended(&mut self.rejoins, next, now),
+        };
+        if admitted.is_empty() {
             return;
         }
         for home in all.iter() {
@@ -449,7 +475,17 @@ impl<M: StateMachine> State<M> {
             ServerCommand::Wake(at) => self.on_wake(batch, at),
             ServerCommand::Rejoin { party, nonce } => {
                 let now = self.clock.now();
-                self.rejoins.ask(batch.structure, batch.lane, (party, nonce), now);
+                if self.lives.is_none() {
+                    self.rejoins.ask(batch.structure, batch.lane, (party, nonce), now);
+                }
+                effects.push(Effect::Rejoin { party });
+            }
+            ServerCommand::Admit { party, life } => {
+                let (voter, now) = (batch.lane, self.clock.now());
+                if let Some(lives) = &mut self.lives {
+                    let rejoins = &mut self.rejoins;
+                    lives.ask(rejoins, batch.structure, voter, (party, life), now);
+                }
                 effects.push(Effect::Rejoin { party });
             }
         }

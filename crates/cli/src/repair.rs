@@ -64,7 +64,7 @@ pub fn run(args: &Repair) -> Result<(), Failure> {
 
 /// Sets the journal aside and declares it lost, with a number drawn now: one that stood there from
 /// before may have come with a backup, and be used up.
-fn give_up(home: &Path, config: &ServerConfig) -> Result<(), Failure> {
+pub(crate) fn give_up(home: &Path, config: &ServerConfig) -> Result<(), Failure> {
     if !config.begun.exists() {
         // From here on, whatever crashes: there was a journal.
         let noted = Begun::at(&config.begun).note(0);

@@ -1,21 +1,24 @@
 //! `maftia server`: one server of a group, from its home folder to its end.
 
-use crate::Failure;
 use crate::args::Server as ServerArgs;
 use crate::deal;
 use crate::home::{self, BEGUN, Home, JOURNAL, LOST, Lock, NOTARY_KEY};
 use crate::wormhole;
+use crate::{Failure, repair};
 use maftia_agreement::hybrid::Members;
 use maftia_crypto::GroupKeys;
 use maftia_node::network::{FRAMES_PER_SECOND, NetworkConfig, Peer};
 use maftia_node::notary::NotaryFrontEnd;
 use maftia_node::production;
-use maftia_node::server::{ServerConfig, Tuning};
+use maftia_node::server::{ServerConfig, ServerError, Tuning};
 use maftia_services::notary::{ObjectIdentifier, Profile};
 use openssl::error::ErrorStack;
 use openssl::x509::X509;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 /// What a home folder says about how to run its server.
@@ -64,8 +67,22 @@ pub fn run(args: &ServerArgs) -> Result<(), Failure> {
     if let Some(threads) = args.worker_threads {
         config.tuning.worker_threads = threads.into();
     }
-    production::serve(config, group, keyring, members, notary)
-        .map_err(|error| Failure::because(error.to_string()))
+    match production::serve(config.clone(), group, keyring, members, notary) {
+        Err(error @ ServerError::OtherLife) => {
+            warn!("{error}");
+            repair::give_up(&args.home, &config)?;
+            begin_anew()
+        }
+        ended => ended.map_err(|error| Failure::because(error.to_string())),
+    }
+}
+
+/// Runs this program from its beginning, as it was started, in the place of this process.
+fn begin_anew() -> Result<(), Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::because(format!("this program's own file: {error}")))?;
+    let error = Command::new(&program).args(std::env::args_os().skip(1)).exec();
+    Err(Failure::file(&program, "cannot be started again", &error))
 }
 
 /// Sends the log to standard error; `RUST_LOG` says how much of it.

@@ -9,11 +9,11 @@
 use crate::Failure;
 use crate::args::{Wormhole, WormholeWhat};
 use crate::config::{self, GroupConfig};
-use maftia_agreement::hybrid::{Member, Members};
+use maftia_agreement::hybrid::{Life, Member, Members};
 use maftia_base::Digest;
 use maftia_node::wormhole::{WormholeConfig, ask_life};
 use maftia_ttcb_api::wire::{Fixed, Reader, Writer};
-use maftia_ttcb_api::{BootKeys, EntityId, Host, Sealed};
+use maftia_ttcb_api::{BootKeys, Host, Sealed};
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use std::fs::{self, File};
@@ -151,6 +151,5 @@ fn member(life: &str, host: Host, guard: &[u8; 32]) -> Result<Member, &'static s
     if boot.said.host != host {
         return Err("this is a life of another host");
     }
-    let entity = EntityId { host, role: ROLE, boot: boot.said.boot() };
-    Ok(Member { entity, key: boot.said.signing })
+    Ok(Member { host, role: ROLE, guard: *guard, life: Life::from(&boot.said) })
 }

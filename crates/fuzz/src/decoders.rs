@@ -23,6 +23,8 @@ pub const WITHIN: &[(&str, &str)] = &[
     ("Entry", "replica_snapshot"),
     ("NumbersImage", "replica_snapshot"),
     ("RejoinsImage", "replica_snapshot"),
+    ("LivesImage", "hybrid_snapshot"),
+    ("HybridImage", "hybrid_snapshot"),
     ("HostedImage", "replica_snapshot"),
     ("StateImage", "replica_snapshot"),
     ("Clock", "replica_snapshot"),
@@ -80,6 +82,7 @@ macro_rules! wire_types {
             crypto_commitment: maftia_crypto::Commitment;
             crypto_piece: maftia_crypto::Piece;
             crypto_attested: maftia_crypto::Attested<maftia_ttcb_api::Identifier>;
+            crypto_certified_life: maftia_crypto::Attested<maftia_ttcb_api::BootKeys>;
             links_frame: maftia_links::Frame;
             links_packet: maftia_links::Packet<maftia_activity::Message<Real>>;
             reliable_message: maftia_agreement::broadcast::reliable::Message<u64>;
@@ -105,6 +108,7 @@ macro_rules! wire_types {
             multivalued_choice: maftia_agreement::multivalued::Choice<Real, Heads>;
             multivalued_message: maftia_agreement::multivalued::Message<Real, Heads>;
             multivalued_record: maftia_agreement::multivalued::Record<Real, Heads>;
+            hybrid_life: maftia_agreement::hybrid::Life;
             views_view: maftia_agreement::hybrid::views::View;
             views_justification: maftia_agreement::hybrid::views::Justification;
             views_decision: maftia_agreement::hybrid::views::Decision;

@@ -4,6 +4,7 @@ use crate::bounded;
 use crate::honest;
 use maftia::config;
 use maftia_activity::{AgreedTime, ApplyContext, Caller, Replica, Reply, StateMachine};
+use maftia_agreement::hybrid::{Life, Member, Members};
 use maftia_base::wire::Bytes;
 use maftia_base::{Digest, Party};
 use maftia_crypto::{GroupKeys, KeyId, RealSuite, ServerKeys};
@@ -12,6 +13,7 @@ use maftia_node::lost::Lost;
 use maftia_services::ledger::Ledger;
 use maftia_services::notary::{Notary, Profile, from_pem, to_pem};
 use maftia_services::{LEDGER, NOTARY, Service};
+use maftia_ttcb_api::Host;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::path::Path;
@@ -142,7 +144,22 @@ pub fn token(bytes: &[u8]) {
 /// A group's state, as a server that fell behind gets it. Its digest is certified, so nobody needs
 /// to refuse a list in another order; but what is taken is a state, which has one snapshot.
 pub fn replica_snapshot(bytes: &[u8]) {
-    let start = || Replica::<RealSuite, Service>::new(honest::services());
+    snapshot(bytes, || Replica::new(honest::services()));
+}
+
+/// The same in the hybrid configuration, with the lives of trusted components.
+pub fn hybrid_snapshot(bytes: &[u8]) {
+    snapshot(bytes, hybrid_replica);
+}
+
+/// A server of a group of three with trusted components.
+pub fn hybrid_replica() -> Replica<RealSuite, Service> {
+    let life = Life { number: 1, key: [1; 32] };
+    let member = |host| Member { host: Host(host), role: 0, guard: [host; 32], life };
+    Replica::new(honest::services()).with_members(Members::new((0..3).map(member)))
+}
+
+fn snapshot(bytes: &[u8], start: impl Fn() -> Replica<RealSuite, Service>) {
     let (fresh, input) = (start(), Bytes::copy_from_slice(bytes));
     let Some(replica) = bounded(bytes.len(), || fresh.with_snapshot(input)) else { return };
     let snapshot = replica.snapshot();

@@ -12,6 +12,7 @@ targets! {
     time_stamp_query(40_000) => files::query;
     time_stamp_token(40_000) => files::token;
     replica_snapshot(20_000) => files::replica_snapshot;
+    hybrid_snapshot(20_000) => files::hybrid_snapshot;
     notary_snapshot(5_000) => files::notary_snapshot;
     ledger_snapshot(5_000) => files::ledger_snapshot;
     client_port(2_000) => doors::client_port;

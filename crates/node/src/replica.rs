@@ -44,8 +44,8 @@ pub trait Served<S: Suite>:
     /// How it stands in its group.
     fn standing(&self) -> Standing;
 
-    /// In the hybrid configuration, as which entity before the wormhole the group counts `me`.
-    fn entity(&self, me: Party) -> Option<EntityId>;
+    /// In the hybrid configuration, as which entity before the wormhole the group knows `me`.
+    fn known_as(&self, me: Party) -> Option<EntityId>;
 }
 
 /// How far a replica is.
@@ -90,8 +90,8 @@ where
         Replica::standing(self)
     }
 
-    fn entity(&self, me: Party) -> Option<EntityId> {
-        self.members()?.member(me).map(|member| member.entity)
+    fn known_as(&self, me: Party) -> Option<EntityId> {
+        Replica::known_as(self, me)
     }
 }
 
@@ -425,6 +425,10 @@ fn explain(why: Halt) -> String {
         Halt::Forgot => "the group has certificates with this server's signature on what is not \
                          in its journal: the journal is an older copy, or the disk lost what it \
                          had promised to keep"
+            .into(),
+        Halt::OtherLife => "this host's trusted component has restarted since the group admitted \
+                            this server, and has forgotten what it identified: nothing that it \
+                            says now counts until the group admits its new life"
             .into(),
     };
     format!(

@@ -13,7 +13,7 @@ use crate::replica::{ReplicaHost, Served, StatusBoard};
 use crate::start::{Beside, Files, identity, open_log, work_with};
 use crate::tamper::{Honest, Tamper};
 use crate::watch::{LOOK_EVERY, Room};
-use crate::wormhole::{self, Connection, Life, WormholeConfig};
+use crate::wormhole::{self, Connection, WormholeConfig};
 use bytes::Bytes;
 use commonware_runtime::tokio::{Config as RuntimeConfig, Context, Runner};
 use commonware_runtime::{
@@ -24,7 +24,7 @@ use maftia_agreement::hybrid::Members;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::Wire;
 use maftia_base::{Group, ServiceId};
-use maftia_crypto::{ClientClaim, Done, RealKeyring, RealSuite, Suite, Work};
+use maftia_crypto::{Attested, ClientClaim, Done, RealKeyring, RealSuite, Suite, Work};
 use maftia_links::Linked;
 use rand_core::Rng;
 use std::net::SocketAddr;
@@ -252,7 +252,11 @@ where
         let Self { config, group, keyring, replica, tamper, front_end } = self;
         let beside = Files::of(&config);
         let log = LogConfig::new(LOG, identity::<P>(&group));
-        let journal = open_log::<RealSuite, _>(context.child("journal"), log, &beside).await?;
+        let wormhole = reach_wormhole(&context, &config).await;
+        let life = wormhole.as_ref().map(Connection::life);
+        let question = life.map(|life| Attested(life.boot));
+        let journal = context.child("journal");
+        let journal = open_log::<RealSuite, _>(journal, log, &beside, question).await?;
         let room = Arc::new(Room::default());
         context.child("room").spawn(look_at(Arc::clone(&room), config.data.clone()));
         let inbox = Inbox::new(group.n());
@@ -273,7 +277,7 @@ where
             Arc::clone(&clock),
             Arc::clone(&tamper),
         );
-        let (consult, life, other_life) = join_wormhole(&context, &config, inbox.clone()).await;
+        let (consult, other_life) = join_wormhole(&context, &config, wormhole, inbox.clone());
         let parts = Parts {
             group: group.clone(),
             host: ReplicaHost::new(group.me(), board.clone()),
@@ -290,7 +294,7 @@ where
         };
         let linked = Linked::new(replica, &group, clock.reading().0);
         let (engine, log) = Engine::restore(linked, journal, parts).await?;
-        if engine.protocol().inner().entity(group.me()) != life.map(|life| life.entity) {
+        if engine.protocol().inner().known_as(group.me()) != life.map(|life| life.entity) {
             return Err(ServerError::OtherLife);
         }
         let log = context.child("log").spawn(|_| log);
@@ -331,28 +335,35 @@ where
     }
 }
 
-/// Where calls go, as whom they are made, and what ends when the component begins another life.
+/// The trusted component of this host, if there is one: once it answers.
+async fn reach_wormhole(context: &Context, config: &ServerConfig) -> Option<Connection> {
+    let config = config.wormhole.as_ref()?;
+    Some(Connection::open_at_last(config, &mut context.child("handshake")).await)
+}
+
+/// Where calls go, and what ends when the component begins another life.
 type Joined<P> = (
     Box<Consult<<P as Vocabulary>::Ticket, Work<RealSuite>>>,
-    Option<Life>,
     Pin<Box<dyn Future<Output = ()> + Send>>,
 );
 
-/// Has the engine's calls carried to the trusted component of this host, if there is one; returns
-/// once it is there.
-async fn join_wormhole<P>(context: &Context, config: &ServerConfig, inbox: Inbox<P>) -> Joined<P>
+/// Has the engine's calls carried to the trusted component of this host, if there is one.
+fn join_wormhole<P>(
+    context: &Context,
+    config: &ServerConfig,
+    connection: Option<Connection>,
+    inbox: Inbox<P>,
+) -> Joined<P>
 where
     P: Driven + Vocabulary<Work = Work<RealSuite>, Done = Done<RealSuite>>,
 {
-    let Some(config) = config.wormhole.clone() else {
-        return (no_trusted_component(), None, Box::pin(std::future::pending()));
+    let Some((config, connection)) = config.wormhole.clone().zip(connection) else {
+        return (no_trusted_component(), Box::pin(std::future::pending()));
     };
-    let mut random = context.child("wormhole");
-    let connection = Connection::open_at_last(&config, &mut random).await;
-    let life = connection.life();
     let answered = move |ticket, answer| {
         inbox.done([(ticket, Done::Trusted(Box::new(answer)))]);
     };
+    let random = context.child("handshakes");
     let (caller, task) = wormhole::caller(config, connection, random, answered);
     let task = context.child("wormhole").spawn(|_| task);
     let consult = move |ticket, work| match work {
@@ -363,7 +374,7 @@ where
         // It ends with another life, or with the whole server.
         let _ = task.await;
     };
-    (Box::new(consult), Some(life), Box::pin(other_life))
+    (Box::new(consult), Box::pin(other_life))
 }
 
 /// Checks the log of a server that does not run; changes nothing. Blocks the calling thread; must
@@ -379,7 +390,7 @@ pub fn inspect<P: Vocabulary>(
     let (mut rejoining, mut chunks) = (false, 0);
     let look = &mut |record: Bytes| {
         match Record::<RealSuite>::from_wire(record)? {
-            Record::Rejoining(_) => rejoining = true,
+            Record::Rejoining(_) | Record::NewLife(_) => rejoining = true,
             Record::Begin(manifest) => chunks = manifest.chunks.len(),
             // With its last chunk a state is whole.
             Record::Chunk { index, .. } if index as usize + 1 == chunks => rejoining = false,

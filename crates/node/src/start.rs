@@ -12,7 +12,8 @@ use maftia_activity::{Nonce, Record};
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::Encode;
 use maftia_base::{Group, WIRE_VERSION};
-use maftia_crypto::{Done, Suite, Work};
+use maftia_crypto::{Attested, Done, Suite, Work};
+use maftia_ttcb_api::BootKeys;
 use std::sync::Arc;
 use tracing::warn;
 
@@ -75,22 +76,35 @@ impl Beside for Files {
     }
 }
 
-/// Opens the log, unless it is gone or an older copy; notes durably that a run with it begins.
+/// Opens the log, unless it is gone or an older copy; notes durably that a run with it begins. A log
+/// that begins after a loss begins with the question to be admitted again: in the hybrid
+/// configuration with the present `life` of the trusted component.
 pub async fn open_log<S: Suite, E: StorageContext>(
     context: E,
     config: LogConfig,
     beside: &impl Beside,
+    life: Option<Attested<BootKeys>>,
 ) -> Result<Journal<E>, ServerError> {
     let (begun, nonce) = (beside.run()?, beside.nonce()?);
     let config = LogConfig { begun, anew: nonce.is_some(), ..config };
     let mut journal = Journal::open(context, config).await?;
     beside.note(journal.run())?;
     if let Some(nonce) = nonce {
+        let question = match life {
+            Some(life) => Record::<S>::NewLife(life),
+            None => Record::Rejoining(nonce),
+        };
         let began;
-        (journal, began) = journal.begin_with(&Record::<S>::Rejoining(nonce)).await?;
+        (journal, began) = journal.begin_with(&question).await?;
         beside.forget_nonce()?;
         if began {
             warn!("the journal was lost: this server asks its group to admit it again");
+            if life.is_some() {
+                warn!(
+                    "the group admits only a life of the trusted component that began after the \
+                     loss: if maftia-ttcb has not been restarted since, restart it"
+                );
+            }
         }
     }
     Ok(journal)

@@ -9,6 +9,7 @@ use crate::report::{Failure, Happening, Stats, Trace, Violation};
 use maftia_base::protocol::{Event, TimedProtocol, Vocabulary};
 use maftia_base::time::{Duration, Reading, Time};
 use maftia_base::{Fault, Group, Party, PartySet};
+use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -42,6 +43,19 @@ pub trait Trusted<P: Vocabulary> {
     fn advance(&mut self, now: Time) -> Vec<(u64, P::Done)>;
     /// When they have something to do next, as long as somebody waits for it.
     fn next(&self) -> Option<Time>;
+}
+
+/// A test that keeps one, too, has something happen to it.
+impl<P: Vocabulary, T: Trusted<P>> Trusted<P> for Rc<RefCell<T>> {
+    fn call(&mut self, party: Party, number: u64, call: P::Work, now: Time) {
+        self.borrow_mut().call(party, number, call, now);
+    }
+    fn advance(&mut self, now: Time) -> Vec<(u64, P::Done)> {
+        self.borrow_mut().advance(now)
+    }
+    fn next(&self) -> Option<Time> {
+        self.borrow().next()
+    }
 }
 
 type Worker<P> =

@@ -7,6 +7,8 @@
 //!   what components say to each other.
 //! - **W2** The control channel delays and loses as it is told. Clocks are synchronised when the
 //!   run begins.
+//! - **W4** A component that reboots has forgotten everything, makes itself a new key, and has it
+//!   certified by the key guard of its host. What was asked of it before is never answered.
 //! - **W3** When nobody waits for an answer, components are looked at only when somebody calls
 //!   again: a simulation becomes silent. They then do in order what was due meanwhile; of a very
 //!   long silence only the end.
@@ -17,8 +19,7 @@ use maftia_base::Party;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::time::Time;
 use maftia_ttcb_api::{
-    Answer, Boot, BootKeys, Call, EntityId, Host, Moment, Numbered, ROLES_MAX, Seal, Sealed, Span,
-    Statement, Value,
+    Answer, BootKeys, Call, Host, Moment, Numbered, ROLES_MAX, Seal, Sealed, Span, Statement, Value,
 };
 use maftia_ttcb_core::admission::Reservation;
 use maftia_ttcb_core::{Config, Control, Core, Local, Now, Outputs, Peer};
@@ -65,8 +66,10 @@ const HEAD_START: u64 = 1_000_000_000;
 
 struct Station {
     core: Option<Core>,
-    key: [u8; 32],
-    boot: Boot,
+    /// The ideal key of the host's key guard.
+    guard: [u8; 32],
+    /// The present life, as the guard certifies it.
+    life: Sealed<BootKeys>,
     tick_at: Option<u64>,
 }
 
@@ -126,7 +129,13 @@ impl<P: Vocabulary> Wormhole<P> {
     /// Components for `n` servers.
     pub fn new(n: usize, seed: u64, weather: Weather, tongue: Tongue<P>) -> Self {
         let mut random = Random::new(seed).fork(0x7477);
-        let stations = (0..n).map(|host| station(host, n, &weather, &mut random)).collect();
+        let mut guards = Random::new(seed).fork(0x6775);
+        let stations = (0..n).map(|host| {
+            let guard = bits(&mut guards);
+            let life = certified(guard, host, 1, bits(&mut random), tongue.seal);
+            station(life, guard, n, &weather)
+        });
+        let stations = stations.collect();
         let mut wormhole = Self {
             tongue,
             weather,
@@ -143,13 +152,22 @@ impl<P: Vocabulary> Wormhole<P> {
         wormhole
     }
 
-    /// The entity of each server, and the key that its component signs with.
-    pub fn members(&self) -> Vec<(EntityId, [u8; 32])> {
-        let member = |(host, station): (usize, &Station)| {
-            let host = Host(host as u8);
-            (EntityId { host, role: 0, boot: station.boot }, station.key)
-        };
-        self.stations.iter().enumerate().map(member).collect()
+    /// The present life of each server's component, as the key guard of its host certifies it, and
+    /// the guard's key. Servers have role 0.
+    pub fn lives(&self) -> Vec<([u8; 32], Sealed<BootKeys>)> {
+        self.stations.iter().map(|station| (station.guard, station.life)).collect()
+    }
+
+    /// The component of a server stops, and begins another life. (W4)
+    pub fn reboot(&mut self, party: Party) -> Sealed<BootKeys> {
+        let host = party.index();
+        let (guard, number) = (self.stations[host].guard, self.stations[host].life.said.epoch);
+        let life = certified(guard, host, number + 1, bits(&mut self.random), self.tongue.seal);
+        self.stations[host] = station(life, guard, self.stations.len(), &self.weather);
+        self.waiting.retain(|(of, _), _| *of != host);
+        self.queue.retain(|_, what| !matches!(what, Happening::Tick(of) if *of == host));
+        self.with_core(host, |core, now, out| core.tick(now, out));
+        life
     }
 
     /// The component of a server stops for ever.
@@ -161,13 +179,13 @@ impl<P: Vocabulary> Wormhole<P> {
         let station = &mut self.stations[host];
         let Some(core) = &mut station.core else { return };
         let now = Now { local: Local(self.now), host: Moment(BEGIN - HEAD_START + self.now) };
-        let (key, seal) = (&station.key, self.tongue.seal);
+        let (key, seal) = (&station.life.said.signing, self.tongue.seal);
         let mut effects =
             Effects { key, seal, random: &mut self.random, sent: Vec::new(), answers: Vec::new() };
         act(core, now, &mut effects);
         let Effects { sent, answers, .. } = effects;
         let due = core.next_due(now).0.max(self.now + 1);
-        let from = Peer { host: Host(host as u8), boot: station.boot };
+        let from = Peer { host: Host(host as u8), boot: station.life.said.boot() };
         if station.tick_at.is_none_or(|known| due < known) {
             station.tick_at = Some(due);
             self.schedule(due, Happening::Tick(host));
@@ -235,23 +253,34 @@ impl<P: Vocabulary> Wormhole<P> {
     }
 }
 
-fn station(host: usize, n: usize, weather: &Weather, random: &mut Random) -> Station {
-    let key = bits(random);
-    let boot = Boot::of_key(&key);
+/// A life on this host, which has that key, certified with the key of a guard.
+pub fn certified(
+    guard: [u8; 32],
+    host: usize,
+    number: u64,
+    key: [u8; 32],
+    seal: fn(&[u8; 32], &[u8; 32]) -> Seal,
+) -> Sealed<BootKeys> {
+    let host = Host(host as u8);
+    let said = BootKeys { host, epoch: number, signing: key, exchange: [0; 32] };
+    Sealed { said, seal: seal(&guard, &said.digest()) }
+}
+
+fn station(life: Sealed<BootKeys>, guard: [u8; 32], n: usize, weather: &Weather) -> Station {
     let reservation =
         Reservation { budget: Span::from_millis(900), period: Span::from_millis(1_000) };
     let mut reservations = [None; ROLES_MAX];
     reservations[0] = Some(reservation);
     let config = Config {
-        host: Host(host as u8),
+        host: life.said.host,
         hosts: n,
         bound: weather.bound,
         drift_ppm: 50,
         reservations,
         permille: 1_000,
     };
-    let core = Core::new(&config, boot).expect("the reservation fits");
-    Station { core: Some(core), key, boot, tick_at: None }
+    let core = Core::new(&config, life.said.boot()).expect("the reservation fits");
+    Station { core: Some(core), guard, life, tick_at: None }
 }
 
 fn local(now: Time) -> u64 {

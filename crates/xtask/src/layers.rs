@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("maftia-sim", &["maftia-base", "maftia-ttcb-api", "maftia-ttcb-core"]),
     ("maftia-links", &["maftia-base", "maftia-crypto"]),
     ("maftia-agreement", &["maftia-base", "maftia-crypto", "maftia-ttcb-api"]),
-    ("maftia-activity", &["maftia-base", "maftia-crypto", "maftia-agreement"]),
+    ("maftia-activity", &["maftia-base", "maftia-crypto", "maftia-agreement", "maftia-ttcb-api"]),
     ("maftia-services", &["maftia-base", "maftia-crypto", "maftia-agreement", "maftia-activity"]),
     (
         "maftia-node",

@@ -1,8 +1,8 @@
 use super::large::named_value;
 use super::{FrontEndReply, Outcome, Replica, Tap, Ticket};
 use crate::{
-    AgreedTime, Ask, ClientBundle, FrontEndRequest, Item, Nonce, Refusal, ServerCommand,
-    StateMachine, TASK_BYTES_MAX, TaskId,
+    AgreedTime, Ask, ClientBundle, FrontEndRequest, Item, Refusal, ServerCommand, StateMachine,
+    TASK_BYTES_MAX, TaskId,
 };
 use maftia_agreement::atomic::{self, Height, epochs};
 use maftia_base::canary;
@@ -85,8 +85,8 @@ impl Intake {
         self.ready.push_back(Item::Server(ServerCommand::Wake(at)));
     }
 
-    pub(super) fn rejoin(&mut self, party: Party, nonce: Nonce) {
-        self.ready.push_back(Item::Server(ServerCommand::Rejoin { party, nonce }));
+    pub(super) fn say(&mut self, command: ServerCommand) {
+        self.ready.push_back(Item::Server(command));
     }
 
     pub(super) fn large(&mut self, number: u64, bundle: ClientBundle) {

@@ -39,8 +39,11 @@
 //! - R11. A server that lost its log takes part in nothing but transfer, convictions and
 //!   certificates, and asks to be admitted again (see [`Admission`](crate::Admission)). It goes on
 //!   from the first certified state in which it is admitted with the number that it drew.
-//! - R12. A server that finds that its state is not the certified one, or that it has signed what
-//!   is not in its log, says so and does nothing more.
+//!   In the hybrid configuration it asks with a new life of its trusted component, and does so
+//!   whenever the component was restarted (see [`Halt::OtherLife`]).
+//! - R12. A server that finds that its state is not the certified one, that it has signed what is
+//!   not in its log, or that its trusted component lives another life than the group knows, says so
+//!   and does nothing more.
 //! - R13. A client's large request is verified, both that the client signed and that this is what
 //!   it signed; written to the log with its number; broadcast beside the order; and then referred
 //!   to in this server's lane, in the order of the numbers. After a restart what was begun is
@@ -55,6 +58,7 @@
 //! replies to [`ATTACHED_MAX`] clients are kept until signed; [`LARGE_WAITING_MAX`] large requests
 //! wait for their broadcast; what waits for a value lies between two marks; see also the parts.
 
+mod admission;
 mod answer;
 mod intake;
 mod large;
@@ -75,6 +79,7 @@ use crate::{
     Accusation, AgreedTime, Convictions, SigningCommand, SigningOutcome, StateMachine, TaskId,
     ThresholdSigning, Transfer, ValueId, Values, large_load,
 };
+use admission::Question;
 use answer::Answers;
 use intake::Intake;
 use large::{Large, Pending};
@@ -185,16 +190,19 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         }
     }
 
-    /// In the hybrid configuration, among these members.
+    /// In the hybrid configuration, among these members, with the lives in which their trusted
+    /// components began. Those of the present epoch follow from the log, or from a fetched state.
     #[must_use]
     pub fn with_members(mut self, members: Members) -> Self {
+        self.state.set_members(members.clone());
         self.order = self.order.with_members(members);
         self
     }
 
-    /// The members of the present epoch, in the hybrid configuration.
-    pub fn members(&self) -> Option<Members> {
-        self.order.members()
+    /// In the hybrid configuration, who the servers are before the wormhole in the present epoch.
+    /// Changes when an epoch has ended: [`Outcome::EpochEnded`], [`Outcome::Installed`].
+    pub fn members(&self) -> Option<&Members> {
+        self.state.members()
     }
 
     /// Starts from a snapshot of the same services instead of their initial states; `None` if it is
@@ -262,7 +270,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             Message::Checkpoint(body) => self.step_checkpoints(Event::Message { from, body }, cx),
             Message::Transfer(body) => self.step_transfer(Event::Message { from, body }, cx),
             Message::Value(body) => self.step_values(Event::Message { from, body }, cx),
-            Message::Rejoin(nonce) => self.on_rejoin(from, nonce),
+            Message::Rejoin(nonce) => self.on_rejoin(from, nonce, cx),
+            Message::NewLife(life) => self.on_new_life(from, life, cx),
         }
     }
 
@@ -276,7 +285,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             Record::Reserved(below) => self.intake.restore_reserved(below),
             Record::Begin(manifest) => self.restore_begin(manifest, cx),
             Record::Chunk { index, chunk, .. } => self.restore_chunk(index, chunk, cx),
-            Record::Rejoining(nonce) => self.restore_nonce(nonce),
+            Record::Rejoining(nonce) => self.restore_question(Question::Number(nonce)),
+            Record::NewLife(life) => self.restore_question(Question::Life(life)),
             Record::Halted(why) => self.halt(why, cx),
             Record::Begun(mark) => self.restore_begun(mark),
         }
@@ -310,6 +320,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
                 self.intake.task_result(service, id, result);
             }
             Command::WakeDue(passed) => self.on_wake_due(passed, cx),
+            Command::Component(entity) => self.on_component(entity, cx),
             Command::ChangeEpoch => {
                 self.step_order(Event::Command(epochs::Command::ChangeEpoch), cx);
             }
@@ -341,6 +352,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             }
             (Ticket::Inspect { lane, height, digest }, Done::Verified(verdicts)) => {
                 self.on_inspected(lane, height, digest, &verdicts, cx);
+            }
+            (Ticket::NewLife(party), Done::Verified(verdicts)) => {
+                self.on_life_checked(party, &verdicts, cx);
             }
             (Ticket::Value(ticket), done) => self.step_values(Event::Done { ticket, done }, cx),
             (Ticket::CheckLarge(number), Done::Verified(verdicts)) => {
@@ -394,6 +408,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
                 }
                 epochs::Outcome::Marked(_) => self.large.tell(Pending::Mark),
                 epochs::Outcome::Forgot => self.halt(Halt::Forgot, cx),
+                epochs::Outcome::OtherLife => self.halt(Halt::OtherLife, cx),
                 epochs::Outcome::Recall { to, key } => {
                     cx.output(Outcome::Recall { to, key: ArchiveKey::Order(key) });
                 }

@@ -1,17 +1,18 @@
 //! Marks, certified states, cuts, transfers, rejoining: R9 to R11.
 
+use super::admission::{Checking, Question};
 use super::slots::{CheckpointSlot, TransferSlot};
-use super::{ArchiveKey, FrontEndReply, Halt, Message, Outcome, Record, Replica, Standing, Tap};
+use super::{ArchiveKey, FrontEndReply, Halt, Outcome, Record, Replica, Standing, Tap};
 use crate::snapshot::Assembly;
 use crate::{
-    Chunk, Found, Manifest, Nonce, Piece, Refusal, SIGNATURES_MAX, SigningCommand, StateMachine,
-    Transfer, TransferCommand, TransferOutcome, ValuesCommand,
+    Chunk, Found, Manifest, Nonce, Piece, Refusal, SIGNATURES_MAX, ServerCommand, SigningCommand,
+    StateMachine, Transfer, TransferCommand, TransferOutcome, ValuesCommand,
 };
 use maftia_agreement::atomic::{MARK_INTERVAL, epochs};
 use maftia_agreement::checkpoint::{self, Checkpoint, Checkpoints, Mark};
 use maftia_base::canary;
 use maftia_base::wire::Bytes;
-use maftia_base::{Context, Digest, Epoch, Event, Party, Target};
+use maftia_base::{Context, Digest, Epoch, Event, Fault, FaultKind, Party, Target};
 use maftia_crypto::Suite;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,9 +22,9 @@ pub(super) struct Recovery<S: Suite> {
     /// Least weight of what is delivered between two marks.
     interval: u64,
     /// Set while this server, having lost its log, takes part in nothing.
-    nonce: Option<Nonce>,
-    /// The number is in the log.
-    is_nonce_recorded: bool,
+    pub(super) question: Option<Question>,
+    /// The question is in the log.
+    pub(super) is_question_recorded: bool,
     /// A state in the log of which not all chunks were replayed.
     restoring: Option<Assembly<S>>,
     /// Marks at which the log can begin.
@@ -35,7 +36,9 @@ pub(super) struct Recovery<S: Suite> {
     /// In which epoch this server last wished for its end.
     wished: Option<Epoch>,
     /// Whose questions stand in this server's lane and are not ordered yet; with the next one.
-    asked: BTreeMap<Party, Option<Nonce>>,
+    asked: BTreeMap<Party, Option<(Nonce, ServerCommand)>>,
+    /// Whose certificates are being checked, and the newest that came meanwhile.
+    pub(super) checking: BTreeMap<Party, Checking>,
     halted: Option<Halt>,
 }
 
@@ -43,14 +46,15 @@ impl<S: Suite> Default for Recovery<S> {
     fn default() -> Self {
         Self {
             interval: MARK_INTERVAL,
-            nonce: None,
-            is_nonce_recorded: false,
+            question: None,
+            is_question_recorded: false,
             restoring: None,
             begun: BTreeSet::new(),
             unwritten: None,
             cut: None,
             wished: None,
             asked: BTreeMap::new(),
+            checking: BTreeMap::new(),
             halted: None,
         }
     }
@@ -58,7 +62,7 @@ impl<S: Suite> Default for Recovery<S> {
 
 impl<S: Suite> Recovery<S> {
     pub(super) fn footprint(&self) -> usize {
-        self.begun.len() + self.asked.len()
+        self.begun.len() + self.asked.len() + self.checking.len()
     }
 }
 
@@ -71,11 +75,12 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         self
     }
 
-    /// For a server that has lost its log: it asks to be admitted again with `nonce`, which must
+    /// For a server of the asynchronous configuration that has lost its log; in the hybrid one see
+    /// [`rejoining_as`](Self::rejoining_as). It asks to be admitted again with `nonce`, which must
     /// be drawn at random now. If its (new) log has a number already, that one stays. (R11)
     #[must_use]
     pub fn rejoining(mut self, nonce: Nonce) -> Self {
-        self.recovery.nonce = Some(nonce);
+        self.recovery.question = Some(Question::Number(nonce));
         self
     }
 
@@ -118,39 +123,48 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     }
 
     pub(super) fn is_rejoining(&self) -> bool {
-        self.recovery.nonce.is_some()
+        self.recovery.question.is_some()
     }
 
     /// Says again that this server lost its log. (R11)
     pub(super) fn ask_to_rejoin<C: Context<Self>>(&mut self, to: Target, cx: &mut Tap<'_, C>) {
-        let Some(nonce) = self.recovery.nonce else { return };
-        if !std::mem::replace(&mut self.recovery.is_nonce_recorded, true) {
-            cx.persist(Record::Rejoining(nonce));
+        let Some(question) = self.recovery.question.clone() else { return };
+        if !std::mem::replace(&mut self.recovery.is_question_recorded, true) {
+            cx.persist(question.record());
         }
-        cx.send(to, Message::Rejoin(nonce));
-    }
-
-    pub(super) fn restore_nonce(&mut self, nonce: Nonce) {
-        self.recovery.nonce = Some(nonce);
-        self.recovery.is_nonce_recorded = true;
+        cx.send(to, question.message());
     }
 
     /// A server says that it lost its log: says so in the lane. (J1)
-    pub(super) fn on_rejoin(&mut self, from: Party, nonce: Nonce) {
-        if self.is_rejoining() || !self.live || self.state.knows_rejoin(from, nonce) {
+    pub(super) fn on_rejoin<C: Context<Self>>(
+        &mut self,
+        from: Party,
+        nonce: Nonce,
+        cx: &mut Tap<'_, C>,
+    ) {
+        if self.order.is_hybrid() {
+            // There it takes a life.
+            return cx.blame(Fault::suspected(from, FaultKind::Malformed));
+        }
+        self.repeat(from, nonce, ServerCommand::Rejoin { party: from, nonce });
+    }
+
+    /// Repeats in the lane what a server asks. (J1)
+    pub(super) fn repeat(&mut self, party: Party, nonce: Nonce, question: ServerCommand) {
+        if self.is_rejoining() || !self.live || self.state.knows_rejoin(party, nonce) {
             return;
         }
-        if let Some(next) = self.recovery.asked.get_mut(&from) {
-            *next = Some(nonce);
+        if let Some(next) = self.recovery.asked.get_mut(&party) {
+            *next = Some((nonce, question));
             return;
         }
-        self.recovery.asked.insert(from, None);
-        self.intake.rejoin(from, nonce);
+        self.recovery.asked.insert(party, None);
+        self.intake.say(question);
     }
 
     pub(super) fn on_rejoin_ordered(&mut self, party: Party) {
-        if let Some(Some(nonce)) = self.recovery.asked.remove(&party) {
-            self.on_rejoin(party, nonce);
+        if let Some(Some((nonce, question))) = self.recovery.asked.remove(&party) {
+            self.repeat(party, nonce, question);
         }
     }
 
@@ -199,7 +213,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         let reached = checkpoint::Command::Reached { mark, digest };
         self.step_checkpoints(Event::Command(reached), cx);
         let loads = self.state.value_floors().clone();
-        self.step_order(Event::Command(epochs::Command::Continue { interval, loads }), cx);
+        let members = self.state.members().cloned();
+        let go_on = epochs::Command::Continue { interval, loads, members };
+        self.step_order(Event::Command(go_on), cx);
         if self.live && self.order.mark() == mark {
             // Waited for: a crash must not keep the state and lose what stands after it.
             cx.persist(Record::Begun(mark));
@@ -270,7 +286,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     /// R11)
     pub(super) fn fetch_if_behind<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
         let Some(checkpoint) = self.checkpoints.certified().cloned() else { return };
-        let admission = self.recovery.nonce;
+        let admission = self.recovery.question.as_ref().map(Question::nonce);
         let one = checkpoint.mark > self.applied_mark() && self.large.waits_for_epoch();
         let behind = one || checkpoint.mark > self.applied_mark().next();
         if behind || admission.is_some() {
@@ -386,7 +402,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             // The quorum that certified it runs other services than this server.
             return self.halt(Halt::Diverged(mark), cx);
         }
-        let was_away = self.recovery.nonce.take().is_some();
+        let was_away = self.recovery.question.take().is_some();
         // What this server said about others may be in what it skips; who still asks asks again.
         self.recovery.asked.clear();
         self.large.forget_pending();

@@ -10,7 +10,8 @@ use maftia_agreement::checkpoint::{self, Mark};
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::{Blob, Bytes, wire_enum};
 use maftia_base::{Digest, Epoch, Fault, Party, ServiceId};
-use maftia_crypto::{ClientKey, CodedValue, KeyId, SigningInput, Suite};
+use maftia_crypto::{Attested, ClientKey, CodedValue, KeyId, SigningInput, Suite};
+use maftia_ttcb_api::{BootKeys, EntityId};
 
 type Chain<S> = EpochChain<S>;
 
@@ -32,9 +33,13 @@ pub enum Halt {
     /// It has signed something that is not in its log: the log was lost in part, or an older copy
     /// was put in its place.
     Forgot,
+    /// Its trusted component answers in another life than the one with which the group knows this
+    /// server: it has rebooted, and what it identified is forgotten. The server comes back with a
+    /// new log: [`Replica::rejoining_as`](super::Replica::rejoining_as).
+    OtherLife,
 }
 
-wire_enum!(Halt { 0 => Diverged(mark), 1 => Forgot });
+wire_enum!(Halt { 0 => Diverged(mark), 1 => Forgot, 2 => OtherLife });
 
 /// How a server stands in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +93,9 @@ pub enum Command<S: Suite> {
     },
     /// The local clock has passed this time of an [`Outcome::WakeAt`].
     WakeDue(AgreedTime),
+    /// In the hybrid configuration: the trusted component answers as this entity. To be given
+    /// whenever a session with it begins, after the log was replayed.
+    Component(EntityId),
     /// An operator wants a new epoch with the same members.
     ChangeEpoch,
     /// The answer to [`Outcome::Recall`].
@@ -214,6 +222,10 @@ pub enum Message<S: Suite> {
     Value(ValuesMessage),
     /// The sender has lost its log, and asks to be admitted again.
     Rejoin(Nonce),
+    /// In the hybrid configuration: the sender's trusted component lives another life, which the
+    /// key guard of its host certifies, and the sender, whose log is new, asks to be admitted again
+    /// with it.
+    NewLife(Attested<BootKeys>),
 }
 
 wire_enum!(<S: Suite> Message<S> {
@@ -224,6 +236,7 @@ wire_enum!(<S: Suite> Message<S> {
     4 => Transfer(body),
     5 => Rejoin(nonce),
     6 => Value(body),
+    7 => NewLife(life),
 });
 
 /// What must survive a crash.
@@ -261,6 +274,8 @@ pub enum Record<S: Suite> {
     },
     /// The log before was lost: this server asks to be admitted again with this number.
     Rejoining(Nonce),
+    /// The same in the hybrid configuration: with this life of its trusted component.
+    NewLife(Attested<BootKeys>),
     /// This server must not take part any more.
     Halted(Halt),
     /// All that a log which begins at this mark must have stands before this.
@@ -279,6 +294,7 @@ wire_enum!(<S: Suite> Record<S> {
     8 => Begun(mark),
     9 => Value(record),
     10 => Large { number, bundle },
+    11 => NewLife(life),
 });
 
 impl<S: Suite> Record<S> {
@@ -294,6 +310,7 @@ impl<S: Suite> Record<S> {
             | Self::Reserved(_)
             | Self::Checkpoint(_)
             | Self::Rejoining(_)
+            | Self::NewLife(_)
             | Self::Halted(_)
             | Self::Begun(_)
             | Self::Value(_)
@@ -324,6 +341,8 @@ pub enum Ticket<S: Suite> {
     },
     /// Of the broadcast of a value.
     Value(ValuesTicket),
+    /// Verifying the certificate of the life with which this server asks to be admitted.
+    NewLife(Party),
     /// Verifying what a client signed for a large request.
     CheckLarge(u64),
     /// Encoding the large request whose broadcast is next.

@@ -1,6 +1,7 @@
 //! The state as bytes, and back.
 
 use super::{Hosted, State, bounded};
+use crate::lives::LivesImage;
 use crate::rejoin::{Rejoins, RejoinsImage};
 use crate::session::{Entry, FrontEndNumbers, NumbersImage, Sessions, map};
 use crate::{AgreedTime, Clock, StateMachine, TaskId};
@@ -34,6 +35,14 @@ struct StateImage {
 
 wire_struct!(StateImage { clock, position, services, front_ends, passed, rejoins, floors });
 
+/// In the hybrid configuration.
+struct HybridImage {
+    state: StateImage,
+    lives: LivesImage,
+}
+
+wire_struct!(HybridImage { state, lives });
+
 impl<M: StateMachine> State<M> {
     /// The whole of it; equal states give equal bytes.
     pub(crate) fn snapshot(&self) -> Bytes {
@@ -43,7 +52,7 @@ impl<M: StateMachine> State<M> {
             sessions: bounded(hosted.sessions.snapshot()),
             reported: list(hosted.reported.iter().map(|(id, parties)| Entry(*id, *parties))),
         };
-        StateImage {
+        let state = StateImage {
             clock: self.clock,
             position: self.position,
             services: list(self.services.iter().map(hosted)),
@@ -51,14 +60,23 @@ impl<M: StateMachine> State<M> {
             passed: list(self.passed.iter().map(|(party, at)| Entry(*party, *at))),
             rejoins: self.rejoins.image(),
             floors: list(self.floors.iter().map(|(home, floor)| Entry(*home, *floor))),
+        };
+        match &self.lives {
+            None => state.encode(),
+            Some(lives) => HybridImage { state, lives: lives.image() }.encode(),
         }
-        .encode()
     }
 
     /// Takes the state from a snapshot of the same services; `None` if it is not one.
     #[must_use]
     pub(crate) fn restore(&mut self, snapshot: Bytes) -> Option<()> {
-        let image = StateImage::from_wire(snapshot).ok()?;
+        let (image, lives) = match &self.lives {
+            None => (StateImage::from_wire(snapshot).ok()?, None),
+            Some(lives) => {
+                let image = HybridImage::from_wire(snapshot).ok()?;
+                (image.state, Some(lives.restored(image.lives)?))
+            }
+        };
         if image.services.len() != self.services.len() {
             return None;
         }
@@ -68,6 +86,7 @@ impl<M: StateMachine> State<M> {
             hosted.sessions = Sessions::restored(saved.sessions.into_bytes())?;
             hosted.reported = map(saved.reported);
         }
+        self.lives = lives;
         self.clock = image.clock;
         self.position = image.position;
         let front_ends = image.front_ends.into_vec().into_iter();

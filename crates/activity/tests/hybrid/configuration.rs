@@ -1,21 +1,30 @@
 //! The hybrid configuration.
 
-use crate::world::Sut;
-use maftia_agreement::hybrid::{Member, Members};
-use maftia_base::AdversaryStructure;
-use maftia_crypto::{Done, Work, ideal};
+use crate::world::{Sim, Sut};
+use maftia_agreement::hybrid::{Life, Member, Members};
+use maftia_base::{AdversaryStructure, Party};
+use maftia_crypto::{Attested, Done, Work, ideal};
 use maftia_sim::Builder;
 use maftia_sim::wormhole::{Tongue, Weather, Wormhole};
+use maftia_ttcb_api::{BootKeys, EntityId, Sealed};
 use std::cell::RefCell;
+use std::rc::Rc;
+
+/// The trusted components of a group, of which the simulation has the other end.
+pub(crate) type Components = Rc<RefCell<Wormhole<Sut>>>;
 
 thread_local! {
-    /// Who the servers of the group that was prepared last are before the wormhole.
-    static MEMBERS: RefCell<Option<Members>> = const { RefCell::new(None) };
+    /// Who the servers of the group that was prepared last are before the wormhole, and that.
+    static PREPARED: RefCell<Option<(Members, Components)>> = const { RefCell::new(None) };
 }
 
 /// `n` servers of which as many as possible may be corrupt.
 pub(crate) fn structure(n: usize) -> AdversaryStructure {
     AdversaryStructure::threshold(n, n.saturating_sub(1) / 2).expect("well-formed")
+}
+
+fn member((guard, life): ([u8; 32], Sealed<BootKeys>)) -> Member {
+    Member { host: life.said.host, role: 0, guard, life: Life::from(&life.said) }
 }
 
 /// What the configuration adds to a group.
@@ -29,13 +38,35 @@ pub(crate) fn prepared(builder: Builder<Sut>, n: usize, seed: u64) -> Builder<Su
         seal: ideal::seal,
     };
     let wormhole = Wormhole::new(n, seed, Weather::default(), tongue);
-    let members = wormhole.members().into_iter().map(|(entity, key)| Member { entity, key });
-    MEMBERS.set(Some(Members::new(members)));
+    let members = Members::new(wormhole.lives().into_iter().map(member));
+    let wormhole = Rc::new(RefCell::new(wormhole));
+    PREPARED.set(Some((members, wormhole.clone())));
     builder.trusted(wormhole)
 }
 
 /// What it adds to a server.
 pub(crate) fn configured(replica: Sut) -> Sut {
-    let members = MEMBERS.with_borrow(Clone::clone).expect("a group was prepared");
+    let (members, _) = PREPARED.with_borrow(Clone::clone).expect("a group was prepared");
     replica.with_members(members)
+}
+
+/// The trusted components of the group that was prepared last.
+pub(crate) fn components() -> Components {
+    PREPARED.with_borrow(Clone::clone).expect("a group was prepared").1
+}
+
+/// As what the component of `party` answers now.
+pub(crate) fn entity(components: &Components, party: Party) -> EntityId {
+    member(components.borrow().lives()[party.index()]).entity()
+}
+
+/// The present life of the component of `party`.
+pub(crate) fn life(components: &Components, party: Party) -> Attested<BootKeys> {
+    Attested(components.borrow().lives()[party.index()].1)
+}
+
+/// The life with which `at` knows `party`.
+pub(crate) fn known_life(sim: &Sim, at: Party, party: Party) -> Life {
+    let members = sim.state(at).expect("up").members().expect("it is hybrid");
+    members.member(party).expect("it is there").life
 }

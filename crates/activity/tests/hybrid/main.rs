@@ -1,6 +1,7 @@
 //! The same services, unchanged, in the hybrid configuration: the tests of the other one, with
 //! trusted components and as many corrupt servers as these allow.
 
+mod admission;
 #[path = "../replica/adversaries.rs"]
 mod adversaries;
 mod configuration;

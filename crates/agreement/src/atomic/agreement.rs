@@ -127,6 +127,8 @@ pub enum AgreeOutcome<S: Suite> {
         /// 256 bits, the same at every server.
         seed: Digest,
     },
+    /// This server's trusted component answers in another life than the group knows.
+    OtherLife,
 }
 
 impl<S: Suite> Vocabulary for RoundAgreement<S> {
@@ -244,6 +246,7 @@ impl<S: Suite> Protocol for RoundAgreement<S> {
                             let proof = RoundDecision::Views(proof);
                             AgreeOutcome::Decided { value, proof, seed }
                         }
+                        views::Outcome::OtherLife => AgreeOutcome::OtherLife,
                     });
                 }
             }

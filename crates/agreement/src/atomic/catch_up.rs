@@ -61,8 +61,8 @@ impl<S: Suite> AtomicBroadcast<S> {
         let mut to_ask = Vec::new();
         for (party, peer) in &mut self.peers {
             let was_ahead = peer.ahead.take_if(|ahead| *ahead < round).is_some();
-            let was_ahead = canary!("atomic-catches-up-silently", false, was_ahead);
-            let is_asked = peer.later || peer.ahead.is_some() || was_ahead;
+            let asks_on = canary!("atomic-catches-up-silently", false, was_ahead);
+            let is_asked = peer.later || peer.ahead.is_some() || asks_on;
             if is_asked && !peer.lied && peer.asked != Some(round) {
                 peer.asked = Some(round);
                 to_ask.push(*party);

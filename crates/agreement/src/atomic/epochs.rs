@@ -16,7 +16,9 @@
 //!
 //! # Model
 //! As [`AtomicBroadcast`]. The members and their keys stay the same; everything signed in an epoch
-//! is bound to it by the scope of that epoch's instance.
+//! is bound to it by the scope of that epoch's instance. In the hybrid configuration each epoch has
+//! one life of each server's trusted component, the same at all servers if what the layer above
+//! says is a function of the order; identifiers of other lives count for nothing in it.
 //!
 //! # Rules
 //! - **E1** On `ChangeEpoch`, have the running instance put the wish into this server's lane.
@@ -29,6 +31,9 @@
 //!   Nothing of that epoch is kept; it is asked for again when this server gets there.
 //! - **E5** To a message of an earlier epoch answer with this server's epoch, and to questions in
 //!   it with decided rounds and batches from the log.
+//! - **E6** In the hybrid configuration an epoch begins here when the layer above says who its
+//!   members are, which follows from all that was delivered before. Until then a message of it is
+//!   handled as one of a later epoch (E4), and what the log has of it waits.
 //! - **M1** When enough has been delivered since the last mark and a round is complete, and when an
 //!   epoch has ended, there is a mark: tell it, and deliver nothing more for now.
 //! - **M2** On `Continue`, write down again whatever of this server's log is not settled by the
@@ -37,7 +42,8 @@
 //! - **M3** On `Install` of a later mark than reached, take all that came before as delivered.
 //!
 //! # Bounds
-//! One running instance, and for each peer the epoch it showed and a queue of recalls.
+//! One running instance, and for each peer the epoch it showed and a queue of recalls. After a
+//! restart, what the log has of an epoch that has not begun.
 //!
 //! # Sources
 //! Ours. That an epoch ends at a position of its own total order, and what it leaves undone moves
@@ -89,6 +95,9 @@ pub enum Command<S: Suite> {
         interval: u64,
         /// The number of each lane's next [`Load`](super::Load), as of this mark.
         loads: BTreeMap<Party, u64>,
+        /// In the hybrid configuration, who the members are in the epoch of this mark; `None` if
+        /// they are those of the epoch before. (E6)
+        members: Option<Members>,
     },
     /// The layer above has the state of this mark, which is certified or this server's own: take
     /// up the order from there. To be followed by [`Command::Continue`]. Also during replay.
@@ -130,6 +139,9 @@ pub enum Outcome {
     /// This server has signed something that is not in its log: the log was lost in part, and the
     /// server must sign nothing more.
     Forgot,
+    /// This server's trusted component answers in another life than the group knows: nothing that
+    /// it identifies counts.
+    OtherLife,
     /// A mark: everything before has been delivered, and nothing more is until
     /// [`Command::Continue`]. See [`EpochChain::frontier`].
     Marked(Mark),
@@ -154,7 +166,7 @@ pub struct Message<S: Suite> {
 wire_struct!(<S: Suite> Message<S> { epoch, body });
 
 /// What must survive a crash.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Record<S: Suite> {
     /// Of which epoch it is.
     pub epoch: Epoch,
@@ -194,6 +206,9 @@ pub struct EpochChain<S: Suite> {
     /// Peers in an earlier epoch that have been told of this one. (E5)
     told: PartySet,
     librarian: Librarian,
+    /// The present epoch has not begun here, since its members are not known; what the log has of
+    /// it and of later ones. (E6)
+    opening: Option<Vec<Record<S>>>,
 }
 
 impl<S: Suite> Default for EpochChain<S> {
@@ -246,18 +261,18 @@ impl<S: Suite> Protocol for EpochChain<S> {
                     self.step(Event::Done { ticket: ticket.body, done }, cx);
                 }
             }
-            Event::Restore(record) => {
-                if record.epoch == self.epoch() {
-                    self.step(Event::Restore(record.body), cx);
-                }
-            }
+            Event::Restore(record) => self.on_restore(record, cx),
             Event::Resumed => {
                 self.live = true;
-                self.step(Event::Resumed, cx);
+                if self.opening.is_none() {
+                    self.step(Event::Resumed, cx);
+                }
             }
             Event::Reconnected(peer) => {
                 self.told.remove(peer);
-                self.step(Event::Reconnected(peer), cx);
+                if self.opening.is_none() {
+                    self.step(Event::Reconnected(peer), cx);
+                }
             }
         }
     }
@@ -267,7 +282,11 @@ impl<S: Suite> Protocol for EpochChain<S> {
     }
 
     fn footprint(&self) -> usize {
-        self.current.footprint() + self.ahead.len() + self.told.len() + self.librarian.footprint()
+        self.current.footprint()
+            + self.ahead.len()
+            + self.told.len()
+            + self.librarian.footprint()
+            + self.opening.as_ref().map_or(0, Vec::len)
     }
 
     fn capacity(&self) -> usize {
@@ -286,6 +305,7 @@ impl<S: Suite> EpochChain<S> {
             ahead: BTreeMap::new(),
             told: PartySet::EMPTY,
             librarian: Librarian::default(),
+            opening: None,
         }
     }
 
@@ -319,11 +339,6 @@ impl<S: Suite> EpochChain<S> {
         self
     }
 
-    /// The members of the present epoch, in the hybrid configuration.
-    pub fn members(&self) -> Option<Members> {
-        self.current.members()
-    }
-
     /// Are there trusted components?
     pub fn is_hybrid(&self) -> bool {
         self.current.is_hybrid()
@@ -345,7 +360,13 @@ impl<S: Suite> EpochChain<S> {
 
     fn on_command(&mut self, command: Command<S>, cx: &mut impl Context<Self>) {
         let command = match command {
-            Command::Continue { interval, loads } => message::Command::Continue { interval, loads },
+            Command::Continue { interval, loads, members } => {
+                return self.on_continue(
+                    message::Command::Continue { interval, loads },
+                    members,
+                    cx,
+                );
+            }
             Command::Install(frontier) => return self.on_install(*frontier, cx),
             Command::Submit(item) => message::Command::Submit(item),
             Command::Admit { lane, height, digest } => {
@@ -368,9 +389,9 @@ impl<S: Suite> EpochChain<S> {
 
     fn on_message(&mut self, from: Party, message: Message<S>, cx: &mut impl Context<Self>) {
         let Message { epoch, body } = message;
-        if epoch == self.epoch() {
+        if epoch == self.epoch() && self.opening.is_none() {
             self.step(Event::Message { from, body }, cx);
-        } else if epoch > self.epoch() {
+        } else if epoch >= self.epoch() {
             self.on_later(from, epoch, cx);
         } else if from != cx.group().me() {
             self.on_earlier(from, epoch, body, cx);
@@ -381,6 +402,9 @@ impl<S: Suite> EpochChain<S> {
     fn on_later(&mut self, from: Party, epoch: Epoch, cx: &mut impl Context<Self>) {
         let seen = self.ahead.entry(from).or_insert(epoch);
         *seen = epoch.max(*seen);
+        if self.opening.is_some() {
+            return; // It is asked when the present epoch begins.
+        }
         self.step(Event::Command(message::Command::Ahead(from)), cx);
     }
 
@@ -452,6 +476,7 @@ impl<S: Suite> EpochChain<S> {
                     cx.output(Outcome::Delivered(delivery));
                 }
                 message::Outcome::Forgot => cx.output(Outcome::Forgot),
+                message::Outcome::OtherLife => cx.output(Outcome::OtherLife),
                 message::Outcome::Paused => {
                     self.mark = self.mark.next();
                     cx.output(Outcome::Marked(self.mark));
@@ -496,11 +521,45 @@ impl<S: Suite> EpochChain<S> {
         self.current.preload(unordered);
         self.turned = PartySet::EMPTY;
         self.told = PartySet::EMPTY;
+        if self.is_hybrid() {
+            let mut held = self.opening.take().unwrap_or_default();
+            held.retain(|record| record.epoch >= epoch);
+            self.opening = Some(held);
+        }
     }
 
-    /// Starts a new instance, and asks those that are ahead of it.
+    fn on_restore(&mut self, record: Record<S>, cx: &mut impl Context<Self>) {
+        if let Some(held) = self.opening.as_mut().filter(|_| record.epoch >= self.current.epoch()) {
+            held.push(record);
+        } else if record.epoch == self.epoch() {
+            self.step(Event::Restore(record.body), cx);
+        }
+    }
+
+    /// Goes on after a mark, and begins the epoch if it has not. (E6, M2)
+    fn on_continue(
+        &mut self,
+        command: message::Command<S>,
+        members: Option<Members>,
+        cx: &mut impl Context<Self>,
+    ) {
+        let Some(held) = self.opening.take() else {
+            let same = members.is_none() || members == self.current.members();
+            assert!(same, "the members change with the epoch only");
+            return self.step(Event::Command(command), cx);
+        };
+        members.into_iter().for_each(|members| self.current.set_members(members));
+        let (present, later): (Vec<_>, Vec<_>) =
+            held.into_iter().partition(|record| record.epoch == self.epoch());
+        present.into_iter().for_each(|record| self.step(Event::Restore(record.body), cx));
+        self.resume(cx);
+        self.step(Event::Command(command), cx);
+        later.into_iter().for_each(|record| self.on_restore(record, cx));
+    }
+
+    /// Starts a new instance, if its members are known, and asks those that are ahead of it.
     fn resume(&mut self, cx: &mut impl Context<Self>) {
-        if !self.live {
+        if !self.live || self.opening.is_some() {
             return;
         }
         self.step(Event::Resumed, cx);

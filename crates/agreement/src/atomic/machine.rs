@@ -30,6 +30,8 @@ pub struct AtomicBroadcast<S: Suite> {
     pub(super) returned: bool,
     /// Something was certified with this server's signature that is not in its log.
     pub(super) forgot: bool,
+    /// Its trusted component answers in another life than the group knows.
+    pub(super) other_life: bool,
     pub(super) own: OwnLane<S>,
     pub(super) lanes: BTreeMap<Party, Lane<S>>,
     /// Heads under verification, by who sent them and whose lane they are of.
@@ -138,6 +140,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             live: false,
             returned: false,
             forgot: false,
+            other_life: false,
             own: OwnLane::default(),
             lanes: BTreeMap::new(),
             heads: BTreeMap::new(),
@@ -174,6 +177,14 @@ impl<S: Suite> AtomicBroadcast<S> {
     /// The members, in the hybrid configuration.
     pub(super) fn members(&self) -> Option<Members> {
         self.hybrid.as_ref().map(|hybrid| hybrid.members.clone())
+    }
+
+    /// Other lives have taken the place of the members' own, before anything was checked here.
+    pub(super) fn set_members(&mut self, members: Members) {
+        assert!(self.agreements.is_empty() && !self.live, "the epoch has not begun here");
+        if let Some(hybrid) = &mut self.hybrid {
+            hybrid.members = members;
+        }
     }
 
     /// The epoch that it is for.

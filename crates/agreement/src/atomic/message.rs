@@ -84,6 +84,9 @@ pub enum Outcome {
     /// This server has signed something that is not in its log: the log was lost in part, and the
     /// server must sign nothing more. Told once.
     Forgot,
+    /// This server's trusted component answers in another life than the group knows in this epoch:
+    /// nothing that it identifies counts. Told once.
+    OtherLife,
     /// Enough was delivered for a mark: nothing more is until [`Command::Continue`].
     Paused,
     /// A peer needs what is no longer in memory: read the log, answer [`Command::Recalled`].
@@ -179,7 +182,7 @@ wire_enum!(<S: Suite> Message<S> {
 });
 
 /// What must survive a crash.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub enum Record<S: Suite> {
     /// This server's own next batch, with its vote for it.
     Own {

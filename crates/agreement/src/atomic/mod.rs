@@ -47,6 +47,9 @@
 //! - **L10** In the hybrid configuration the owner has its trusted component identify a batch at
 //!   its height, when it is in the log and before it is sent; nobody votes for one that is not.
 //!   Heads and predecessors carry the identifier.
+//! - **L11** When the component answers in another life than the group knows in this epoch: say so,
+//!   and send nothing of it. A server of which that is so counts as corrupt until the layer above
+//!   has the group admit the new life, with another epoch.
 //! - **L9** When a certificate has this server's vote, and its log does not: say so. Somebody put
 //!   an old log in place of the newer one, or a disk lost what it had promised to keep.
 //! - **R1** When the round before is decided and some lane has a new head: propose the newest

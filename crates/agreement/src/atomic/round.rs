@@ -150,6 +150,7 @@ impl<S: Suite> AtomicBroadcast<S> {
                     let decided = DecidedRound { round, heads: value, decision: proof };
                     self.ready.insert(round, (decided, seed));
                 }
+                AgreeOutcome::OtherLife => self.notice_other_life(cx),
             }
         }
     }

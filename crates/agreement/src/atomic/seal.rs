@@ -57,6 +57,12 @@ impl<S: Suite> AtomicBroadcast<S> {
         answer: &Answer,
         cx: &mut impl Context<Self>,
     ) {
+        let me = cx.group().me();
+        if let (Answer::Identified(identifier), Some(hybrid)) = (answer, &self.hybrid)
+            && !hybrid.members.is_present(me, identifier.said.entity)
+        {
+            return self.notice_other_life(cx);
+        }
         let outgoing = self.own.outgoing.as_mut();
         let newest = |outgoing: &&mut Outgoing<S>| outgoing.sealed.batch.height == height;
         let Some(outgoing) = outgoing.filter(newest) else { return };
@@ -74,6 +80,14 @@ impl<S: Suite> AtomicBroadcast<S> {
             }
             // It has no time: asked again with the next thing that happens.
             _ => self.own.unsealed = true,
+        }
+    }
+
+    /// The component has rebooted: what it identifies does not count, and what it identified before
+    /// it has forgotten. (L11)
+    pub(super) fn notice_other_life(&mut self, cx: &mut impl Context<Self>) {
+        if !std::mem::replace(&mut self.other_life, true) {
+            cx.output(Outcome::OtherLife);
         }
     }
 

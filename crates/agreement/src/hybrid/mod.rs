@@ -13,4 +13,4 @@
 mod members;
 pub mod views;
 
-pub use members::{Member, Members};
+pub use members::{Life, Member, Members};

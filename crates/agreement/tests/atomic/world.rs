@@ -106,9 +106,14 @@ fn answer<S: Suite>(party: Party, outcome: &Outcome, recalls: &Recalls) -> Vec<C
             vec![]
         }
         Outcome::Marked(_) => {
-            vec![Command::Continue { interval: MARK_INTERVAL, loads: BTreeMap::new() }]
+            vec![Command::Continue {
+                interval: MARK_INTERVAL,
+                loads: BTreeMap::new(),
+                members: None,
+            }]
         }
         Outcome::Delivered(_) | Outcome::EpochEnded { .. } | Outcome::Forgot => vec![],
+        Outcome::OtherLife => vec![],
     }
 }
 

@@ -1,9 +1,9 @@
 //! What the order promises, with fewer servers.
 
 use crate::world::{World, p, parties, world_made};
-use maftia_agreement::atomic::epochs::{Command, EpochChain, Message};
+use maftia_agreement::atomic::epochs::{Command, EpochChain, Message, Outcome};
 use maftia_agreement::atomic::{self, Delivery};
-use maftia_agreement::hybrid::{Member, Members};
+use maftia_agreement::hybrid::{Life, Member, Members};
 use maftia_base::time::Duration;
 use maftia_base::{AdversaryStructure, Formula, Party, PartySet};
 use maftia_crypto::{Done, IdealSuite, Work, ideal};
@@ -12,12 +12,23 @@ use maftia_sim::wormhole::{Tongue, Weather, Wormhole};
 use maftia_sim::{
     Builder, Crashes, Failure, Fate, Letter, Local, Network, Random, Scheduler, UNIT, seeds,
 };
+use maftia_ttcb_api::{BootKeys, Sealed};
 
 type Chain = EpochChain<IdealSuite>;
 
 fn structures() -> Vec<AdversaryStructure> {
     let threshold = |n, f| AdversaryStructure::threshold(n, f).expect("well formed");
     vec![threshold(1, 0), threshold(3, 1), threshold(5, 2)]
+}
+
+fn members_of(wormhole: &Wormhole<Chain>) -> Members {
+    let member = |(guard, life): ([u8; 32], Sealed<BootKeys>)| Member {
+        host: life.said.host,
+        role: 0,
+        guard,
+        life: Life::from(&life.said),
+    };
+    Members::new(wormhole.lives().into_iter().map(member))
 }
 
 fn hybrid(
@@ -34,8 +45,7 @@ fn hybrid(
         seal: ideal::seal,
     };
     let wormhole = Wormhole::new(structure.n(), seed, Weather::default(), tongue);
-    let members = wormhole.members().into_iter().map(|(entity, key)| Member { entity, key });
-    let members = Members::new(members);
+    let members = members_of(&wormhole);
     let keyrings = ideal::keyrings(structure, &Formula::exact(structure), seed);
     let make = move || EpochChain::new().with_members(members.clone());
     world_made(structure, seed, keyrings, make, |builder| customize(builder.trusted(wormhole)))
@@ -271,4 +281,31 @@ fn one_that_was_away_for_long_catches_up_and_an_epoch_ends_meanwhile() {
         items.push(world.submit(p(2)));
         world.finish(&items)
     });
+}
+
+#[test]
+fn what_the_log_has_of_an_epoch_is_not_forgotten_though_its_members_are_told_later() {
+    let structure = &structures()[1];
+    let mut later = 0;
+    seeds(0..40, |seed| {
+        let mut world = hybrid(structure, seed, |builder| builder.footprint_max(1_000));
+        let mut items = world.submit_many(PartySet::all(3), 1);
+        world.finish(&items)?;
+        (0..2).for_each(|index| world.sim.command(p(index), Command::ChangeEpoch));
+        items.extend(world.submit_many(PartySet::all(3), 6));
+        for _ in 0..150 + 20 * seed {
+            world.sim.step()?;
+        }
+        later += world.sim.state(p(0)).expect("up").epoch().0;
+        (0..3).for_each(|index| world.sim.crash_losing_unsynced(p(index)));
+        // The layer above says who the members are when all logs have been replayed.
+        (0..3).for_each(|index| world.sim.restart(p(index)));
+        insist(&mut world, &items)?;
+        for party in PartySet::all(3).iter() {
+            let forgot = |outcome: &Outcome| matches!(outcome, Outcome::Forgot);
+            assert!(!world.sim.history(party).any(|(_, outcome)| forgot(outcome)));
+        }
+        Ok(())
+    });
+    assert!(later > 10, "crashes hit the second epoch: {later}");
 }

@@ -88,7 +88,11 @@ impl<S: Suite> Ordering<S> {
             if is_mark {
                 let interval = self.interval;
                 self.step(
-                    Event::Command(Command::Continue { interval, loads: BTreeMap::new() }),
+                    Event::Command(Command::Continue {
+                        interval,
+                        loads: BTreeMap::new(),
+                        members: None,
+                    }),
                     cx,
                 );
             }
@@ -229,7 +233,7 @@ impl<S: DrillSuite> Stage for Atomic<S> {
                 self.world.borrow_mut().count("epochs");
                 Vec::new()
             }
-            Outcome::Delivered(_) | Outcome::Forgot => Vec::new(),
+            Outcome::Delivered(_) | Outcome::Forgot | Outcome::OtherLife => Vec::new(),
         }
     }
 

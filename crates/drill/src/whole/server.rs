@@ -337,7 +337,7 @@ impl<S: WholeSuite> Seat<S> {
             ..LogConfig::new("log", identity::<Replicated<S>>(&group))
         };
         let on_disk = OnDisk::new(context.child("journal"), disk);
-        let journal = open_log::<S, _>(on_disk, log, disk).await?;
+        let journal = open_log::<S, _>(on_disk, log, disk, None).await?;
         let metrics = Arc::new(Metrics::register(&context.child("engine")));
         let inbox = self.inbox.clone();
         setting.net.sit(*party, *incarnation, inbox.clone(), Arc::clone(&metrics));

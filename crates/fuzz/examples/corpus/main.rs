@@ -17,7 +17,7 @@ use maftia_crypto::{
 };
 use maftia_fuzz::honest::{self, LIAR, N, work};
 use maftia_fuzz::works::{Fragment, Fragments, Given, Vouched};
-use maftia_fuzz::{corpus, wire_types};
+use maftia_fuzz::{corpus, files, wire_types};
 use maftia_services::Service;
 use maftia_services::ledger::Ledger;
 use maftia_services::notary::{Notary, to_pem};
@@ -259,6 +259,7 @@ fn write_states(group: &traffic::Group) {
     write("replica_snapshot", 0, &group.snapshot);
     let fresh = Replica::<Real, Service>::new(honest::services());
     write("replica_snapshot", 1, &fresh.snapshot());
+    write("hybrid_snapshot", 0, &files::hybrid_replica().snapshot());
     use maftia_activity::StateMachine;
     write("notary_snapshot", 0, &Notary::new(honest::profile().clone()).snapshot());
     write("ledger_snapshot", 0, &Ledger::default().snapshot());

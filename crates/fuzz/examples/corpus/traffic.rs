@@ -11,7 +11,7 @@ use maftia_base::protocol::{TimedProtocol, Vocabulary};
 use maftia_base::wire::{Blob, Bytes, List, Wire};
 use maftia_base::{Epoch, GroupId, Party, PartySet};
 use maftia_crypto::{
-    ClientSecret, Code, CodedValue, GroupKeys, RealKeyring, RealSuite as Real, Suite,
+    Attested, ClientSecret, Code, CodedValue, GroupKeys, RealKeyring, RealSuite as Real, Suite,
 };
 use maftia_drill::course;
 use maftia_drill::protocols::{Binary, Checkpointing, Coin, Consistent, Multivalued, Reliable};
@@ -22,6 +22,7 @@ use maftia_fuzz::replica::{Sut, builder, server};
 use maftia_links::Packet;
 use maftia_services::{LEDGER, NOTARY};
 use maftia_sim::{Builder, Letter, Network, Observer, Simulation};
+use maftia_ttcb_api::{BootKeys, Host, Sealed};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -247,6 +248,11 @@ pub(crate) fn of_a_transfer() -> Vec<Bytes> {
     let mut said: Vec<Bytes> = transfer.iter().map(Wire::to_wire).collect();
     said.extend(transfer.into_iter().map(|message| Message::Transfer(message).to_wire()));
     said.push(Message::<Real>::Rejoin(nonce).to_wire());
+    let keys = BootKeys { host: Host(2), epoch: 7, signing: [5; 32], exchange: [6; 32] };
+    let life = Attested(Sealed { said: keys, seal: [4; 64] });
+    said.push(life.to_wire());
+    said.push(Message::<Real>::NewLife(life).to_wire());
+    said.push(Record::<Real>::NewLife(life).to_wire());
     said.extend([
         Record::<Real>::Begin(manifest).to_wire(),
         Record::<Real>::Chunk { mark, index: 1, chunk }.to_wire(),

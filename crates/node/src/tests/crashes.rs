@@ -245,7 +245,9 @@ fn a_server_does_not_begin_another_log_nor_go_on_with_an_older_copy() {
             let lost = Lost::at(begun.with_extension("lost"));
             let files = Files { begun: Begun::at(&begun), lost };
             let log = LogConfig::new("log", "me");
-            async move { open_log::<RealSuite, _>(context, log, &files).await.map(|log| log.run()) }
+            async move {
+                open_log::<RealSuite, _>(context, log, &files, None).await.map(|log| log.run())
+            }
         })
     };
     assert_eq!(start().expect("the first start"), 1);
@@ -373,7 +375,7 @@ fn a_log_that_is_declared_lost_is_begun_anew_with_the_number_once() {
             let files = Files { begun: Begun::at(&begun), lost: lost.clone() };
             async move {
                 let log = LogConfig::new("log", "me");
-                let mut log = open_log::<RealSuite, _>(context, log, &files).await?;
+                let mut log = open_log::<RealSuite, _>(context, log, &files, None).await?;
                 let mut numbers = Vec::new();
                 let number = |_, record: Record<RealSuite>| match record {
                     Record::Rejoining(nonce) => numbers.push(nonce),

@@ -38,6 +38,9 @@ pub enum Outcome<V: Value> {
         /// 256 bits, the same at every server.
         seed: Digest,
     },
+    /// This server's trusted component answers in another life than the group knows: nothing that
+    /// it identifies counts, and this server says nothing more here. Told once.
+    OtherLife,
 }
 
 /// What is to be identified, and is written down.
@@ -271,6 +274,11 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
             return; // It was asked twice.
         }
         match answer {
+            Answer::Identified(identifier)
+                if !self.members.is_present(self.me, identifier.said.entity) =>
+            {
+                self.notice_other_life(cx);
+            }
             Answer::Identified(identifier) => {
                 let identifier = Attested(*identifier);
                 cx.note(Record::Identified(identifier));
@@ -283,6 +291,13 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
             // Its memory and the log do not fit together: this server says nothing more here.
             Answer::Refused(Refusal::Contradiction) => self.forgot = true,
             _ => {} // It has no time now: it is asked again.
+        }
+    }
+
+    /// The component has rebooted: what it identifies does not count.
+    fn notice_other_life(&mut self, cx: &mut impl Context<Self>) {
+        if !std::mem::replace(&mut self.forgot, true) {
+            cx.output(Outcome::OtherLife);
         }
     }
 

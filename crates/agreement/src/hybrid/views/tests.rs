@@ -1,6 +1,6 @@
 use super::*;
 use crate::digest_of;
-use crate::hybrid::Member;
+use crate::hybrid::{Life, Member};
 use maftia_base::time::Duration;
 use maftia_base::{Epoch, FaultKind, Formula, Group, GroupId, PartySet, Protocol};
 use maftia_crypto::{Done, IdealSuite, Suite, Work, ideal};
@@ -10,6 +10,7 @@ use maftia_sim::{
     Adversary, Builder, Crashes, Failure, Fate, Letter, Local, Network, Random, Scheduler,
     Simulation, UNIT, check_deterministic, seeds,
 };
+use maftia_ttcb_api::{BootKeys, Sealed};
 use std::cell::RefCell;
 
 type Agreement = ViewAgreement<IdealSuite, u64>;
@@ -66,6 +67,16 @@ fn same() -> impl FnMut(Party, &Outcome<u64>) -> Result<(), String> {
     }
 }
 
+fn members_of(wormhole: &Wormhole<Agreement>) -> Members {
+    let member = |(guard, life): ([u8; 32], Sealed<BootKeys>)| Member {
+        host: life.said.host,
+        role: 0,
+        guard,
+        life: Life::from(&life.said),
+    };
+    Members::new(wormhole.lives().into_iter().map(member))
+}
+
 fn tongue() -> Tongue<Agreement> {
     Tongue {
         call: |work| match work {
@@ -87,8 +98,7 @@ fn world_with(
     wormhole: Wormhole<Agreement>,
     customize: impl FnOnce(Builder<Agreement>) -> Builder<Agreement>,
 ) -> World {
-    let members = wormhole.members().into_iter().map(|(entity, key)| Member { entity, key });
-    let members = Members::new(members);
+    let members = members_of(&wormhole);
     let keyrings = ideal::keyrings(structure, &Formula::exact(structure), 1);
     let base = p((seed % structure.n() as u64) as usize);
     let builder = Simulation::builder(groups(structure), seed)
@@ -147,7 +157,7 @@ impl World {
     fn decided(&self, party: Party) -> (u64, Decision) {
         let told = self.sim.outcomes(party).iter().find_map(|outcome| match outcome {
             Outcome::Decided { value, proof, .. } => Some((*value, proof.clone())),
-            Outcome::Validate { .. } => None,
+            Outcome::Validate { .. } | Outcome::OtherLife => None,
         });
         told.expect("it has decided since it was last started")
     }
@@ -391,8 +401,7 @@ fn a_decision_convinces_anyone_and_only_of_what_was_decided() {
     world.decide().unwrap();
     let (value, decision) = world.decided(p(2));
     let wormhole = Wormhole::<Agreement>::new(3, 5, Weather::default(), tongue());
-    let members =
-        Members::new(wormhole.members().into_iter().map(|(entity, key)| Member { entity, key }));
+    let members = members_of(&wormhole);
     let scope = groups(structure)[0].scope();
     let holds = |decision: &Decision, value: u64, scope, round| {
         let place = Place { epoch: Epoch(0), round };

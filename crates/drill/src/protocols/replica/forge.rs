@@ -62,6 +62,11 @@ pub(super) fn lies<S: DrillSuite, H: Hull<S>>(
             vec![Message::Value(other)]
         }
         Message::Rejoin(_) => vec![Message::Rejoin(Nonce(odd(random.below(3))))],
+        Message::NewLife(life) => {
+            let mut other = *life;
+            other.0.said.epoch += random.below(3);
+            vec![Message::NewLife(other)]
+        }
     }
 }
 
@@ -203,6 +208,7 @@ pub(super) fn words<S: DrillSuite>(said: &Message<S>) -> String {
             format!("of value {} of {}: {:?}", body.id.number, body.id.home, body.body)
         }
         Message::Rejoin(nonce) => format!("let me in, {:?}", nonce.0),
+        Message::NewLife(life) => format!("let me in, as life {}", life.0.said.epoch),
     };
     text.chars().take(120).collect()
 }

@@ -228,7 +228,7 @@ impl<S: DrillSuite, H: Hull<S>> Stage for Replication<S, H> {
             Message::Signing(_) => 3,
             Message::Checkpoint(_) => 4,
             Message::Transfer(_) | Message::Value(_) => 5,
-            Message::Accusation(_) | Message::Rejoin(_) => 6,
+            Message::Accusation(_) | Message::Rejoin(_) | Message::NewLife(_) => 6,
         };
         H::open(said).first().map_or(7, step)
     }
