@@ -112,6 +112,10 @@ macro_rules! wire_types {
             views_enter: maftia_agreement::hybrid::views::Enter<u64>;
             views_message: maftia_agreement::hybrid::views::Message<u64>;
             views_record: maftia_agreement::hybrid::views::Record<u64>;
+            hybrid_start: maftia_agreement::hybrid::Start;
+            hybrid_proof: maftia_agreement::hybrid::Proof;
+            multicast_message: maftia_agreement::hybrid::multicast::Message<u64>;
+            multicast_record: maftia_agreement::hybrid::multicast::Record<u64>;
             checkpoint_mark: maftia_agreement::checkpoint::Mark;
             checkpoint_checkpoint: maftia_agreement::checkpoint::Checkpoint<Real>;
             checkpoint_message: maftia_agreement::checkpoint::Message<Real>;

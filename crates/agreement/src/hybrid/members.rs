@@ -1,9 +1,9 @@
 //! Who a server is before the wormhole, and by which key its trusted component is known.
 
-use maftia_base::Party;
 use maftia_base::wire::{List, wire_struct};
+use maftia_base::{Party, PartySet};
 use maftia_crypto::{Attested, SealClaim};
-use maftia_ttcb_api::{EntityId, HOSTS_MAX, Identifier};
+use maftia_ttcb_api::{Elist, EntityId, HOSTS_MAX, Identifier};
 use std::sync::Arc;
 
 /// A server, as the wormhole knows it.
@@ -31,6 +31,23 @@ impl Members {
     /// How many there are.
     pub fn n(&self) -> usize {
         self.0.len()
+    }
+
+    /// The member that is `party`.
+    pub fn member(&self, party: Party) -> Option<&Member> {
+        self.0.get(party.index())
+    }
+
+    /// These parties as the trusted components name them, `first` before the others; `None` if one
+    /// of them is no member, or the components cannot take such a list.
+    pub(super) fn elist(&self, first: Option<Party>, parties: PartySet) -> Option<Elist> {
+        let rest = parties.iter().filter(|party| Some(*party) != first);
+        let entities: Option<Vec<EntityId>> = first
+            .into_iter()
+            .chain(rest)
+            .map(|party| self.member(party).map(|member| member.entity))
+            .collect();
+        Elist::new(&entities?)
     }
 
     /// The claim that this identifier is of `party`; `None` if it does not even say so.
