@@ -116,6 +116,9 @@ macro_rules! wire_types {
             hybrid_proof: maftia_agreement::hybrid::Proof;
             multicast_message: maftia_agreement::hybrid::multicast::Message<u64>;
             multicast_record: maftia_agreement::hybrid::multicast::Record<u64>;
+            simple_decision: maftia_agreement::hybrid::simple::Decision;
+            simple_message: maftia_agreement::hybrid::simple::Message<u64>;
+            simple_record: maftia_agreement::hybrid::simple::Record<u64>;
             checkpoint_mark: maftia_agreement::checkpoint::Mark;
             checkpoint_checkpoint: maftia_agreement::checkpoint::Checkpoint<Real>;
             checkpoint_message: maftia_agreement::checkpoint::Message<Real>;

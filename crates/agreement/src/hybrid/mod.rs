@@ -6,6 +6,7 @@
 //! where it must say one. Everything else may lie here as there.
 //!
 //! - [`multicast`]: a message to a list of recipients, with any number of liars (n >= f+2).
+//! - [`simple`]: agreement on a value by two block agreements (n >= 3f+1).
 //! - [`views`]: agreement on a value that satisfies an external predicate, by unique identifiers.
 //!
 //! Protocols here have no clock either: they ask the trusted component to wake them. That is a
@@ -14,6 +15,7 @@
 mod agreed;
 mod members;
 pub mod multicast;
+pub mod simple;
 pub mod views;
 
 pub use agreed::{Proof, Start};
