@@ -119,6 +119,9 @@ macro_rules! wire_types {
             simple_decision: maftia_agreement::hybrid::simple::Decision;
             simple_message: maftia_agreement::hybrid::simple::Message<u64>;
             simple_record: maftia_agreement::hybrid::simple::Record<u64>;
+            vector_entries: maftia_agreement::hybrid::vector::Entries;
+            vector_message: maftia_agreement::hybrid::vector::Message<u64>;
+            vector_record: maftia_agreement::hybrid::vector::Record<u64>;
             checkpoint_mark: maftia_agreement::checkpoint::Mark;
             checkpoint_checkpoint: maftia_agreement::checkpoint::Checkpoint<Real>;
             checkpoint_message: maftia_agreement::checkpoint::Message<Real>;

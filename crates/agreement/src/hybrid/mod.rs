@@ -7,6 +7,7 @@
 //!
 //! - [`multicast`]: a message to a list of recipients, with any number of liars (n >= f+2).
 //! - [`simple`]: agreement on a value by two block agreements (n >= 3f+1).
+//! - [`vector`]: agreement on what a quorum of servers each proposed (n >= 3f+1).
 //! - [`views`]: agreement on a value that satisfies an external predicate, by unique identifiers.
 //!
 //! Protocols here have no clock either: they ask the trusted component to wake them. That is a
@@ -16,6 +17,7 @@ mod agreed;
 mod members;
 pub mod multicast;
 pub mod simple;
+pub mod vector;
 pub mod views;
 
 pub use agreed::{Proof, Start};
