@@ -22,8 +22,8 @@
 //! - **C1** What a server proposes is written down and told to all. Whoever has nothing to propose
 //!   takes the first acceptable value that it is told.
 //! - **C2** An *attempt* has a start: the next multiple of a time, on the common time scale, later
-//!   than those of all attempts before; that time doubles with each. The start is written down. All propose a
-//!   digest in the agreement of that start: what most proposed is decided.
+//!   than those of all attempts before; that time doubles with each. The start is written down. All
+//!   propose a digest in the agreement of that start: what most proposed is decided.
 //! - **C3** A server proposes what it is locked on; else, what a set with an honest server proposed
 //!   in the latest attempt where one did; else, if a quorum proposed something in an attempt and no
 //!   such set the same, what the server whose turn it is at this start told; else its own.
