@@ -122,6 +122,10 @@ macro_rules! wire_types {
             vector_entries: maftia_agreement::hybrid::vector::Entries;
             vector_message: maftia_agreement::hybrid::vector::Message<u64>;
             vector_record: maftia_agreement::hybrid::vector::Record<u64>;
+            ordered_item: maftia_agreement::hybrid::ordered::Item<u64>;
+            ordered_shown: maftia_agreement::hybrid::ordered::Shown<u64>;
+            ordered_message: maftia_agreement::hybrid::ordered::Message<u64>;
+            ordered_record: maftia_agreement::hybrid::ordered::Record<u64>;
             checkpoint_mark: maftia_agreement::checkpoint::Mark;
             checkpoint_checkpoint: maftia_agreement::checkpoint::Checkpoint<Real>;
             checkpoint_message: maftia_agreement::checkpoint::Message<Real>;

@@ -6,6 +6,7 @@
 //! where it must say one. Everything else may lie here as there.
 //!
 //! - [`multicast`]: a message to a list of recipients, with any number of liars (n >= f+2).
+//! - [`ordered`]: one order of the messages of all, by the wormhole's ordering service (n >= 2f+1).
 //! - [`simple`]: agreement on a value by two block agreements (n >= 3f+1).
 //! - [`vector`]: agreement on what a quorum of servers each proposed (n >= 3f+1).
 //! - [`views`]: agreement on a value that satisfies an external predicate, by unique identifiers.
@@ -16,6 +17,7 @@
 mod agreed;
 mod members;
 pub mod multicast;
+pub mod ordered;
 pub mod simple;
 pub mod vector;
 pub mod views;
