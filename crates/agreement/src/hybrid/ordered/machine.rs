@@ -1,6 +1,6 @@
 //! The state of one order, and where its events go.
 
-use super::{DOUBLINGS_MAX, KEPT, PATIENCE_MS};
+use super::{DOUBLINGS_MAX, GIVEN_MAX, KEPT, PATIENCE_MS};
 use crate::Value;
 use crate::hybrid::Members;
 use maftia_base::protocol::{Never, Vocabulary};
@@ -10,6 +10,7 @@ use maftia_base::{
 };
 use maftia_crypto::{Attested, Done, SealClaim, Suite, Work};
 use maftia_ttcb_api::{Answer, Call, Channel, Elist, Refusal, Span, Tag};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the layer above asks for.
@@ -139,6 +140,8 @@ pub struct Ordered<S: Suite, V: Value> {
     wanted: Option<u64>,
     /// Who asked for a place that was not delivered here.
     askers: BTreeMap<Party, u64>,
+    /// The last place that each was shown because it asked, and how often.
+    given: BTreeMap<Party, (u64, u8)>,
     checking: BTreeMap<Party, Shown<V>>,
     barred: BTreeSet<Party>,
     watching: bool,
@@ -191,6 +194,7 @@ impl<S: Suite, V: Value> Protocol for Ordered<S, V> {
             + self.checking.len()
             + self.heard.len()
             + self.askers.len()
+            + self.given.len()
     }
 
     fn capacity(&self) -> usize {
@@ -219,6 +223,7 @@ impl<S: Suite, V: Value> Ordered<S, V> {
             known: None,
             wanted: None,
             askers: BTreeMap::new(),
+            given: BTreeMap::new(),
             checking: BTreeMap::new(),
             barred: BTreeSet::new(),
             watching: false,
@@ -453,6 +458,14 @@ impl<S: Suite, V: Value> Ordered<S, V> {
 
     /// Handles a question for a place. (A5)
     fn on_ask(&mut self, from: Party, place: u64, cx: &mut impl Context<Self>) {
+        let given = self.given.entry(from).or_default();
+        match place.cmp(&given.0) {
+            Ordering::Less => return, // It goes on from place to place.
+            Ordering::Equal if given.1 >= GIVEN_MAX => return,
+            Ordering::Equal => given.1 += 1,
+            Ordering::Greater if place > self.reached + 1 => {}
+            Ordering::Greater => *given = (place, 1),
+        }
         match self.passed.get(&place) {
             Some(shown) => cx.send(Target::One(from), Message::Shown(shown.clone())),
             None if place > self.reached => {
@@ -549,6 +562,7 @@ impl<S: Suite, V: Value> Ordered<S, V> {
             return;
         }
         self.patience = 0;
+        self.given.remove(&peer);
         if let Some(item) = self.waiting.get(&self.me).cloned() {
             cx.send(Target::One(peer), Message::Sent(item));
         }

@@ -43,7 +43,9 @@
 //!
 //! # Bounds
 //! One message of each server that waits and one that came early, one under verification for each
-//! peer, and the last [`KEPT`] that were delivered. Whoever is further behind needs the state of the layer above.
+//! peer, and the last [`KEPT`] that were delivered. A peer is shown one place [`GIVEN_MAX`] times,
+//! and none before that any more, until it reconnects. Whoever is further behind than that needs
+//! the state of the layer above.
 //!
 //! # Cost
 //! `n - 1` messages with the content and `n (n-1)` small ones; one delay, a durable wait and three
@@ -70,3 +72,6 @@ pub const PATIENCE_MS: u64 = 200;
 
 /// Patience doubles this often at most.
 const DOUBLINGS_MAX: u32 = 8;
+
+/// How often a peer is shown a place that it asks for, until it reconnects.
+const GIVEN_MAX: u8 = 4;

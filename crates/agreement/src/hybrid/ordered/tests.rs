@@ -90,7 +90,7 @@ fn world(
         })
         .trusted(wormhole)
         .check(check(PartySet::all(n).difference(corrupt)))
-        .footprint_max(5 * n);
+        .footprint_max(6 * n);
     World { sim: customize(builder).build(move |party| Order::new(party, members.clone(), 1)) }
 }
 
@@ -243,6 +243,24 @@ fn crashes_and_losses_are_harmless() {
             let mut world = world(&structure, seed, kind, |builder| {
                 builder.crashes(crashes).network(Network::lossy(100).duplicating(100))
             });
+            world.multicast()
+        });
+    }
+}
+
+#[test]
+fn all_crash_at_once_at_any_moment_and_nobody_forgets_what_it_delivered() {
+    for structure in structures() {
+        seeds(0..60, |seed| {
+            let kind = (Weather::default(), PartySet::EMPTY);
+            let mut world = world(&structure, seed, kind, |builder| builder);
+            let n = structure.n();
+            (0..n).for_each(|at| world.sim.command(p(at), Command::Multicast(input(p(at), 1))));
+            for _ in 0..2 * seed {
+                world.sim.step()?;
+            }
+            (0..n).for_each(|index| world.sim.crash_losing_unsynced(p(index)));
+            (0..n).for_each(|index| world.sim.restart(p(index)));
             world.multicast()
         });
     }
