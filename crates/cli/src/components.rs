@@ -52,7 +52,7 @@ impl Components {
         if !program.is_file() {
             return Err(Failure::because(format!(
                 "{} is missing: the trusted components are a program of their own. Right would \
-                 be: cargo build --release -p maftia-ttcb; cargo xtask demo --hybrid builds it, too",
+                 be: cargo build --release -p maftia-ttcb (cargo xtask demo --hybrid does it)",
                 program.display()
             )));
         }

@@ -9,7 +9,7 @@
 use crate::Failure;
 use crate::args::{Wormhole, WormholeWhat};
 use crate::config::{self, GroupConfig};
-use maftia_agreement::hybrid::{Life, Member, Members};
+use maftia_agreement::hybrid::{Member, Members};
 use maftia_base::Digest;
 use maftia_node::wormhole::{WormholeConfig, ask_life};
 use maftia_ttcb_api::wire::{Fixed, Reader, Writer};
@@ -151,5 +151,5 @@ fn member(life: &str, host: Host, guard: &[u8; 32]) -> Result<Member, &'static s
     if boot.said.host != host {
         return Err("this is a life of another host");
     }
-    Ok(Member { host, role: ROLE, guard: *guard, life: Life::from(&boot.said) })
+    Ok(Member::of(&boot.said, ROLE, *guard))
 }

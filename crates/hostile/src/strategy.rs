@@ -201,7 +201,7 @@ impl Hostile {
             }
         }
         // A trusted component has identified the first one, and would identify no other there.
-        let seal = seal.clone();
+        let seal = *seal;
         let (batch, vote) = lane.faces.get(&batch.height)?.clone();
         order.body = OrderMessage::Batch { batch, vote, seal };
         self.does("equivocates");

@@ -17,7 +17,8 @@ use crate::wormhole::{self, Connection, WormholeConfig};
 use bytes::Bytes;
 use commonware_runtime::tokio::{Config as RuntimeConfig, Context, Runner};
 use commonware_runtime::{
-    Clock as _, Error as RuntimeError, Metrics as _, Runner as _, Spawner as _, Supervisor as _,
+    Clock as _, Error as RuntimeError, Handle, Metrics as _, Runner as _, Spawner as _,
+    Supervisor as _,
 };
 use maftia_activity::{Record, Replica, StateMachine};
 use maftia_agreement::hybrid::Members;
@@ -254,20 +255,16 @@ where
         let log = LogConfig::new(LOG, identity::<P>(&group));
         let wormhole = reach_wormhole(&context, &config).await;
         let life = wormhole.as_ref().map(Connection::life);
-        let question = life.map(|life| Attested(life.boot));
+        let asked_with = life.map(|life| Attested(life.boot));
         let journal = context.child("journal");
-        let journal = open_log::<RealSuite, _>(journal, log, &beside, question).await?;
+        let journal = open_log::<RealSuite, _>(journal, log, &beside, asked_with).await?;
         let room = Arc::new(Room::default());
         context.child("room").spawn(look_at(Arc::clone(&room), config.data.clone()));
         let inbox = Inbox::new(group.n());
         let metrics = Arc::new(Metrics::register(&context.child("engine")));
-        let (post, receive) = network::join(
-            &context,
-            &config.network,
-            keyring.link_seed(),
-            inbox.clone(),
-            Arc::clone(&metrics),
-        )?;
+        let (seed, counted) = (keyring.link_seed(), Arc::clone(&metrics));
+        let (post, receive) =
+            network::join(&context, &config.network, seed, inbox.clone(), counted)?;
         let (arrivals, arriving) = mpsc::channel(ARRIVALS_WAITING);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let board = StatusBoard::default();
@@ -301,8 +298,7 @@ where
         context.child("receive").spawn(|_| receive);
         let runner = context.child("run");
         let runner = if config.tuning.engine_thread { runner.dedicated() } else { runner };
-        let mut running = runner.spawn(|context| engine.run(context));
-
+        let running = runner.spawn(|context| engine.run(context));
         let reception = reception(&context, &group, keyring, arrivals.clone());
         context.child("clients").spawn(|_| client::listen(clients, reception));
         let encoder = context.child("metrics");
@@ -314,25 +310,39 @@ where
         context.child("http").spawn(|_| http::serve::<RealSuite>(pages, face));
         info!(me = %group.me(), clients = %config.clients, http = %config.http, "up");
 
-        let ended = tokio::select! {
-            ended = &mut running => ended,
-            () = other_life => {
-                inbox.stop();
-                let ended = running.await;
-                drop(ended.map_err(|error| ServerError::Broken(error.to_string()))??);
-                return Err(ServerError::OtherLife);
-            }
-            () = until(stop, membership(&context, &board), config.until_member) => {
-                inbox.stop();
-                running.await
-            }
-        };
-        let broken = |error: RuntimeError| ServerError::Broken(error.to_string());
-        drop(ended.map_err(broken)??);
-        log.await.map_err(broken)?;
+        let asked = until(stop, membership(&context, &board), config.until_member);
+        end((running, log), &inbox, asked, other_life).await?;
         let is_member = board.read().standing == "member";
         (is_member || !config.until_member).then_some(()).ok_or(ServerError::NotYetMember)
     }
+}
+
+/// Waits for the end of the engine and of its log: by itself, or because it was asked for, or
+/// because the trusted component has begun another life.
+async fn end<P: Driven>(
+    (mut running, log): (Handle<Result<P, EngineError>>, Handle<()>),
+    inbox: &Inbox<P>,
+    asked: impl Future<Output = ()>,
+    other_life: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
+    let broken = |error: RuntimeError| ServerError::Broken(error.to_string());
+    let mut result = Ok(());
+    let reason = async {
+        tokio::select! {
+            () = asked => {}
+            () = other_life => result = Err(ServerError::OtherLife),
+        }
+    };
+    let ended = tokio::select! {
+        ended = &mut running => ended,
+        () = reason => {
+            inbox.stop();
+            running.await
+        }
+    };
+    drop(ended.map_err(broken)??);
+    log.await.map_err(broken)?;
+    result
 }
 
 /// The trusted component of this host, if there is one: once it answers.

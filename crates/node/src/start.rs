@@ -76,8 +76,8 @@ impl Beside for Files {
     }
 }
 
-/// Opens the log, unless it is gone or an older copy; notes durably that a run with it begins. A log
-/// that begins after a loss begins with the question to be admitted again: in the hybrid
+/// Opens the log, unless it is gone or an older copy; notes durably that a run with it begins. A
+/// log that begins after a loss begins with the question to be admitted again: in the hybrid
 /// configuration with the present `life` of the trusted component.
 pub async fn open_log<S: Suite, E: StorageContext>(
     context: E,

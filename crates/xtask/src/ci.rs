@@ -49,11 +49,13 @@ pub(crate) fn run() -> ExitCode {
     if !timed("models", || models::run() == ExitCode::SUCCESS) {
         return ExitCode::FAILURE;
     }
-    println!("ci: demo: cargo xtask demo");
-    match timed("demo", || demo::run(&[]) == ExitCode::SUCCESS) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    for (name, arguments) in [("demo", &[][..]), ("demo of the hybrid", &["--hybrid".into()])] {
+        println!("ci: {name}: cargo xtask demo {}", arguments.join(" "));
+        if !timed(name, || demo::run(arguments) == ExitCode::SUCCESS) {
+            return ExitCode::FAILURE;
+        }
     }
+    ExitCode::SUCCESS
 }
 
 fn timed(name: &str, step: impl FnOnce() -> bool) -> bool {

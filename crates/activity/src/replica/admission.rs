@@ -72,8 +72,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         self.recovery.is_question_recorded = true;
     }
 
-    /// In the hybrid configuration, as which entity before the wormhole the group knows `me`, who is
-    /// this server, or is asked to know it.
+    /// In the hybrid configuration, as which entity before the wormhole the group knows `me`, who
+    /// is this server, or is asked to know it.
     pub fn known_as(&self, me: Party) -> Option<EntityId> {
         let entity = self.members()?.member(me)?.entity();
         Some(match &self.recovery.question {

@@ -12,10 +12,10 @@
 //! guard's own state is rolled back, new lives have old numbers, and none of them is admitted:
 //! what is lost is the host and not safety.
 
-use maftia_base::Party;
 use maftia_base::wire::{List, wire_struct};
+use maftia_base::{Party, PartySet};
 use maftia_crypto::{Attested, SealClaim};
-use maftia_ttcb_api::{Boot, BootKeys, EntityId, HOSTS_MAX, Host, Identifier};
+use maftia_ttcb_api::{Boot, BootKeys, Elist, EntityId, HOSTS_MAX, Host, Identifier};
 use std::sync::Arc;
 
 /// A life of a trusted component, as far as a group must know it.
@@ -56,6 +56,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// The process that has `role` beside the component of this life, which `guard` certified.
+    pub fn of(life: &BootKeys, role: u8, guard: [u8; 32]) -> Self {
+        Self { host: life.host, role, guard, life: Life::from(life) }
+    }
+
     /// Its entity, in the present life of its trusted component.
     pub fn entity(&self) -> EntityId {
         EntityId { host: self.host, role: self.role, boot: self.life.boot() }
@@ -113,6 +118,18 @@ impl Members {
     /// Does this entity speak for `party` in its present life?
     pub fn is_present(&self, party: Party, entity: EntityId) -> bool {
         self.member(party).is_some_and(|member| member.entity() == entity)
+    }
+
+    /// These parties as the trusted components name them, `first` before the others; `None` if one
+    /// of them is no member, or the components cannot take such a list.
+    pub(super) fn elist(&self, first: Option<Party>, parties: PartySet) -> Option<Elist> {
+        let rest = parties.iter().filter(|party| Some(*party) != first);
+        let entities: Option<Vec<EntityId>> = first
+            .into_iter()
+            .chain(rest)
+            .map(|party| self.member(party).map(|member| member.entity()))
+            .collect();
+        Elist::new(&entities?)
     }
 
     /// The claim that this identifier is of `party`; `None` if it does not even say so.

@@ -1,5 +1,5 @@
-//! `maftia demo`: a group on this machine, attacked in acts, with OpenSSL as the judge: four servers,
-//! or with `--hybrid` three servers and their trusted components.
+//! `maftia demo`: a group on this machine, attacked in acts, with OpenSSL as the judge: four
+//! servers, or with `--hybrid` three servers and their trusted components.
 //!
 //! The faults of an act never exceed what the group survives, and each server is healthy again
 //! before the next act; but for the last act, which exceeds it on purpose: then the group may fail

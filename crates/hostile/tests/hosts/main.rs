@@ -81,9 +81,11 @@ impl Hosts {
             fs::copy(program(name), folder.join(name)).unwrap();
         }
         let script = format!(
-            "cd {folder}; until [ -e begin ]; do sleep 0.05; done; exec > server-{{host}}.log 2>&1; \
-             [ {{host}} = {TRAITOR} ] && exec ./maftia-hostile --home server-{{host}} \
-             --strategy {strategy}; exec ./maftia server --home server-{{host}}",
+            "cd {folder}; until [ -e begin ]; do sleep 0.05; done
+             exec > server-{{host}}.log 2>&1
+             home=server-{{host}}
+             [ {{host}} = {TRAITOR} ] && exec ./maftia-hostile --home $home --strategy {strategy}
+             exec ./maftia server --home $home",
             folder = folder.display()
         );
         let mut net = Command::new(program("maftia-ttcb"))

@@ -1,6 +1,6 @@
 use super::*;
 use crate::digest_of;
-use crate::hybrid::{Life, Member};
+use crate::hybrid::Member;
 use maftia_base::time::Duration;
 use maftia_base::{Epoch, FaultKind, Formula, Group, GroupId, PartySet, Protocol};
 use maftia_crypto::{Done, IdealSuite, Suite, Work, ideal};
@@ -10,7 +10,6 @@ use maftia_sim::{
     Adversary, Builder, Crashes, Failure, Fate, Letter, Local, Network, Random, Scheduler,
     Simulation, UNIT, check_deterministic, seeds,
 };
-use maftia_ttcb_api::{BootKeys, Sealed};
 use std::cell::RefCell;
 
 type Agreement = ViewAgreement<IdealSuite, u64>;
@@ -68,13 +67,8 @@ fn same() -> impl FnMut(Party, &Outcome<u64>) -> Result<(), String> {
 }
 
 fn members_of(wormhole: &Wormhole<Agreement>) -> Members {
-    let member = |(guard, life): ([u8; 32], Sealed<BootKeys>)| Member {
-        host: life.said.host,
-        role: 0,
-        guard,
-        life: Life::from(&life.said),
-    };
-    Members::new(wormhole.lives().into_iter().map(member))
+    let lives = wormhole.lives().into_iter();
+    Members::new(lives.map(|(guard, life)| Member::of(&life.said, 0, guard)))
 }
 
 fn tongue() -> Tongue<Agreement> {
