@@ -236,9 +236,22 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         self.enqueue(Payload::Bundled(Blob::new(request)?), now)
     }
 
-    /// As [`submit`](Self::submit), for a request of up to [`LARGE_BYTES_MAX`]; it is encoded here,
-    /// to learn its commitment. (C7)
+    /// The longest request that this group takes. Values are broadcast beside the order only where
+    /// two quorums always share an honest server (Q3).
+    pub fn request_bytes_max(&self) -> usize {
+        match self.settings.structure.check_q3() {
+            Ok(()) => LARGE_BYTES_MAX,
+            Err(_) => REQUEST_BYTES_MAX,
+        }
+    }
+
+    /// As [`submit`](Self::submit), for a request of up to
+    /// [`request_bytes_max`](Self::request_bytes_max); it is encoded here, to learn its commitment.
+    /// (C7)
     pub fn submit_large(&mut self, request: Bytes, now: Time) -> Option<RequestId> {
+        if request.len() > self.request_bytes_max() {
+            return None;
+        }
         let value = CodedValue::new(request).filter(|value| value.len() <= LARGE_BYTES_MAX)?;
         let open = self.open.values().filter(|open| open.request.is_large()).count();
         let queued = self.queue.iter().filter(|(_, request, _)| request.is_large()).count();

@@ -148,7 +148,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         if named_value(&bundle).is_none_or(|named| named.length() != value.len()) {
             return cx.output(Outcome::ClientLied(bundle.key));
         }
-        let is_ready = self.live && !self.is_rejoining();
+        // Where two quorums may share only a liar, no value is broadcast beside the order: what is
+        // ordered would not be there for all. A client that asks knows that.
+        let is_ready = self.live && !self.is_rejoining() && !self.order.is_hybrid();
         if !is_ready || self.large.is_under_way(&bundle) || !self.large.has_room(bundle.key) {
             return;
         }
