@@ -1,5 +1,6 @@
 use super::*;
 use maftia_base::PartySet;
+use maftia_node::wormhole::WormholeConfig;
 
 fn new(servers: usize) -> String {
     render(&NewGroup {
@@ -10,6 +11,49 @@ fn new(servers: usize) -> String {
         key_bits: 2048,
         components: Vec::new(),
     })
+}
+
+/// A configuration with trusted components.
+fn hybrid(servers: usize) -> String {
+    let component = |index: usize| WormholeConfig {
+        socket: format!("/run/{index}.sock").into(),
+        guard: [index as u8 + 1; 32],
+    };
+    render(&NewGroup {
+        name: "example".into(),
+        servers,
+        host: [127, 0, 0, 1].into(),
+        base_port: 7100,
+        key_bits: 2048,
+        components: (0..servers).map(component).collect(),
+    })
+}
+
+#[test]
+fn with_trusted_components_three_servers_survive_one_and_other_keys_belong_to_them() {
+    let config = read(&hybrid(3)).unwrap();
+    assert!(config.is_hybrid);
+    assert_eq!(config.structure.largest(), 1);
+    let third = config.servers[2].component.as_ref().unwrap();
+    assert_eq!((third.guard, third.socket.as_path()), ([3; 32], Path::new("/run/2.sock")));
+    let without = hybrid(3).replace("\"hybrid\"\n", "\"asynchronous\"\n");
+    assert_ne!(without, hybrid(3));
+    assert!(read(&without).is_err(), "three do not survive one, and components do not belong");
+    assert_eq!(read(&hybrid(5)).unwrap().structure.largest(), 2);
+}
+
+#[test]
+fn too_few_servers_and_missing_or_needless_guards_are_refused_by_name() {
+    let refused = |text: &str| read(text).unwrap_err();
+    let two = refused(&hybrid(3).replace("threshold = 1", "threshold = 2"));
+    assert!(two.remedy.contains("5 servers"), "{two}");
+    let no_guard = hybrid(3).replace(&format!("guard = \"{}\"\n", "02".repeat(32)), "");
+    assert_eq!(refused(&no_guard).key, "server.guard");
+    let short = hybrid(3).replace(&"02".repeat(32), "02");
+    assert_eq!(refused(&short).key, "server.guard");
+    let guard = format!("\nguard = \"{}\"\n[notary]", "02".repeat(32));
+    let needless = new(4).replacen("\n[notary]", &guard, 1);
+    assert_eq!(refused(&needless).key, "server.guard");
 }
 
 fn read(text: &str) -> Result<GroupConfig, ConfigError> {
@@ -62,8 +106,8 @@ fn two_servers_of_one_name_are_refused() {
 }
 
 #[test]
-fn the_hybrid_configuration_is_refused_by_name_until_it_exists() {
-    assert_eq!(refused(&new(4).replace("\"asynchronous\"", "\"hybrid\"")).key, "configuration");
+fn no_group_is_hybrid_without_the_guards_of_trusted_components() {
+    assert_eq!(refused(&new(4).replace("\"asynchronous\"", "\"hybrid\"")).key, "server.guard");
 }
 
 /// 16 servers, one for each pair of site and operating system.

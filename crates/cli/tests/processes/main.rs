@@ -2,6 +2,7 @@
 //! and asked what they should refuse.
 #![allow(clippy::unwrap_used)]
 
+mod components;
 mod crashes;
 mod front_end;
 mod idle;

@@ -175,7 +175,7 @@ fn a_wrong_configuration_is_refused_with_file_line_and_key_before_anything_start
         ("clients = \"127.0.0.1", "clients = \"0.0.0.0", "server.clients"),
         ("key_bits = 2048", "key_bits = 1024", "notary.key_bits"),
         ("policy = \"2.25", "policy = \"9.25", "notary.policy"),
-        ("configuration = \"asynchronous\"", "configuration = \"hybrid\"", "configuration"),
+        ("configuration = \"asynchronous\"", "configuration = \"synchronous\"", "configuration"),
     ];
     let wrong: Vec<(String, String, &str)> = cases
         .iter()

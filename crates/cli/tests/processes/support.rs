@@ -89,6 +89,15 @@ pub(crate) struct Town {
 impl Town {
     /// Keys for `servers`; nothing runs yet. `program` is the honest server.
     pub(crate) fn deal(program: &Path, servers: usize) -> Self {
+        Self::deal_as(program, servers, false)
+    }
+
+    /// The same in the hybrid configuration: with trusted components, which run.
+    pub(crate) fn deal_hybrid(program: &Path, servers: usize) -> Self {
+        Self::deal_as(program, servers, true)
+    }
+
+    fn deal_as(program: &Path, servers: usize, is_hybrid: bool) -> Self {
         let (folder, ports) = (tempfile::tempdir().unwrap(), Ports::claim());
         let new = NewGroup {
             name: "tested".into(),
@@ -98,7 +107,8 @@ impl Town {
             key_bits: 2048,
             components: Vec::new(),
         };
-        let group = LocalGroup::deal(&folder.path().join("group"), program, &new).unwrap();
+        let dir = folder.path().join("group");
+        let group = LocalGroup::deal_as(&dir, program, new, is_hybrid).unwrap();
         Self { group, folder, _ports: ports, queries: 0 }
     }
 

@@ -1,0 +1,107 @@
+//! Groups of three servers with trusted components: what comes back, what is admitted, and what
+//! stands still.
+
+use crate::maftia;
+use crate::support::{Load, Town, wait_until};
+use maftia::home::JOURNAL;
+use std::process::Command;
+
+/// A group in the hybrid configuration that runs.
+fn running() -> Town {
+    let mut town = Town::deal_hybrid(maftia(), 3);
+    town.start_all().unwrap();
+    town
+}
+
+/// The epoch that a server is in, if it is a member.
+fn epoch_of_member(town: &Town, index: usize) -> Option<u64> {
+    let status = town.server(index)?.status().ok()?;
+    (status["standing"] == "member").then(|| status["progress"]["epoch"].as_u64())?
+}
+
+/// What a server said.
+fn log(town: &Town, index: usize) -> String {
+    std::fs::read_to_string(town.log(index)).unwrap()
+}
+
+/// Has the server's journal been set aside?
+fn gave_up_a_journal(town: &Town, index: usize) -> bool {
+    town.home(index).join(JOURNAL).with_extension("aside-1").exists()
+}
+
+#[test]
+fn three_servers_killed_at_once_come_back_to_their_components_and_lose_nothing() {
+    let mut town = running();
+    let load = Load::start(&town, 3, 4);
+    load.wait_for(200);
+    town.kill(0..3);
+    town.start_all().unwrap();
+    load.wait_for(200);
+    load.settle();
+    for index in 0..3 {
+        assert_eq!(epoch_of_member(&town, index), Some(0), "nobody had to be admitted");
+        assert!(!gave_up_a_journal(&town, index));
+    }
+    town.stamp(1);
+    town.stop_all().unwrap();
+}
+
+#[test]
+fn a_server_whose_component_restarts_under_load_is_admitted_and_needed() {
+    let mut town = running();
+    let load = Load::start(&town, 3, 4);
+    load.wait_for(100);
+    town.kill_component(1);
+    town.start_component(1).unwrap();
+    wait_until("the others admit the new life", || {
+        epoch_of_member(&town, 1).is_some_and(|epoch| epoch > 0)
+    });
+    assert!(gave_up_a_journal(&town, 1), "what it identified before is not its own any more");
+    load.wait_for(100);
+    town.kill([2]);
+    load.wait_for(100);
+    town.start(2).unwrap();
+    load.settle();
+    town.stamp(2);
+    town.stop_all().unwrap();
+}
+
+#[test]
+fn when_more_components_restart_than_may_be_faulty_nobody_gives_up_a_journal() {
+    let mut town = running();
+    town.stamp(0);
+    for index in [0, 1] {
+        town.kill_component(index);
+    }
+    for index in [0, 1] {
+        town.start_component(index).unwrap();
+    }
+    for index in [0, 1] {
+        wait_until("it says what it waits for", || log(&town, index).contains("cannot go on"));
+        assert!(!gave_up_a_journal(&town, index), "it may be all that there is");
+    }
+    assert_eq!(epoch_of_member(&town, 2), Some(0));
+    town.kill(0..3);
+}
+
+#[test]
+fn a_server_that_was_not_told_the_founders_says_how_to_tell_it() {
+    let town = Town::deal_hybrid(maftia(), 3);
+    let home = town.home(0);
+    let start = || {
+        let output = Command::new(maftia()).args(["server", "--home"]).arg(&home).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let founders = home.join("founders");
+    let lives = std::fs::read_to_string(&founders).unwrap();
+    std::fs::remove_file(&founders).unwrap();
+    assert!(start().contains("maftia wormhole found"));
+    let without = lives.lines().filter(|line| !line.starts_with("server-1")).collect::<Vec<_>>();
+    std::fs::write(&founders, without.join("\n")).unwrap();
+    assert!(start().contains("server-1 has none"));
+    // A life that another host's guard certified.
+    let other = lives.replace("server-1 ", "server-9 ").replace("server-2 ", "server-1 ");
+    std::fs::write(&founders, other.replace("server-9 ", "server-2 ")).unwrap();
+    assert!(start().contains("has not certified this life"));
+}
