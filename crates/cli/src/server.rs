@@ -73,6 +73,8 @@ pub fn run(args: &ServerArgs) -> Result<(), Failure> {
         config.tuning.worker_threads = threads.into();
     }
     match production::serve(config.clone(), group, keyring, members, notary) {
+        // This process handles signals now, and could not be stopped while it waits.
+        Err(ServerError::LifeEnded) => begin_anew(),
         Err(error @ ServerError::OtherLife) => {
             warn!("{error}");
             wait_for_a_group(&public.config, me);

@@ -3,12 +3,12 @@
 //! A trusted component makes fresh keys whenever it boots, and its host's key guard certifies them.
 //! A group must begin with the same lives everywhere: its operators gather one certificate a host
 //! and put the same list into every home folder. From then on the group admits new lives by itself,
-//! in its own order, as long as no more hosts boot at once than may be faulty. After a total loss
-//! the ceremony is repeated.
+//! in its own order, as long as no more hosts boot at once than may be faulty.
 
 use crate::Failure;
 use crate::args::{Wormhole, WormholeWhat};
 use crate::config::{self, GroupConfig};
+use crate::home::{BEGUN, JOURNAL};
 use maftia_agreement::hybrid::{Member, Members};
 use maftia_base::Digest;
 use maftia_node::wormhole::{WormholeConfig, ask_life};
@@ -85,6 +85,14 @@ fn component(config: &GroupConfig, index: usize) -> Result<&WormholeConfig, Fail
 /// Puts the lives in `text` into a home folder, once; another ceremony is told to remove the file.
 pub fn found(config: &GroupConfig, home: &Path, text: &str) -> Result<(), Failure> {
     let path = home.join(FOUNDERS);
+    for name in [JOURNAL, BEGUN] {
+        let there = home.join(name);
+        if there.symlink_metadata().is_ok() {
+            let problem = "a group that has run is not founded again: what it signed counts for \
+                           ever. Right would be: keys dealt anew";
+            return Err(Failure::file(&there, "exists", &problem));
+        }
+    }
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| is_said(line)).collect();
     let text = format!("{HEAD}{}\n", lines.join("\n"));
     read(config, &path, &text)?;
@@ -112,7 +120,14 @@ pub fn members(config: &GroupConfig, home: &Path) -> Result<Option<(Members, Dig
         Failure::file(&path, "cannot be read", &remedy)
     })?;
     let members = read(config, &path, &text)?;
-    Ok(Some((members, Digest::of("maftia founders", text.as_bytes()))))
+    let mut bytes = Vec::new();
+    for Member { host, role, guard, life } in members.iter() {
+        bytes.extend_from_slice(&[host.0, *role]);
+        bytes.extend_from_slice(guard);
+        bytes.extend_from_slice(&life.number.to_be_bytes());
+        bytes.extend_from_slice(&life.key);
+    }
+    Ok(Some((members, Digest::of("maftia founders", &bytes))))
 }
 
 fn read(config: &GroupConfig, path: &Path, text: &str) -> Result<Members, Failure> {

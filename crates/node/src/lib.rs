@@ -26,6 +26,7 @@ pub mod host;
 pub mod http;
 pub mod inbox;
 pub mod journal;
+pub mod last_life;
 pub mod lost;
 pub mod metrics;
 pub mod network;

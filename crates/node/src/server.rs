@@ -150,6 +150,16 @@ pub enum ServerError {
          it identified: the group must admit that life"
     )]
     OtherLife,
+    /// The trusted component has begun another life while the server ran.
+    #[error("this server's trusted component has begun another life")]
+    LifeEnded,
+    /// A new journal would begin with the life in which the old one was lost.
+    #[error(
+        "the journal is lost, and this server's trusted component has not been restarted since: \
+         the group admits only a life that began after the loss. Right would be: restart \
+         maftia-ttcb on this host, then start the server"
+    )]
+    SameLife,
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(std::io::Error),
@@ -294,6 +304,7 @@ where
         if engine.protocol().inner().known_as(group.me()) != life.map(|life| life.entity) {
             return Err(ServerError::OtherLife);
         }
+        life.map_or(Ok(()), |life| beside.note_life(life.boot.said.signing))?;
         let log = context.child("log").spawn(|_| log);
         context.child("receive").spawn(|_| receive);
         let runner = context.child("run");
@@ -330,7 +341,7 @@ async fn end<P: Driven>(
     let reason = async {
         tokio::select! {
             () = asked => {}
-            () = other_life => result = Err(ServerError::OtherLife),
+            () = other_life => result = Err(ServerError::LifeEnded),
         }
     };
     let ended = tokio::select! {

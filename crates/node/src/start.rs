@@ -3,6 +3,7 @@
 use crate::begun::Begun;
 use crate::clock::Clock;
 use crate::journal::{Journal, LogConfig};
+use crate::last_life::LastLife;
 use crate::lost::Lost;
 use crate::server::{ServerConfig, ServerError};
 use crate::tamper::Tamper;
@@ -30,6 +31,16 @@ pub trait Beside {
 
     /// The number is in the new journal.
     fn forget_nonce(&self) -> Result<(), ServerError>;
+
+    /// The key of the last life of its trusted component with which it ran, if there is one.
+    fn life(&self) -> Result<Option<[u8; 32]>, ServerError> {
+        Ok(None)
+    }
+
+    /// It runs with this life.
+    fn note_life(&self, _key: [u8; 32]) -> Result<(), ServerError> {
+        Ok(())
+    }
 }
 
 /// The files of a real server.
@@ -39,16 +50,24 @@ pub struct Files {
     pub begun: Begun,
     /// Whether its journal is lost.
     pub lost: Lost,
+    /// With which life of its trusted component it ran last.
+    pub life: LastLife,
 }
 
 impl Files {
     /// Those of a server that is set up so.
     pub fn of(config: &ServerConfig) -> Self {
-        Self { begun: Begun::at(&config.begun), lost: Lost::at(&config.lost) }
+        let life = LastLife::at(config.lost.with_extension("life"));
+        Self { begun: Begun::at(&config.begun), lost: Lost::at(&config.lost), life }
     }
 
     fn failed_begun(&self) -> impl FnOnce(std::io::Error) -> ServerError {
         let begun = self.begun.path().to_owned();
+        |source| ServerError::Begun { begun, source }
+    }
+
+    fn failed_life(&self) -> impl FnOnce(std::io::Error) -> ServerError {
+        let begun = self.life.path().to_owned();
         |source| ServerError::Begun { begun, source }
     }
 
@@ -74,11 +93,20 @@ impl Beside for Files {
     fn forget_nonce(&self) -> Result<(), ServerError> {
         self.lost.remove().map_err(self.failed_lost())
     }
+
+    fn life(&self) -> Result<Option<[u8; 32]>, ServerError> {
+        self.life.read().map_err(self.failed_life())
+    }
+
+    fn note_life(&self, key: [u8; 32]) -> Result<(), ServerError> {
+        self.life.note(key).map_err(self.failed_life())
+    }
 }
 
 /// Opens the log, unless it is gone or an older copy; notes durably that a run with it begins. A
 /// log that begins after a loss begins with the question to be admitted again: in the hybrid
-/// configuration with the present `life` of the trusted component.
+/// configuration with the present `life` of the trusted component, which must have begun after the
+/// loss.
 pub async fn open_log<S: Suite, E: StorageContext>(
     context: E,
     config: LogConfig,
@@ -86,6 +114,10 @@ pub async fn open_log<S: Suite, E: StorageContext>(
     life: Option<Attested<BootKeys>>,
 ) -> Result<Journal<E>, ServerError> {
     let (begun, nonce) = (beside.run()?, beside.nonce()?);
+    let key = life.map(|life| life.0.said.signing);
+    if nonce.is_some() && key.is_some() && beside.life()? == key {
+        return Err(ServerError::SameLife);
+    }
     let config = LogConfig { begun, anew: nonce.is_some(), ..config };
     let mut journal = Journal::open(context, config).await?;
     beside.note(journal.run())?;
@@ -99,12 +131,6 @@ pub async fn open_log<S: Suite, E: StorageContext>(
         beside.forget_nonce()?;
         if began {
             warn!("the journal was lost: this server asks its group to admit it again");
-            if life.is_some() {
-                warn!(
-                    "the group admits only a life of the trusted component that began after the \
-                     loss: if maftia-ttcb has not been restarted since, restart it"
-                );
-            }
         }
     }
     Ok(journal)

@@ -9,18 +9,24 @@
 //! - W3. A component that has begun another life has forgotten what it answered. Nothing of that
 //!   life is taken: the server ends, and comes back as one whose group must admit that life.
 //!
+//! - W4. What the component has no time for, or cannot do before its clock is synchronised, is
+//!   called again after [`REPEAT_AFTER`]: protocols have no clock to do that by.
+//!
 //! # Bounds
-//! What waits for an answer is bounded by what the protocol has open.
+//! At most [`CALLS_MAX`] calls are not answered; what comes beyond is refused here.
 
 use maftia_ttcb_api::session::FRAME_BYTES;
-use maftia_ttcb_api::{Answer, BootKeys, Call, EntityId, Handshake, Numbered, Sealed, Session};
+use maftia_ttcb_api::{
+    Answer, BootKeys, Call, EntityId, Handshake, Numbered, Refusal, Sealed, Session,
+};
 use rand_core::Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_seqpacket::UnixSeqpacket;
 use tracing::{info, warn};
 
@@ -35,6 +41,12 @@ pub struct WormholeConfig {
 
 /// Between two attempts to reach the component.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// How long before a call is repeated that was refused for want of time.
+pub const REPEAT_AFTER: Duration = Duration::from_millis(10);
+
+/// Most calls that are not answered.
+pub const CALLS_MAX: usize = 4096;
 
 /// A component that does not welcome a process for so long is not there.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
@@ -131,11 +143,6 @@ impl Connection {
         }
     }
 
-    async fn call(&self, number: u64, body: Call) -> std::io::Result<()> {
-        let frame = self.session.key.seal_call(&Numbered { number, body });
-        self.socket.send(&frame).await.map(drop)
-    }
-
     /// The next answer; `None` if the session is over. (W1)
     async fn answer(&self) -> Option<Numbered<Answer>> {
         let mut frame = [0; FRAME_BYTES];
@@ -166,62 +173,115 @@ pub fn caller<T: Send + 'static, R: Rng + Send>(
     config: WormholeConfig,
     connection: Connection,
     mut random: R,
-    mut answered: impl FnMut(T, Answer) + Send,
+    answered: impl FnMut(T, Answer) + Send,
 ) -> (Caller<T>, impl Future<Output = Life> + Send) {
-    let (calls, mut called) = mpsc::unbounded_channel::<Asked<T>>();
+    let (calls, called) = mpsc::unbounded_channel();
+    let mut courier = Courier::new(called, answered);
     let task = async move {
-        let (mut connection, mut open, mut last) = (connection, BTreeMap::new(), 0_u64);
+        let mut connection = connection;
         loop {
-            serve(&connection, &mut called, &mut open, &mut last, &mut answered).await;
+            courier.serve(&connection).await;
             warn!(socket = %config.socket.display(), "the trusted component is gone");
-            let next = Connection::open_at_last(&config, &mut random).await;
-            let (was, is) = (connection.life().entity, next.life().entity);
-            if was != is {
+            let opening = Connection::open_at_last(&config, &mut random);
+            let next = courier.collect_while(opening).await;
+            if next.life().entity != connection.life().entity {
                 return next.life();
             }
             info!("the trusted component is back, in the same life");
-            // Numbers begin anew with the session.
-            let asked: Vec<Asked<T>> = std::mem::take(&mut open).into_values().collect();
-            last = 0;
-            for (ticket, call) in asked {
-                last += 1;
-                open.insert(last, (ticket, call));
-                if next.call(last, call).await.is_err() {
-                    break;
-                }
-            }
             connection = next;
         }
     };
     (Caller(calls), task)
 }
 
-/// Carries calls and answers until the session ends.
-async fn serve<T>(
-    connection: &Connection,
-    called: &mut mpsc::UnboundedReceiver<Asked<T>>,
-    open: &mut BTreeMap<u64, Asked<T>>,
-    last: &mut u64,
-    answered: &mut impl FnMut(T, Answer),
-) {
-    loop {
+/// All calls on their way.
+struct Courier<T, F> {
+    called: mpsc::UnboundedReceiver<Asked<T>>,
+    answered: F,
+    /// Not sent in this session.
+    waiting: VecDeque<Asked<T>>,
+    /// Sent and not answered, by number.
+    open: BTreeMap<u64, Asked<T>>,
+    /// Refused for want of time, to be sent again from then on. (W4)
+    later: VecDeque<(Instant, Asked<T>)>,
+    last: u64,
+}
+
+impl<T, F: FnMut(T, Answer)> Courier<T, F> {
+    fn new(called: mpsc::UnboundedReceiver<Asked<T>>, answered: F) -> Self {
+        let (waiting, open, later) = (VecDeque::new(), BTreeMap::new(), VecDeque::new());
+        Self { called, answered, waiting, open, later, last: 0 }
+    }
+
+    /// Carries calls and answers until the session ends; what is then open waits again. (W2)
+    async fn serve(&mut self, connection: &Connection) {
+        self.last = 0;
+        while self.turn(connection).await.is_some() {}
+        let later = std::mem::take(&mut self.later).into_iter().map(|(_, asked)| asked);
+        let open = std::mem::take(&mut self.open).into_values();
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting = open.chain(later).chain(waiting).collect();
+    }
+
+    /// One thing that happens; `None` if the session is over. Nothing is lost by waiting for
+    /// several at once: a frame is sent or received as a whole, or not at all.
+    async fn turn(&mut self, connection: &Connection) -> Option<()> {
+        let number = self.last + 1;
+        let next = self.waiting.front().map(|(_, body)| Numbered { number, body: *body });
+        let frame = next.map_or([0; FRAME_BYTES], |call| connection.session.key.seal_call(&call));
+        let again_at = self.later.front().map(|(at, _)| *at);
         tokio::select! {
-            asked = called.recv() => {
+            asked = self.called.recv() => match asked {
+                Some(asked) => self.take(asked),
                 // Nobody calls any more: the server ends, and this task with it.
-                let Some((ticket, call)) = asked else { return std::future::pending().await };
-                *last += 1;
-                open.insert(*last, (ticket, call));
-                if connection.call(*last, call).await.is_err() {
-                    return;
-                }
+                None => std::future::pending().await,
+            },
+            sent = connection.socket.send(&frame), if next.is_some() => {
+                sent.ok()?;
+                self.last = number;
+                self.open.extend(self.waiting.pop_front().map(|asked| (number, asked)));
             }
-            answer = connection.answer() => {
-                let Some(Numbered { number, body }) = answer else { return };
-                if let Some((ticket, _)) = open.remove(&number) {
-                    answered(ticket, body);
-                }
+            answer = connection.answer() => self.on_answer(answer?),
+            () = until(again_at), if again_at.is_some() => {
+                self.waiting.extend(self.later.pop_front().map(|(_, asked)| asked));
             }
         }
+        Some(())
+    }
+
+    fn take(&mut self, (ticket, call): Asked<T>) {
+        if self.waiting.len() + self.open.len() + self.later.len() >= CALLS_MAX {
+            return (self.answered)(ticket, Answer::Refused(Refusal::Full));
+        }
+        self.waiting.push_back((ticket, call));
+    }
+
+    fn on_answer(&mut self, Numbered { number, body }: Numbered<Answer>) {
+        let Some((ticket, call)) = self.open.remove(&number) else { return };
+        match body {
+            Answer::Refused(Refusal::Quota | Refusal::Unsynchronised) => {
+                self.later.push_back((Instant::now() + REPEAT_AFTER, (ticket, call)));
+            }
+            answer => (self.answered)(ticket, answer),
+        }
+    }
+
+    /// Takes calls until `done`.
+    async fn collect_while<O>(&mut self, done: impl Future<Output = O>) -> O {
+        let mut done = std::pin::pin!(done);
+        loop {
+            tokio::select! {
+                output = &mut done => return output,
+                Some(asked) = self.called.recv() => self.take(asked),
+            }
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

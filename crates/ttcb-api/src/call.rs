@@ -90,6 +90,9 @@ pub enum Call {
         value: Value,
         /// Are later identifiers to name this one, until another is marked?
         marked: bool,
+        /// Must it say when it was made? Then the call has no effect while the clock is not
+        /// synchronised: [`Refusal::Unsynchronised`].
+        timed: bool,
     },
 }
 
@@ -272,7 +275,7 @@ body!(Call {
     12 => Open(Channel),
     13 => Order { channel, value },
     14 => Next { channel, number },
-    15 => Identify { counter, position, value, marked },
+    15 => Identify { counter, position, value, marked, timed },
 });
 
 body!(Answer {

@@ -10,7 +10,8 @@
 //! - **U1** A position greater than the last is identified; it becomes the last.
 //! - **U2** The last position with the last value is identified once more, with the same result: a
 //!   server that crashed before it had the identifier asks again.
-//! - **U3** Everything else is refused.
+//! - **U3** Everything else is refused; so is, without effect, what must say its time while that
+//!   is not known.
 //!
 //! # Why it holds
 //! The only state is the last identifier of each counter, which U1 replaces by one with a greater
@@ -46,6 +47,8 @@ pub struct Wish {
     pub value: Value,
     /// Is it to be named by those that follow?
     pub marked: bool,
+    /// Must the time be known?
+    pub timed: bool,
 }
 
 /// What the entities of one local component identified last.
@@ -69,7 +72,7 @@ impl Identifiers {
         time: Option<Interval>,
         out: &mut impl Outputs,
     ) -> Answer {
-        let Wish { counter, position, value, marked } = wish;
+        let Wish { counter, position, value, marked, timed } = wish;
         let counters = self.last.get_mut(usize::from(entity.role));
         let Some(known) = counters.and_then(|counters| counters.get_mut(usize::from(counter)))
         else {
@@ -88,6 +91,9 @@ impl Identifiers {
             None if position == 0 => return Answer::Refused(Refusal::Contradiction),
             None => (0, Value::default()),
         };
+        if timed && time.is_none() {
+            return Answer::Refused(Refusal::Unsynchronised);
+        }
         let identifier =
             Identifier { entity, counter, last, last_value, position, value, marked, time };
         *known = Some(identifier);

@@ -134,8 +134,8 @@ impl Core {
             Call::Next { channel, number: place } => {
                 self.orders.next(entity, channel, place, number, out)
             }
-            Call::Identify { counter, position, value, marked } => {
-                let wish = Wish { counter, position, value, marked };
+            Call::Identify { counter, position, value, marked, timed } => {
+                let wish = Wish { counter, position, value, marked, timed };
                 Some(self.identifiers.identify(entity, wish, time, out))
             }
             _ => match time {

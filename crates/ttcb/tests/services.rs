@@ -167,8 +167,13 @@ fn an_identifier_is_signed_and_its_position_is_not_given_again() {
     let net = Net::start(&["--hosts", "1", "--accept", "control-firewall"]);
     let config = net.config(0);
     let mut client = Client::connect(&config.socket, &config.hosts[0].guard, PATIENCE).unwrap();
-    let identify =
-        |position, value| Call::Identify { counter: 0, position, value: [value; 32], marked: true };
+    let identify = |position, value| Call::Identify {
+        counter: 0,
+        position,
+        value: [value; 32],
+        marked: true,
+        timed: false,
+    };
     for (position, previous) in [(5, 0), (6, 5)] {
         match client.call(identify(position, 1), PATIENCE).unwrap() {
             Answer::Identified(identifier) => {

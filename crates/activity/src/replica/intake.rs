@@ -216,7 +216,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         for item in items {
             let bundle = match Item::from_wire(item.bytes().clone()) {
                 Ok(Item::Bundle(bundle)) if !matches!(bundle.ask, Ask::Large { .. }) => bundle,
-                Ok(Item::Large { number, bundle }) if named_value(&bundle).is_some() => {
+                Ok(Item::Large { number, bundle })
+                    if named_value(&bundle).is_some() && self.takes_large(cx) =>
+                {
                     values.extend(named_value(&bundle).map(|value| (number, value)));
                     bundle
                 }

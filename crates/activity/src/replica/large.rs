@@ -33,6 +33,8 @@ pub(super) struct Large {
     /// What the order has told and is not applied: the first of it waits for values.
     pending: VecDeque<Pending>,
     applying: bool,
+    /// In the hybrid configuration, once it was asked: see [`Replica::takes_large`].
+    possible: Option<bool>,
 }
 
 /// What a client signed, and what for.
@@ -138,6 +140,14 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         Mark(mark.0 - u64::from(waits))
     }
 
+    /// Are values broadcast beside the order? Not where two quorums may share only a liar (no Q3):
+    /// there what is ordered would not be there for all, or not be the same.
+    pub(super) fn takes_large<C: Context<Self>>(&mut self, cx: &Tap<'_, C>) -> bool {
+        let structure = cx.group().structure();
+        let asks = self.order.is_hybrid();
+        !asks || *self.large.possible.get_or_insert_with(|| structure.check_q3().is_ok())
+    }
+
     /// A client asks something large; whoever asks too much asks again. (R13)
     pub(super) fn on_client_large<C: Context<Self>>(
         &mut self,
@@ -148,9 +158,11 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         if named_value(&bundle).is_none_or(|named| named.length() != value.len()) {
             return cx.output(Outcome::ClientLied(bundle.key));
         }
-        // Where two quorums may share only a liar, no value is broadcast beside the order: what is
-        // ordered would not be there for all. A client that asks knows that.
-        let is_ready = self.live && !self.is_rejoining() && !self.order.is_hybrid();
+        if !self.takes_large(cx) {
+            // Its client knows that.
+            return cx.output(Outcome::ClientLied(bundle.key));
+        }
+        let is_ready = self.live && !self.is_rejoining();
         if !is_ready || self.large.is_under_way(&bundle) || !self.large.has_room(bundle.key) {
             return;
         }

@@ -46,6 +46,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             position: position(epoch, height),
             value: sealed_value(scope, me, height, digest),
             marked: true,
+            timed: true,
         };
         cx.consult(Ticket::Seal(height), Work::Trusted(Box::new(call)));
     }
@@ -105,6 +106,8 @@ impl<S: Suite> AtomicBroadcast<S> {
         let said = &seal.0.said;
         let value = sealed_value(cx.scope(), lane, height, digest);
         let placed = (said.position, said.value) == (position(self.epoch, height), value);
+        // What has no time would let the group's stand still.
+        let placed = placed && said.time.is_some();
         let claim = hybrid.members.claim(lane, COUNTER, seal)?;
         placed.then_some(Some(claim))
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// A group in the hybrid configuration that runs.
 fn running() -> Town {
-    let mut town = Town::deal_hybrid(maftia(), 3);
+    let mut town = Town::deal_as(maftia(), 3, true);
     town.start_all().unwrap();
     town
 }
@@ -86,7 +86,7 @@ fn when_more_components_restart_than_may_be_faulty_nobody_gives_up_a_journal() {
 
 #[test]
 fn a_server_that_was_not_told_the_founders_says_how_to_tell_it() {
-    let town = Town::deal_hybrid(maftia(), 3);
+    let town = Town::deal_as(maftia(), 3, true);
     let home = town.home(0);
     let start = || {
         let output = Command::new(maftia()).args(["server", "--home"]).arg(&home).output().unwrap();

@@ -92,12 +92,8 @@ impl Town {
         Self::deal_as(program, servers, false)
     }
 
-    /// The same in the hybrid configuration: with trusted components, which run.
-    pub(crate) fn deal_hybrid(program: &Path, servers: usize) -> Self {
-        Self::deal_as(program, servers, true)
-    }
-
-    fn deal_as(program: &Path, servers: usize, is_hybrid: bool) -> Self {
+    /// The same in either configuration: in the hybrid one with trusted components, which run.
+    pub(crate) fn deal_as(program: &Path, servers: usize, is_hybrid: bool) -> Self {
         let (folder, ports) = (tempfile::tempdir().unwrap(), Ports::claim());
         let new = NewGroup {
             name: "tested".into(),

@@ -4,6 +4,7 @@ use super::hooked::{Hook, Hooked, Trouble};
 use super::log::{ALL, Found, Image, append, config, content, open, retain};
 use crate::begun::Begun;
 use crate::journal::{JournalError, LogConfig};
+use crate::last_life::LastLife;
 use crate::lost::Lost;
 use crate::server::ServerError;
 use crate::start::{Files, open_log};
@@ -243,7 +244,11 @@ fn a_server_does_not_begin_another_log_nor_go_on_with_an_older_copy() {
         let config = Config::new().with_storage_directory(data.clone());
         tokio::Runner::new(config).start(|context| {
             let lost = Lost::at(begun.with_extension("lost"));
-            let files = Files { begun: Begun::at(&begun), lost };
+            let files = Files {
+                begun: Begun::at(&begun),
+                lost,
+                life: LastLife::at(begun.with_extension("life")),
+            };
             let log = LogConfig::new("log", "me");
             async move {
                 open_log::<RealSuite, _>(context, log, &files, None).await.map(|log| log.run())
@@ -372,7 +377,11 @@ fn a_log_that_is_declared_lost_is_begun_anew_with_the_number_once() {
     let start = || {
         let config = Config::new().with_storage_directory(data.clone());
         tokio::Runner::new(config).start(|context| {
-            let files = Files { begun: Begun::at(&begun), lost: lost.clone() };
+            let files = Files {
+                begun: Begun::at(&begun),
+                lost: lost.clone(),
+                life: LastLife::at(begun.with_extension("life")),
+            };
             async move {
                 let log = LogConfig::new("log", "me");
                 let mut log = open_log::<RealSuite, _>(context, log, &files, None).await?;

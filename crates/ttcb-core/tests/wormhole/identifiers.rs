@@ -8,7 +8,7 @@ fn identify(world: &mut World, counter: u8, position: u128, value: Value) -> Ide
 }
 
 fn mark(world: &mut World, counter: u8, position: u128, value: Value, marked: bool) -> Identifier {
-    match world.ask(0, Call::Identify { counter, position, value, marked }) {
+    match world.ask(0, Call::Identify { counter, position, value, marked, timed: false }) {
         Answer::Identified(sealed) => {
             assert!(sealed.is_signed_by(&world.key(0)));
             sealed.said
@@ -22,13 +22,16 @@ fn no_two_values_ever_stand_at_one_position() {
     let mut world = World::synchronised(3, 1);
     identify(&mut world, 0, 1, value(1));
     for (position, what) in [(1, 2), (0, 1)] {
-        let call = Call::Identify { counter: 0, position, value: value(what), marked: true };
+        let call =
+            Call::Identify { counter: 0, position, value: value(what), marked: true, timed: false };
         assert_eq!(world.ask(0, call), Answer::Refused(Refusal::Contradiction));
     }
     identify(&mut world, 0, 5, value(3));
-    let back = Call::Identify { counter: 0, position: 3, value: value(4), marked: true };
+    let back =
+        Call::Identify { counter: 0, position: 3, value: value(4), marked: true, timed: false };
     assert_eq!(world.ask(0, back), Answer::Refused(Refusal::Contradiction));
-    let none = Call::Identify { counter: 8, position: 3, value: value(4), marked: true };
+    let none =
+        Call::Identify { counter: 8, position: 3, value: value(4), marked: true, timed: false };
     assert_eq!(world.ask(0, none), Answer::Refused(Refusal::Unknown));
 }
 
@@ -53,7 +56,8 @@ fn what_was_marked_is_named_until_something_else_is() {
     }
     assert_eq!(mark(&mut world, 0, 6, value(2), true).last, 1);
     assert_eq!(mark(&mut world, 0, 7, value(3), false).last, 6);
-    let other = Call::Identify { counter: 0, position: 7, value: value(3), marked: true };
+    let other =
+        Call::Identify { counter: 0, position: 7, value: value(3), marked: true, timed: false };
     assert_eq!(world.ask(0, other), Answer::Refused(Refusal::Contradiction));
 }
 

@@ -86,6 +86,7 @@ pub(super) fn identify(
         position: place.position(view, step),
         value: statement(scope, view, step, proposal).0,
         marked: step != Step::Enter,
+        timed: false,
     }
 }
 
