@@ -295,3 +295,105 @@ pub fn ask_life(
     let connection = runtime.map_err(failed)?.block_on(Connection::open(config, random));
     connection.map(|connection| connection.life())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use maftia_ttcb_api::SessionKey;
+    use maftia_ttcb_api::session::{Hello, Transcript, VERSION};
+
+    fn key() -> SessionKey {
+        let hello = Hello { version: VERSION, exchange: [1; 32], challenge: [2; 32] };
+        let (entity, boot) = (EntityId::default(), BootKeys::default());
+        SessionKey::new([3; 32], &Transcript { hello, entity, exchange: [4; 32], boot })
+    }
+
+    /// A session, and the component's end of it.
+    fn connected() -> (Connection, UnixSeqpacket) {
+        let (socket, component) = UnixSeqpacket::pair().unwrap();
+        let boot = Sealed { said: BootKeys::default(), seal: [0; 64] };
+        let session = Session { entity: EntityId::default(), boot, key: key() };
+        (Connection { socket, session }, component)
+    }
+
+    async fn hear(component: &UnixSeqpacket) -> Numbered<Call> {
+        let mut frame = [0; FRAME_BYTES];
+        component.recv(&mut frame).await.unwrap();
+        key().open_call(&frame).unwrap()
+    }
+
+    async fn say(component: &UnixSeqpacket, number: u64, body: Answer) {
+        component.send(&key().seal_answer(&Numbered { number, body })).await.unwrap();
+    }
+
+    fn waits(handle: u16) -> Call {
+        Call::Await(handle)
+    }
+
+    #[tokio::test]
+    async fn what_a_session_leaves_unanswered_is_called_again_in_its_order() {
+        let (calls, called) = mpsc::unbounded_channel();
+        let mut answers = Vec::new();
+        let mut courier =
+            Courier::new(called, |ticket: u16, answer| answers.push((ticket, answer)));
+        for ticket in 0..4 {
+            calls.send((ticket, waits(ticket))).unwrap();
+        }
+        let (connection, component) = connected();
+        let first = async {
+            for number in 1..=4 {
+                let call = Numbered { number, body: waits(number as u16 - 1) };
+                assert_eq!(hear(&component).await, call);
+            }
+            say(&component, 2, Answer::Done).await;
+            say(&component, 3, Answer::Refused(Refusal::Quota)).await;
+            // Until both have been heard.
+            assert_eq!(hear(&component).await, Numbered { number: 5, body: waits(2) });
+            drop(component);
+        };
+        tokio::join!(courier.serve(&connection), first);
+        let (connection, component) = connected();
+        let second = async {
+            for (number, handle) in [(1, 0), (2, 3), (3, 2)] {
+                assert_eq!(hear(&component).await, Numbered { number, body: waits(handle) });
+                say(&component, number, Answer::Done).await;
+            }
+            calls.send((9, waits(9))).unwrap();
+            assert_eq!(hear(&component).await, Numbered { number: 4, body: waits(9) });
+            drop(component);
+        };
+        tokio::join!(courier.serve(&connection), second);
+        drop(courier);
+        assert_eq!(answers, [1, 0, 3, 2].map(|ticket| (ticket, Answer::Done)));
+    }
+
+    #[tokio::test]
+    async fn whoever_changes_a_frame_ends_the_session_and_no_answer_is_taken() {
+        let (calls, called) = mpsc::unbounded_channel();
+        let mut courier = Courier::new(called, |_: u16, answer| panic!("{answer:?}"));
+        calls.send((1, waits(1))).unwrap();
+        for forged in [[0; FRAME_BYTES], key().seal_call(&hear_of(1))] {
+            let (connection, component) = connected();
+            component.send(&forged).await.unwrap();
+            courier.serve(&connection).await;
+        }
+        assert_eq!(courier.waiting.len(), 1);
+    }
+
+    fn hear_of(number: u64) -> Numbered<Call> {
+        Numbered { number, body: waits(1) }
+    }
+
+    #[test]
+    fn calls_beyond_the_bound_are_refused_here() {
+        let (_calls, called) = mpsc::unbounded_channel();
+        let mut refused = 0;
+        let mut courier = Courier::new(called, |_: usize, answer| {
+            assert_eq!(answer, Answer::Refused(Refusal::Full));
+            refused += 1;
+        });
+        (0..CALLS_MAX + 3).for_each(|ticket| courier.take((ticket, waits(0))));
+        drop(courier);
+        assert_eq!(refused, 3);
+    }
+}

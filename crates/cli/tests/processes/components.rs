@@ -105,3 +105,25 @@ fn a_server_that_was_not_told_the_founders_says_how_to_tell_it() {
     std::fs::write(&founders, other.replace("server-9 ", "server-2 ")).unwrap();
     assert!(start().contains("has not certified this life"));
 }
+
+#[test]
+fn a_server_that_lost_its_journal_comes_back_with_a_later_life_only() {
+    let mut town = running();
+    town.stamp(0);
+    town.stop(1).unwrap();
+    let home = town.home(1);
+    std::fs::remove_dir_all(home.join(JOURNAL)).unwrap();
+    let repair = || Command::new(maftia()).args(["repair", "--home"]).arg(&home).output().unwrap();
+    let refused = repair();
+    assert!(!refused.status.success());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("restart maftia-ttcb"), "{said}");
+    town.kill_component(1);
+    town.start_component(1).unwrap();
+    let repaired = repair();
+    assert!(repaired.status.success(), "{}", String::from_utf8_lossy(&repaired.stderr));
+    town.start(1).unwrap();
+    town.stamp(1);
+    assert!(epoch_of_member(&town, 1).is_some_and(|epoch| epoch > 0));
+    town.stop_all().unwrap();
+}

@@ -1,7 +1,7 @@
 //! Unique sequential identifiers.
 
 use crate::world::{World, value};
-use maftia_ttcb_api::{Answer, Call, Identifier, Refusal, Value};
+use maftia_ttcb_api::{Answer, Call, Identifier, Refusal, Span, Value};
 
 fn identify(world: &mut World, counter: u8, position: u128, value: Value) -> Identifier {
     mark(world, counter, position, value, true)
@@ -78,4 +78,22 @@ fn another_life_has_another_key_and_is_another_entity() {
     let after = identify(&mut world, 0, 9, value(2));
     assert_ne!(before.entity, after.entity);
     assert_ne!(key, world.key(0));
+}
+
+#[test]
+fn what_must_say_its_time_waits_for_synchronised_clocks_and_changes_nothing_before() {
+    let mut world = World::new(3, 5);
+    let timed = |position, what| {
+        let value = value(what);
+        Call::Identify { counter: 0, position, value, marked: true, timed: true }
+    };
+    for what in [1, 2] {
+        assert_eq!(world.ask(0, timed(1, what)), Answer::Refused(Refusal::Unsynchronised));
+    }
+    world.run_for(Span::from_millis(1_000));
+    match world.ask(0, timed(1, 2)) {
+        Answer::Identified(sealed) => assert!(sealed.said.time.is_some()),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.ask(0, timed(1, 1)), Answer::Refused(Refusal::Contradiction));
 }
