@@ -226,3 +226,25 @@ fn a_journal_that_cannot_be_written_is_told_in_a_sentence() {
     town.start_all().unwrap();
     town.stop_all().unwrap();
 }
+
+#[test]
+fn a_journal_whose_files_rot_from_their_first_bytes_on_is_repaired_too() {
+    let mut town = running(4);
+    let load = Load::start(&town, 2, 4);
+    load.wait_for(50);
+    town.stop(2).unwrap();
+    let mut guards = files(&town.home(2).join(JOURNAL));
+    guards.retain(|file| file.to_string_lossy().contains("guard"));
+    let guard = guards.remove(0);
+    let mut bytes = fs::read(&guard).unwrap();
+    bytes.iter_mut().take(64).for_each(|byte| *byte ^= 0x10);
+    fs::write(&guard, bytes).unwrap();
+    let checked = repair(&town, 2, &["--check"]);
+    assert_eq!(checked.status.code(), Some(1), "{}", said(&checked));
+    let repaired = repair(&town, 2, &[]);
+    assert!(repaired.status.success(), "{}", said(&repaired));
+    town.start(2).unwrap();
+    carries_the_group(&mut town, 2, &load);
+    load.settle();
+    town.stop_all().unwrap();
+}

@@ -31,12 +31,19 @@ pub async fn inspect<E: Context>(
     look: &mut (impl FnMut(Bytes) -> Result<(), Error> + ?Sized),
 ) -> Result<Report, JournalError> {
     let label = Label(config.partition.clone());
-    let mut bytes = 0;
+    let mut report = Report { records: 0..0, run: 0, bytes: 0, trouble: None };
     for partition in partitions(&config.partition) {
-        let size = size(&context, &partition).await;
-        bytes += size.map_err(|error| label.storage(None, error))?;
+        match size(&context, &partition).await {
+            Ok(size) => report.bytes += size,
+            // A file whose very beginning is rotten cannot even be opened.
+            Err(error) => {
+                report.trouble.get_or_insert(label.storage(None, error));
+            }
+        }
     }
-    let mut report = Report { records: 0..0, run: 0, bytes, trouble: None };
+    if report.trouble.is_some() {
+        return Ok(report);
+    }
     let mut journal = match Journal::open(Untouched::new(context), config).await {
         Ok(journal) => journal,
         Err(trouble) => return Ok(Report { trouble: Some(trouble), ..report }),
