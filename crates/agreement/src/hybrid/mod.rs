@@ -7,9 +7,11 @@
 //!
 //! - [`multicast`]: a message to a list of recipients, with any number of liars (n >= f+2).
 //! - [`ordered`]: one order of the messages of all, by the wormhole's ordering service (n >= 2f+1).
+//! - [`placed`]: agreement on a value that satisfies an external predicate, by the wormhole's
+//!   ordering service (n >= 2f+1).
 //! - [`simple`]: agreement on a value by two block agreements (n >= 3f+1).
 //! - [`vector`]: agreement on what a quorum of servers each proposed (n >= 3f+1).
-//! - [`views`]: agreement on a value that satisfies an external predicate, by unique identifiers.
+//! - [`views`]: the same as [`placed`], by unique identifiers.
 //!
 //! Protocols here have no clock either: they ask the trusted component to wake them. That is a
 //! timeout, and liveness needs that it is long enough in the end; safety needs nothing of the kind.
@@ -18,7 +20,10 @@ mod agreed;
 mod members;
 pub mod multicast;
 pub mod ordered;
+pub mod placed;
 pub mod simple;
+#[cfg(test)]
+mod testing;
 pub mod vector;
 pub mod views;
 

@@ -1,17 +1,17 @@
 use super::*;
 use crate::digest_of;
+use crate::hybrid::testing::{self, *};
 use crate::hybrid::{Member, Members, Proof};
 use maftia_base::time::Duration;
 use maftia_base::{
-    AdversaryStructure, Digest, Epoch, FaultKind, Formula, Group, GroupId, Party, PartySet,
-    Protocol,
+    AdversaryStructure, Digest, Epoch, FaultKind, Group, GroupId, Party, PartySet, Protocol,
 };
-use maftia_crypto::{Attested, Done, IdealSuite, Suite, Work, ideal};
+use maftia_crypto::{Attested, IdealSuite};
 use maftia_sim::attacks::{Flooder, Mutator, Mute, Passive, Replayer, Silent, Twins};
-use maftia_sim::wormhole::{Tongue, Weather, Wormhole};
+use maftia_sim::wormhole::{Weather, Wormhole};
 use maftia_sim::{
-    Adversary, Builder, Crashes, Failure, Fate, Letter, Local, Network, Random, Scheduler,
-    Simulation, UNIT, check_deterministic, seeds,
+    Adversary, Builder, Crashes, Failure, Letter, Network, Random, Simulation, UNIT,
+    check_deterministic, seeds,
 };
 
 type Cast = Multicast<IdealSuite, u64>;
@@ -25,31 +25,9 @@ const FORMS: [Spreading; 3] = [
     Spreading::Copies { omissions: 2 },
 ];
 
-fn p(index: usize) -> Party {
-    Party::new(index)
-}
-
-fn parties(indices: impl IntoIterator<Item = usize>) -> PartySet {
-    indices.into_iter().map(p).collect()
-}
-
 /// n >= f + 2: two honest servers are enough.
 fn structures() -> Vec<AdversaryStructure> {
-    [(2, 0), (3, 1), (4, 2), (5, 3)]
-        .into_iter()
-        .map(|(n, f)| AdversaryStructure::threshold(n, f).unwrap())
-        .collect()
-}
-
-fn tongue() -> Tongue<Cast> {
-    Tongue {
-        call: |work| match work {
-            Work::Trusted(call) => *call,
-            other => panic!("only calls are consulted: {other:?}"),
-        },
-        done: |answer| Done::Trusted(Box::new(answer)),
-        seal: ideal::seal,
-    }
+    thresholds(&[(2, 0), (3, 1), (4, 2), (5, 3)])
 }
 
 struct World {
@@ -91,17 +69,8 @@ impl Plan {
         let n = structure.n();
         let mut wormhole = Wormhole::new(n, seed, weather, tongue());
         dead.iter().for_each(|party| wormhole.crash(party));
-        let members = wormhole.lives().into_iter();
-        let members = members.map(|(guard, life)| Member::of(&life.said, 0, guard));
-        let members = Members::new(members);
-        let group = |index| Group::new(GroupId::default(), Epoch(0), p(index), structure.clone());
-        let keyrings = ideal::keyrings(&structure, &Formula::exact(&structure), 1);
-        let builder = Simulation::builder((0..n).map(group).collect(), seed)
-            .worker(move |party, works: Vec<Work<IdealSuite>>, clock| {
-                IdealSuite::run_many(works, &keyrings[party.index()], clock)
-            })
-            .trusted(wormhole)
-            .footprint_max(2 + 4 * n);
+        let members = members_of(&wormhole);
+        let builder = testing::builder(&structure, seed, wormhole).footprint_max(2 + 4 * n);
         let sim = customize(builder).build(move |party| {
             // Who is no recipient hears nothing: it runs a multicast of its own.
             let to = if recipients.contains(party) { recipients } else { parties([party.index()]) };
@@ -349,23 +318,6 @@ fn whatever_was_not_decided_is_refused_and_who_shows_it_is_suspected() {
         Ok(())
     });
     assert!(suspected > 5, "{suspected}");
-}
-
-/// Some things take longer than the time to the first start.
-struct Slow {
-    message: u64,
-    sync: u64,
-}
-
-impl Scheduler<Said> for Slow {
-    fn route(&mut self, _: &Letter<Said>, random: &mut Random) -> Fate {
-        Fate::Arrives(Duration(1 + random.below(self.message * UNIT.0)))
-    }
-
-    fn local(&mut self, _: Party, what: Local, random: &mut Random) -> Duration {
-        let most = if what == Local::Sync { self.sync } else { 1 };
-        Duration(1 + random.below(most * UNIT.0))
-    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 use super::*;
-use crate::hybrid::{Member, Members};
+use crate::hybrid::testing::{self, *};
 use maftia_base::time::Duration;
-use maftia_base::{AdversaryStructure, Epoch, Formula, Group, GroupId, Party, PartySet, Protocol};
-use maftia_crypto::{Done, IdealSuite, Suite, Work, ideal};
+use maftia_base::{AdversaryStructure, Party, PartySet, Protocol};
+use maftia_crypto::IdealSuite;
 use maftia_sim::attacks::{Flooder, Mutator, Mute, Passive, Replayer, Silent, Twins};
-use maftia_sim::wormhole::{Tongue, Weather, Wormhole};
+use maftia_sim::wormhole::{Weather, Wormhole};
 use maftia_sim::{
     Adversary, Builder, Crashes, Failure, Letter, Network, Random, Simulation, UNIT,
     check_deterministic, seeds,
@@ -19,24 +19,9 @@ type Said = Message<u64>;
 const EVENTS_MAX: u64 = 6_000_000;
 const MESSAGES: u64 = 3;
 
-fn p(index: usize) -> Party {
-    Party::new(index)
-}
-
-fn parties(indices: impl IntoIterator<Item = usize>) -> PartySet {
-    indices.into_iter().map(p).collect()
-}
-
 /// n >= 2f + 1.
 fn structures() -> Vec<AdversaryStructure> {
-    [(1, 0), (3, 1), (5, 2)]
-        .into_iter()
-        .map(|(n, f)| AdversaryStructure::threshold(n, f).unwrap())
-        .collect()
-}
-
-fn liars(structure: &AdversaryStructure) -> PartySet {
-    parties([structure.n() - 1, 0].into_iter().take(structure.largest()))
+    thresholds(&[(1, 0), (3, 1), (5, 2)])
 }
 
 /// The `number`th message of server `i`.
@@ -57,17 +42,6 @@ fn check(honest: PartySet) -> impl FnMut(Party, &Outcome<u64>) -> Result<(), Str
     }
 }
 
-fn tongue() -> Tongue<Order> {
-    Tongue {
-        call: |work| match work {
-            Work::Trusted(call) => *call,
-            other => panic!("only calls are consulted: {other:?}"),
-        },
-        done: |answer| Done::Trusted(Box::new(answer)),
-        seal: ideal::seal,
-    }
-}
-
 struct World {
     sim: Simulation<Order>,
 }
@@ -80,16 +54,8 @@ fn world(
 ) -> World {
     let n = structure.n();
     let wormhole = Wormhole::new(n, seed, weather, tongue());
-    let members = wormhole.lives().into_iter();
-    let members = members.map(|(guard, life)| Member::of(&life.said, 0, guard));
-    let members = Members::new(members);
-    let keyrings = ideal::keyrings(structure, &Formula::exact(structure), 1);
-    let group = |index| Group::new(GroupId::default(), Epoch(0), p(index), structure.clone());
-    let builder = Simulation::builder((0..n).map(group).collect(), seed)
-        .worker(move |party, works: Vec<Work<IdealSuite>>, clock| {
-            IdealSuite::run_many(works, &keyrings[party.index()], clock)
-        })
-        .trusted(wormhole)
+    let members = members_of(&wormhole);
+    let builder = testing::builder(structure, seed, wormhole)
         .check(check(PartySet::all(n).difference(corrupt)))
         .footprint_max(6 * n);
     World { sim: customize(builder).build(move |party| Order::new(party, members.clone(), 1)) }

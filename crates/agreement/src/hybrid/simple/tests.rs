@@ -1,17 +1,18 @@
 use super::machine::Phase;
 use super::*;
 use crate::digest_of;
-use crate::hybrid::{Member, Members, Proof};
+use crate::hybrid::Proof;
+use crate::hybrid::testing::{self, *};
 use maftia_base::time::Duration;
 use maftia_base::{
-    AdversaryStructure, Epoch, FaultKind, Formula, Group, GroupId, Party, PartySet, Protocol,
+    AdversaryStructure, Epoch, FaultKind, Group, GroupId, Party, PartySet, Protocol,
 };
-use maftia_crypto::{Done, IdealSuite, Suite, Work, ideal};
+use maftia_crypto::IdealSuite;
 use maftia_sim::attacks::{Flooder, Mutator, Mute, Passive, Replayer, Silent, Twins};
-use maftia_sim::wormhole::{Tongue, Weather, Wormhole};
+use maftia_sim::wormhole::{Weather, Wormhole};
 use maftia_sim::{
-    Adversary, Builder, Crashes, Failure, Fate, Letter, Local, Network, Random, Scheduler,
-    Simulation, UNIT, check_deterministic, seeds,
+    Adversary, Builder, Crashes, Failure, Letter, Network, Random, Simulation, UNIT,
+    check_deterministic, seeds,
 };
 use std::cell::Cell;
 
@@ -21,29 +22,10 @@ type Said = Message<u64>;
 /// Looks at the trusted components count, too, while somebody waits for their answer.
 const EVENTS_MAX: u64 = 2_000_000;
 
-fn p(index: usize) -> Party {
-    Party::new(index)
-}
-
-fn parties(indices: impl IntoIterator<Item = usize>) -> PartySet {
-    indices.into_iter().map(p).collect()
-}
-
 fn structures() -> Vec<AdversaryStructure> {
-    let threshold = |n, f| AdversaryStructure::threshold(n, f).unwrap();
-    // Two servers at one site, which may both be corrupt, or any other one.
-    let sets = [[0, 1], [2, 2], [3, 3], [4, 4]];
-    let sets = sets.map(|set| set.into_iter().map(Party::new).collect());
-    let general = AdversaryStructure::general(5, &sets).unwrap();
+    let general = two_at_one_site();
     general.check_q3().unwrap();
-    vec![threshold(1, 0), threshold(4, 1), threshold(7, 2), general]
-}
-
-fn liars(structure: &AdversaryStructure) -> PartySet {
-    let n = structure.n();
-    let sets = [parties([n - 1, 0]), parties([0, 1])];
-    let two = sets.into_iter().find(|set| structure.may_be_corrupt(*set));
-    two.unwrap_or(parties([n - 1]))
+    [thresholds(&[(1, 0), (4, 1), (7, 2)]), vec![general]].concat()
 }
 
 /// Even values are valid. Server `i` proposes `100 + 2i`, or all propose one.
@@ -74,17 +56,6 @@ fn same() -> impl FnMut(Party, &Outcome<u64>) -> Result<(), String> {
     }
 }
 
-fn tongue() -> Tongue<Simple> {
-    Tongue {
-        call: |work| match work {
-            Work::Trusted(call) => *call,
-            other => panic!("only calls are consulted: {other:?}"),
-        },
-        done: |answer| Done::Trusted(Box::new(answer)),
-        seal: ideal::seal,
-    }
-}
-
 struct World {
     sim: Simulation<Simple>,
     input: fn(Party) -> u64,
@@ -101,16 +72,8 @@ fn world_in(
     let n = structure.n();
     let mut wormhole = Wormhole::new(n, seed, weather, tongue());
     dead.iter().for_each(|party| wormhole.crash(party));
-    let members = wormhole.lives().into_iter();
-    let members = members.map(|(guard, life)| Member::of(&life.said, 0, guard));
-    let members = Members::new(members);
-    let keyrings = ideal::keyrings(structure, &Formula::exact(structure), 1);
-    let group = |index| Group::new(GroupId::default(), Epoch(0), p(index), structure.clone());
-    let builder = Simulation::builder((0..n).map(group).collect(), seed)
-        .worker(move |party, works: Vec<Work<IdealSuite>>, clock| {
-            IdealSuite::run_many(works, &keyrings[party.index()], clock)
-        })
-        .trusted(wormhole)
+    let members = members_of(&wormhole);
+    let builder = testing::builder(structure, seed, wormhole)
         .application(judge)
         .check(same())
         .footprint_max(8 * n + 2);
@@ -134,26 +97,11 @@ impl World {
     }
 
     fn decide_from(&mut self, proposers: PartySet) -> Result<(), Failure> {
-        let (sim, living) = (&mut self.sim, self.living);
-        let wants = |sim: &Simulation<Simple>, party| {
-            let fresh = |state: &Simple| !state.has_input() && !state.is_settled();
-            sim.state(party).is_some_and(fresh)
-        };
-        loop {
-            for party in proposers.iter().filter(|party| wants(sim, *party)).collect::<Vec<_>>() {
-                sim.command(party, Command::Propose((self.input)(party)));
-            }
-            let done = |sim: &Simulation<Simple>| {
-                let decided = |party| sim.state(party).is_some_and(Protocol::is_settled);
-                sim.honest().intersection(living).iter().all(decided)
-            };
-            let restarted =
-                |sim: &Simulation<Simple>| proposers.iter().any(|party| wants(sim, party));
-            sim.run_until(|sim| done(sim) || restarted(sim), EVENTS_MAX)?;
-            if done(sim) {
-                return sim.run_to_quiescence(EVENTS_MAX);
-            }
-        }
+        let (input, deciders) = (self.input, self.living);
+        let command = |party| Command::Propose(input(party));
+        let has_input = Simple::has_input;
+        testing::decide(&mut self.sim, (proposers, deciders), has_input, command, EVENTS_MAX)?;
+        self.sim.run_to_quiescence(EVENTS_MAX)
     }
 
     fn decided(&self, party: Party) -> (u64, Decision) {
@@ -342,23 +290,6 @@ fn forged_locks_and_decisions_are_suspected() {
     assert!(suspected > 5, "{suspected}");
 }
 
-/// Some things take longer than the time to the first start.
-struct Slow {
-    message: u64,
-    sync: u64,
-}
-
-impl Scheduler<Said> for Slow {
-    fn route(&mut self, _: &Letter<Said>, random: &mut Random) -> Fate {
-        Fate::Arrives(Duration(1 + random.below(self.message * UNIT.0)))
-    }
-
-    fn local(&mut self, _: Party, what: Local, random: &mut Random) -> Duration {
-        let most = if what == Local::Sync { self.sync } else { 1 };
-        Duration(1 + random.below(most * UNIT.0))
-    }
-}
-
 #[test]
 fn timeouts_and_late_starts_split_nobody_and_are_tried_again() {
     let (mut again, mut lies) = (0, 0);
@@ -444,9 +375,7 @@ fn a_decision_convinces_anyone_and_only_of_what_was_decided() {
     world.decide().unwrap();
     let (value, decision) = world.decided(p(2));
     let wormhole = Wormhole::<Simple>::new(4, 5, Weather::default(), tongue());
-    let members = wormhole.lives().into_iter();
-    let members = members.map(|(guard, life)| Member::of(&life.said, 0, guard));
-    let members = Members::new(members);
+    let members = members_of(&wormhole);
     let scope = Group::new(GroupId::default(), Epoch(0), p(0), structure.clone()).scope();
     let holds = |scope, phase, start| {
         let (question, at) = Simple::new(p(0), members.clone()).question(scope, start, phase);

@@ -1,10 +1,11 @@
 use super::*;
-use crate::hybrid::{Member, Members, multicast};
+use crate::hybrid::multicast;
+use crate::hybrid::testing::{self, *};
 use maftia_base::time::Duration;
-use maftia_base::{AdversaryStructure, Epoch, Formula, Group, GroupId, Party, PartySet, Protocol};
-use maftia_crypto::{Done, IdealSuite, Suite, Work, ideal};
+use maftia_base::{AdversaryStructure, Party, PartySet};
+use maftia_crypto::IdealSuite;
 use maftia_sim::attacks::{Flooder, Mutator, Mute, Passive, Replayer, Silent, Twins};
-use maftia_sim::wormhole::{Tongue, Weather, Wormhole};
+use maftia_sim::wormhole::{Weather, Wormhole};
 use maftia_sim::{
     Adversary, Builder, Crashes, Failure, Letter, Network, Random, Simulation, UNIT,
     check_deterministic, seeds,
@@ -16,21 +17,8 @@ type Said = Message<u64>;
 
 const EVENTS_MAX: u64 = 2_000_000;
 
-fn p(index: usize) -> Party {
-    Party::new(index)
-}
-
-fn parties(indices: impl IntoIterator<Item = usize>) -> PartySet {
-    indices.into_iter().map(p).collect()
-}
-
 fn structures() -> Vec<AdversaryStructure> {
-    let threshold = |n, f| AdversaryStructure::threshold(n, f).unwrap();
-    vec![threshold(1, 0), threshold(4, 1), threshold(7, 2)]
-}
-
-fn liars(structure: &AdversaryStructure) -> PartySet {
-    parties([structure.n() - 1, 0].into_iter().take(structure.largest()))
+    thresholds(&[(1, 0), (4, 1), (7, 2)])
 }
 
 /// Server `i` proposes `100 + i`.
@@ -59,17 +47,6 @@ fn check(
     }
 }
 
-fn tongue() -> Tongue<Vector> {
-    Tongue {
-        call: |work| match work {
-            Work::Trusted(call) => *call,
-            other => panic!("only calls are consulted: {other:?}"),
-        },
-        done: |answer| Done::Trusted(Box::new(answer)),
-        seal: ideal::seal,
-    }
-}
-
 struct World {
     sim: Simulation<Vector>,
 }
@@ -82,16 +59,8 @@ fn world_in(
 ) -> World {
     let n = structure.n();
     let wormhole = Wormhole::new(n, seed, weather, tongue());
-    let members = wormhole.lives().into_iter();
-    let members = members.map(|(guard, life)| Member::of(&life.said, 0, guard));
-    let members = Members::new(members);
-    let keyrings = ideal::keyrings(structure, &Formula::exact(structure), 1);
-    let group = |index| Group::new(GroupId::default(), Epoch(0), p(index), structure.clone());
-    let builder = Simulation::builder((0..n).map(group).collect(), seed)
-        .worker(move |party, works: Vec<Work<IdealSuite>>, clock| {
-            IdealSuite::run_many(works, &keyrings[party.index()], clock)
-        })
-        .trusted(wormhole)
+    let members = members_of(&wormhole);
+    let builder = testing::builder(structure, seed, wormhole)
         .check(check(structure, PartySet::all(n).difference(corrupt)))
         .footprint_max(n * (4 * n + 2) + 12 * n + 2);
     World { sim: customize(builder).build(move |party| Vector::new(party, members.clone())) }
@@ -100,26 +69,10 @@ fn world_in(
 impl World {
     /// Proposes at everybody who has nothing to propose yet, until all honest servers decided.
     fn decide(&mut self) -> Result<(), Failure> {
-        let sim = &mut self.sim;
-        let honest = sim.honest();
-        let wants = |sim: &Simulation<Vector>, party| {
-            let fresh = |state: &Vector| !state.has_input() && !state.is_settled();
-            sim.state(party).is_some_and(fresh)
-        };
-        loop {
-            for party in honest.iter().filter(|party| wants(sim, *party)).collect::<Vec<_>>() {
-                sim.command(party, Command::Propose(input(party)));
-            }
-            let done = |sim: &Simulation<Vector>| {
-                let decided = |party| sim.state(party).is_some_and(Protocol::is_settled);
-                honest.iter().all(decided)
-            };
-            let restarted = |sim: &Simulation<Vector>| honest.iter().any(|it| wants(sim, it));
-            sim.run_until(|sim| done(sim) || restarted(sim), EVENTS_MAX)?;
-            if done(sim) {
-                return sim.run_to_quiescence(EVENTS_MAX);
-            }
-        }
+        let (everybody, sim) = (self.sim.honest(), &mut self.sim);
+        let command = |party| Command::Propose(input(party));
+        testing::decide(sim, (everybody, everybody), Vector::has_input, command, EVENTS_MAX)?;
+        self.sim.run_to_quiescence(EVENTS_MAX)
     }
 }
 

@@ -1,14 +1,14 @@
 use super::*;
 use crate::digest_of;
-use crate::hybrid::Member;
+use crate::hybrid::testing::{self, *};
 use maftia_base::time::Duration;
-use maftia_base::{Epoch, FaultKind, Formula, Group, GroupId, PartySet, Protocol};
-use maftia_crypto::{Done, IdealSuite, Suite, Work, ideal};
+use maftia_base::{Epoch, FaultKind, Formula, PartySet, Protocol};
+use maftia_crypto::{Done, IdealSuite, Suite, ideal};
 use maftia_sim::attacks::{Flooder, Mutator, Mute, Passive, Replayer, Silent, Twins};
-use maftia_sim::wormhole::{Tongue, Weather, Wormhole};
+use maftia_sim::wormhole::{Weather, Wormhole};
 use maftia_sim::{
-    Adversary, Builder, Crashes, Failure, Fate, Letter, Local, Network, Random, Scheduler,
-    Simulation, UNIT, check_deterministic, seeds,
+    Adversary, Builder, Crashes, Failure, Letter, Network, Random, Simulation, UNIT,
+    check_deterministic, seeds,
 };
 use std::cell::RefCell;
 
@@ -17,23 +17,10 @@ type Said = Message<u64>;
 
 const EVENTS_MAX: u64 = 200_000;
 
-fn p(index: usize) -> Party {
-    Party::new(index)
-}
-
 fn structures() -> Vec<AdversaryStructure> {
-    let threshold = |n, f| AdversaryStructure::threshold(n, f).unwrap();
-    // Two servers at one site, which may both be corrupt, or any other one.
-    let sets = [[0, 1], [2, 2], [3, 3], [4, 4]];
-    let sets = sets.map(|set| set.into_iter().map(Party::new).collect());
-    let general = AdversaryStructure::general(5, &sets).unwrap();
+    let general = two_at_one_site();
     general.check_q2().unwrap();
-    vec![threshold(1, 0), threshold(3, 1), threshold(5, 2), general]
-}
-
-fn groups(structure: &AdversaryStructure) -> Vec<Group> {
-    let group = |index| Group::new(GroupId::default(), Epoch(0), p(index), structure.clone());
-    (0..structure.n()).map(group).collect()
+    [thresholds(&[(1, 0), (3, 1), (5, 2)]), vec![general]].concat()
 }
 
 /// Even values are valid. Server `i` proposes `100 + 2i`.
@@ -66,22 +53,6 @@ fn same() -> impl FnMut(Party, &Outcome<u64>) -> Result<(), String> {
     }
 }
 
-fn members_of(wormhole: &Wormhole<Agreement>) -> Members {
-    let lives = wormhole.lives().into_iter();
-    Members::new(lives.map(|(guard, life)| Member::of(&life.said, 0, guard)))
-}
-
-fn tongue() -> Tongue<Agreement> {
-    Tongue {
-        call: |work| match work {
-            Work::Trusted(call) => *call,
-            other => panic!("only calls are consulted: {other:?}"),
-        },
-        done: |answer| Done::Trusted(Box::new(answer)),
-        seal: ideal::seal,
-    }
-}
-
 struct World {
     sim: Simulation<Agreement>,
 }
@@ -93,13 +64,8 @@ fn world_with(
     customize: impl FnOnce(Builder<Agreement>) -> Builder<Agreement>,
 ) -> World {
     let members = members_of(&wormhole);
-    let keyrings = ideal::keyrings(structure, &Formula::exact(structure), 1);
     let base = p((seed % structure.n() as u64) as usize);
-    let builder = Simulation::builder(groups(structure), seed)
-        .worker(move |party, works: Vec<Work<IdealSuite>>, clock| {
-            IdealSuite::run_many(works, &keyrings[party.index()], clock)
-        })
-        .trusted(wormhole)
+    let builder = testing::builder(structure, seed, wormhole)
         .application(judge)
         .check(same())
         .footprint_max(20 * structure.n());
@@ -126,26 +92,10 @@ impl World {
     }
 
     fn decide_from(&mut self, proposers: PartySet) -> Result<(), Failure> {
-        let sim = &mut self.sim;
-        let wants = |sim: &Simulation<Agreement>, party| {
-            let fresh = |state: &Agreement| state.input.is_none() && state.verdict.is_none();
-            sim.state(party).is_some_and(fresh)
-        };
-        loop {
-            for party in proposers.iter().filter(|party| wants(sim, *party)).collect::<Vec<_>>() {
-                sim.command(party, Command::Propose(input(party)));
-            }
-            let done = |sim: &Simulation<Agreement>| {
-                let decided = |party| sim.state(party).is_some_and(Protocol::is_settled);
-                sim.honest().iter().all(decided)
-            };
-            let restarted =
-                |sim: &Simulation<Agreement>| proposers.iter().any(|party| wants(sim, party));
-            sim.run_until(|sim| done(sim) || restarted(sim), EVENTS_MAX)?;
-            if done(sim) {
-                return sim.run_to_quiescence(EVENTS_MAX);
-            }
-        }
+        let (everybody, sim) = (self.sim.honest(), &mut self.sim);
+        let command = |party| Command::Propose(input(party));
+        testing::decide(sim, (proposers, everybody), Agreement::has_input, command, EVENTS_MAX)?;
+        self.sim.run_to_quiescence(EVENTS_MAX)
     }
 
     fn decided(&self, party: Party) -> (u64, Decision) {
@@ -157,13 +107,6 @@ impl World {
     }
 }
 
-/// The last party, and with it another where the structure allows.
-fn liars(structure: &AdversaryStructure) -> Vec<Party> {
-    let last = structure.n() - 1;
-    let two = PartySet::from_iter([p(0), p(last)]);
-    if structure.may_be_corrupt(two) { vec![p(0), p(last)] } else { vec![p(last)] }
-}
-
 fn against<A: Adversary<Agreement> + 'static>(count: u64, adversary: impl Fn() -> A) {
     for structure in structures().into_iter().skip(1) {
         seeds(0..count, |seed| {
@@ -172,9 +115,9 @@ fn against<A: Adversary<Agreement> + 'static>(count: u64, adversary: impl Fn() -
                 _ => Network::random().starving(p((seed % structure.n() as u64) as usize)),
             };
             let mut world = world(&structure, seed, |builder| {
-                builder.network(network).corrupt(liars(&structure), adversary())
+                builder.network(network).corrupt(liars(&structure).iter(), adversary())
             });
-            for liar in liars(&structure) {
+            for liar in liars(&structure).iter() {
                 world.sim.command(liar, Command::Propose(input(liar)));
             }
             world.decide()
@@ -243,7 +186,7 @@ fn honest_code_in_corrupt_hands_is_harmless() {
 
 #[test]
 fn two_copies_with_one_trusted_component_cannot_propose_two_values() {
-    against(60, || Twins { second: PartySet::from_iter([p(1)]) });
+    against(60, || Twins { second: parties([1]) });
 }
 
 #[test]
@@ -254,7 +197,7 @@ fn floods_and_replays_change_nothing() {
 
 #[test]
 fn a_leader_that_tells_some_and_not_others_stops_nobody() {
-    against(60, || Mute { towards: PartySet::from_iter([p(1), p(2)]) });
+    against(60, || Mute { towards: parties([1, 2]) });
 }
 
 /// Changes what it says, and leaves the identifiers as they are.
@@ -284,25 +227,12 @@ fn whatever_does_not_fit_its_identifier_is_refused() {
     against(80, || Mutator(garble));
 }
 
-/// Letters take so long that patience is over, often.
-struct Slow(u64);
-
-impl Scheduler<Said> for Slow {
-    fn route(&mut self, _: &Letter<Said>, random: &mut Random) -> Fate {
-        Fate::Arrives(Duration(1 + random.below(self.0 * UNIT.0)))
-    }
-
-    fn local(&mut self, _: Party, _: Local, random: &mut Random) -> Duration {
-        Duration(1 + random.below(UNIT.0))
-    }
-}
-
 #[test]
 fn views_that_overlap_never_decide_two_values() {
     let (mut later, mut again) = (0, 0);
     for structure in structures().into_iter().skip(1) {
         seeds(0..150, |seed| {
-            let slow = Slow([700, 1_500, 6_000][(seed % 3) as usize]);
+            let slow = Slow::letters([700, 1_500, 6_000][(seed % 3) as usize]);
             let mut world = world(&structure, seed, |builder| builder.network(slow));
             world.decide()?;
             let (_, decision) = world.decided(p(0));
@@ -318,20 +248,20 @@ fn views_that_overlap_never_decide_two_values() {
 fn views_that_overlap_beside_a_liar_never_decide_two_values() {
     for structure in structures().into_iter().skip(1) {
         seeds(0..200, |seed| {
-            let slow = Slow([700, 1_500, 6_000][(seed % 3) as usize]);
+            let slow = Slow::letters([700, 1_500, 6_000][(seed % 3) as usize]);
             let mut world = world(&structure, seed, |builder| {
                 let builder = builder.network(slow);
                 match seed % 4 {
-                    0 => builder.corrupt(liars(&structure), Mutator(garble)),
-                    1 => builder.corrupt(liars(&structure), Silent),
+                    0 => builder.corrupt(liars(&structure).iter(), Mutator(garble)),
+                    1 => builder.corrupt(liars(&structure).iter(), Silent),
                     2 => {
-                        let towards = PartySet::from_iter([p(1)]);
-                        builder.corrupt(liars(&structure), Mute { towards })
+                        let towards = parties([1]);
+                        builder.corrupt(liars(&structure).iter(), Mute { towards })
                     }
-                    _ => builder.corrupt(liars(&structure), Replayer::new(500)),
+                    _ => builder.corrupt(liars(&structure).iter(), Replayer::new(500)),
                 }
             });
-            for liar in liars(&structure) {
+            for liar in liars(&structure).iter() {
                 world.sim.command(liar, Command::Propose(input(liar)));
             }
             world.decide()
@@ -349,7 +279,7 @@ fn crashes_at_persist_points_that_lose_unsynced_records_are_harmless() {
                 downtime: Duration((1 + seed % 900) * UNIT.0),
                 crashes_max: 12,
             };
-            let slow = Slow([2, 300, 1_500][(seed % 3) as usize]);
+            let slow = Slow::letters([2, 300, 1_500][(seed % 3) as usize]);
             let mut world =
                 world(&structure, seed, |builder| builder.crashes(crashes).network(slow));
             world.decide()
@@ -361,7 +291,7 @@ fn crashes_at_persist_points_that_lose_unsynced_records_are_harmless() {
 fn all_crash_at_once_at_any_moment_and_still_agree() {
     for structure in structures() {
         seeds(0..120, |seed| {
-            let slow = Slow([2, 1_500][(seed % 2) as usize]);
+            let slow = Slow::letters([2, 1_500][(seed % 2) as usize]);
             let mut world = world(&structure, seed, |builder| builder.network(slow));
             (0..structure.n())
                 .for_each(|index| world.sim.command(p(index), Command::Propose(input(p(index)))));
