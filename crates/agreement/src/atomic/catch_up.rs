@@ -8,7 +8,7 @@ use super::round::{Checking, RoundSlot};
 use crate::digest_of;
 use maftia_base::canary;
 use maftia_base::wire::{EncodeSize, List};
-use maftia_base::{Context, Fault, FaultKind, Party, Slot, Target};
+use maftia_base::{Context, Fault, FaultKind, Party, PartySet, Slot, Target};
 use maftia_crypto::{Done, Suite};
 
 /// Most bytes of decided rounds in one message, unless one alone is larger.
@@ -53,22 +53,28 @@ impl<S: Suite> AtomicBroadcast<S> {
     /// Asks those that are ahead: each once in every round, and only when what they gave before
     /// has been used; and once those that no longer are: what they gave was decided rounds, and not
     /// what is open. (C2)
+    ///
+    /// Everybody is told when decisions were given: a server that skips an agreement contributes
+    /// nothing to it, and those that are still in it may wait for what nobody else will say. (C5)
     pub(super) fn try_ask(&mut self, cx: &mut impl Context<Self>) {
         if !self.learned.is_empty() || self.checking.is_some() || !self.is_open() {
             return;
         }
         let round = self.round;
-        let mut to_ask = Vec::new();
+        let mut to_ask = PartySet::EMPTY;
+        if canary!("atomic-skips-silently", false, std::mem::take(&mut self.skipped)) {
+            to_ask = cx.group().others();
+        }
         for (party, peer) in &mut self.peers {
             let was_ahead = peer.ahead.take_if(|ahead| *ahead < round).is_some();
             let asks_on = canary!("atomic-catches-up-silently", false, was_ahead);
             let is_asked = peer.later || peer.ahead.is_some() || asks_on;
             if is_asked && !peer.lied && peer.asked != Some(round) {
                 peer.asked = Some(round);
-                to_ask.push(*party);
+                to_ask.insert(*party);
             }
         }
-        to_ask.into_iter().for_each(|party| self.tell(party, cx));
+        to_ask.iter().for_each(|party| self.tell(party, cx));
     }
 
     /// Tells a peer where this server is: it gives what is missing here.
@@ -201,6 +207,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             Some(seed) => {
                 let record = super::message::Record::Learned { decided: decided.clone(), seed };
                 cx.note(record);
+                self.skipped = true;
                 self.ready.insert(round, (decided, seed));
             }
             None => self.on_lie(from, cx),

@@ -63,6 +63,8 @@ pub struct AtomicBroadcast<S: Suite> {
     pub(super) learned: BTreeMap<Round, (Party, DecidedRound<S>)>,
     pub(super) checking: Option<Checking<S>>,
     pub(super) peers: BTreeMap<Party, Peers>,
+    /// A round was decided here by what others gave, and they have not been told.
+    pub(super) skipped: bool,
 }
 
 /// A head under verification, and the newest that came after it.
@@ -159,6 +161,7 @@ impl<S: Suite> AtomicBroadcast<S> {
             learned: BTreeMap::new(),
             checking: None,
             peers: BTreeMap::new(),
+            skipped: false,
         }
     }
 

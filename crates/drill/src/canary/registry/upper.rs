@@ -90,6 +90,13 @@ pub(super) const UPPER: &[Canary] = &[
     ),
     canary(
         false,
+        "atomic-skips-silently",
+        "crates/agreement/src/atomic/catch_up.rs",
+        &["atomic"],
+        "whoever is given a decided round does not tell those that are still in its agreement",
+    ),
+    canary(
+        false,
         "atomic-asks-once",
         "crates/agreement/src/atomic/machine.rs",
         &["atomic"],
