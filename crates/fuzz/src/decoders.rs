@@ -109,6 +109,9 @@ macro_rules! wire_types {
             multivalued_message: maftia_agreement::multivalued::Message<Real, Heads>;
             multivalued_record: maftia_agreement::multivalued::Record<Real, Heads>;
             hybrid_life: maftia_agreement::hybrid::Life;
+            placed_decision: maftia_agreement::hybrid::placed::Decision;
+            placed_message: maftia_agreement::hybrid::placed::Message<u64>;
+            placed_record: maftia_agreement::hybrid::placed::Record<u64>;
             views_view: maftia_agreement::hybrid::views::View;
             views_justification: maftia_agreement::hybrid::views::Justification;
             views_decision: maftia_agreement::hybrid::views::Decision;

@@ -72,7 +72,8 @@ pub enum Call {
         /// The value.
         value: Value,
     },
-    /// What stands at this place? Answered when something does. Answer: [`Answer::Ordered`].
+    /// What stands at this place? Answered when something does, and with [`Refusal::TooLate`] if
+    /// that takes long. Answer: [`Answer::Ordered`].
     Next {
         /// In which channel.
         channel: Tag,

@@ -132,7 +132,7 @@ impl Core {
                 Some(self.orders.vouch(entity, channel, value, local, out))
             }
             Call::Next { channel, number: place } => {
-                self.orders.next(entity, channel, place, number, out)
+                self.orders.next(entity, channel, (place, number), local, out)
             }
             Call::Identify { counter, position, value, marked, timed } => {
                 let wish = Wish { counter, position, value, marked, timed };

@@ -2,7 +2,7 @@
 
 use crate::clock::Local;
 use crate::control::{Ballot, Control, Entries, Entry, OPEN_MAX};
-use crate::ordering::{KEPT, PATIENCE, VOUCHES};
+use crate::ordering::{KEPT, PATIENCE, VOUCHES, WAIT};
 use crate::outputs::Outputs;
 use maftia_ttcb_api::{Answer, Channel, HOSTS_MAX, Host, Refusal, Span, Tag, Value, host_bit};
 
@@ -58,8 +58,8 @@ pub(crate) struct Order {
     ages: u64,
     /// Since when something waits without progress.
     pub(crate) stuck: Option<Local>,
-    /// The call that waits for a place.
-    pub(crate) waiting: Option<(u64, u64)>,
+    /// The call that waits for a place, and since when.
+    pub(crate) waiting: Option<(u64, u64, Local)>,
 }
 
 impl Order {
@@ -347,7 +347,7 @@ impl Order {
     /// Gives places, sees whether something is stuck, and answers who waits. (O2, O4)
     pub(crate) fn advance(&mut self, now: Local, bound: Span, out: &mut impl Outputs) {
         while self.phase == Phase::Leading && self.give_next(out) {}
-        self.answer_waiting(out);
+        self.answer_waiting(now, bound, out);
         let waits = self.due().is_some()
             || (self.chosen + 1..=self.chosen + OPEN_MAX as u64)
                 .any(|number| self.entry(number).is_some());
@@ -380,8 +380,8 @@ impl Order {
         true
     }
 
-    fn answer_waiting(&mut self, out: &mut impl Outputs) {
-        let Some((number, call)) = self.waiting else { return };
+    fn answer_waiting(&mut self, now: Local, bound: Span, out: &mut impl Outputs) {
+        let Some((number, call, since)) = self.waiting else { return };
         let role = self.channel.elist.entities()[self.me].role;
         if let Some(entry) = self.entry(number).filter(|entry| entry.chosen) {
             self.waiting = None;
@@ -390,7 +390,17 @@ impl Order {
         } else if number <= self.chosen {
             self.waiting = None;
             out.answer(role, call, Answer::Refused(Refusal::Unknown));
+        } else if now.0.saturating_sub(since.0) >= bound.times(WAIT).0 {
+            self.waiting = None;
+            out.answer(role, call, Answer::Refused(Refusal::TooLate));
         }
+    }
+
+    /// When something will be due.
+    pub(crate) fn next_due(&self, bound: Span) -> Option<Local> {
+        let stuck = self.stuck.map(|since| since.0 + bound.times(PATIENCE).0);
+        let waiting = self.waiting.map(|(_, _, since)| since.0 + bound.times(WAIT).0);
+        stuck.into_iter().chain(waiting).min().map(Local)
     }
 
     /// Nothing moves: the next in turn tries. (O4, O5)

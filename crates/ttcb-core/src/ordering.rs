@@ -28,6 +28,7 @@
 //! - **O5** A member that is behind says where it is, and is given what is chosen; places that
 //!   nobody remembers any more are skipped: whoever knows them can show them signed.
 //! - **O6** A channel is opened once in the life of a component: sequence numbers grow.
+//! - **O7** Whoever asks for a place is answered within [`WAIT`] bounds, also if nothing stands there.
 //!
 //! # Why it holds
 //! It is Paxos, one instance a place: O3 and O4 are its phases; a leader's ballot is its own, and
@@ -62,6 +63,9 @@ pub const VOUCHES: usize = 64;
 
 /// After how many bounds without progress the next leader tries.
 pub(crate) const PATIENCE: u64 = 8;
+
+/// After how many bounds who asks for a place is told that nothing stands there yet.
+pub const WAIT: u64 = 512;
 
 /// All channels of one local component.
 #[derive(Clone, Debug, Hash)]
@@ -111,7 +115,7 @@ impl Orders {
         let places = &mut self.orders[2 * role..2 * role + 2];
         let age = |place: &Option<Order>| place.as_ref().map_or(0, |order| order.channel.sequence);
         let oldest = usize::from(age(&places[1]) < age(&places[0]));
-        if let Some((_, call)) = places[oldest].as_ref().and_then(|order| order.waiting) {
+        if let Some((_, call, _)) = places[oldest].as_ref().and_then(|order| order.waiting) {
             out.answer(entity.role, call, Answer::Refused(Refusal::Unknown));
         }
         let order = places[oldest].insert(Order::new(channel, tag, me));
@@ -144,8 +148,8 @@ impl Orders {
         &mut self,
         entity: EntityId,
         tag: Tag,
-        number: u64,
-        call: u64,
+        (number, call): (u64, u64),
+        now: Local,
         out: &mut impl Outputs,
     ) -> Option<Answer> {
         let Some(order) = self.of(entity, tag) else {
@@ -157,7 +161,7 @@ impl Orders {
         if number <= order.chosen {
             return Some(Answer::Refused(Refusal::Unknown));
         }
-        if let Some((_, earlier)) = order.waiting.replace((number, call)) {
+        if let Some((_, earlier, _)) = order.waiting.replace((number, call, now)) {
             out.answer(entity.role, earlier, Answer::Refused(Refusal::Contradiction));
         }
         None
@@ -213,8 +217,7 @@ impl Orders {
 
     /// When something will be due.
     pub fn next_due(&self) -> Option<Local> {
-        let due = |order: &Order| Some(Local(order.stuck?.0 + self.bound.times(PATIENCE).0));
-        self.orders.iter().flatten().filter_map(due).min()
+        self.orders.iter().flatten().filter_map(|order| order.next_due(self.bound)).min()
     }
 
     fn find(&mut self, tag: Tag) -> Option<&mut Order> {

@@ -1,9 +1,10 @@
-//! The agreement of one round: by chance in the asynchronous configuration, in views in the hybrid
-//! one. To the order they are the same.
+//! The agreement of one round: by chance in the asynchronous configuration; in the hybrid one in
+//! views or by places, as its members are [ordered](OrderedBy). To the order they are the same.
 
 use super::batch::{Heads, Round};
-use crate::hybrid::Members;
+use crate::hybrid::placed::{self, PlacedAgreement};
 use crate::hybrid::views::{self, Place, ViewAgreement};
+use crate::hybrid::{Members, OrderedBy};
 use crate::multivalued::{self, ValidatedAgreement};
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::{wire_enum, wire_struct};
@@ -14,6 +15,7 @@ use maftia_crypto::{Done, Suite, Work};
 
 type Random<S> = ValidatedAgreement<S, Heads<S>>;
 type Views<S> = ViewAgreement<S, Heads<S>>;
+type Placed<S> = PlacedAgreement<S, Heads<S>>;
 
 /// What the order must know of the hybrid configuration; nothing in the asynchronous one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,8 +49,12 @@ impl Hybrid {
     }
 
     /// Takes note of who proposed what the present round decided.
-    pub(super) fn advance(&mut self, decision: &views::Decision) {
-        let next = decision.proposer(self.leaders.present, self.members.n());
+    pub(super) fn advance<S: Suite>(&mut self, decision: &RoundDecision<S>) {
+        let next = match decision {
+            RoundDecision::Random(_) => return,
+            RoundDecision::Views(it) => it.proposer(self.leaders.present, self.members.n()),
+            RoundDecision::Placed(it) => it.proposer(),
+        };
         self.leaders = Leaders { present: self.leaders.next, next };
     }
 }
@@ -58,8 +64,10 @@ impl Hybrid {
 pub enum RoundAgreement<S: Suite> {
     /// In the asynchronous configuration.
     Random(Box<Random<S>>),
-    /// In the hybrid configuration.
+    /// In the hybrid configuration, by identifiers.
     Views(Box<Views<S>>),
+    /// In the hybrid configuration, by the ordering service.
+    Placed(Box<Placed<S>>),
 }
 
 /// What peers exchange about a round.
@@ -68,11 +76,13 @@ pub enum RoundAgreement<S: Suite> {
 pub enum AgreeMessage<S: Suite> {
     /// In the asynchronous configuration.
     Random(multivalued::Message<S, Heads<S>>),
-    /// In the hybrid configuration.
+    /// In the hybrid configuration, by identifiers.
     Views(views::Message<Heads<S>>),
+    /// In the hybrid configuration, by the ordering service.
+    Placed(placed::Message<Heads<S>>),
 }
 
-wire_enum!(<S: Suite> AgreeMessage<S> { 0 => Random(message), 1 => Views(message) });
+wire_enum!(<S: Suite> AgreeMessage<S> { 0 => Random(message), 1 => Views(message), 2 => Placed(message) });
 
 /// What must survive a crash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -80,19 +90,23 @@ wire_enum!(<S: Suite> AgreeMessage<S> { 0 => Random(message), 1 => Views(message
 pub enum AgreeRecord<S: Suite> {
     /// In the asynchronous configuration.
     Random(multivalued::Record<S, Heads<S>>),
-    /// In the hybrid configuration.
+    /// In the hybrid configuration, by identifiers.
     Views(views::Record<Heads<S>>),
+    /// In the hybrid configuration, by the ordering service.
+    Placed(placed::Record<Heads<S>>),
 }
 
-wire_enum!(<S: Suite> AgreeRecord<S> { 0 => Random(record), 1 => Views(record) });
+wire_enum!(<S: Suite> AgreeRecord<S> { 0 => Random(record), 1 => Views(record), 2 => Placed(record) });
 
 /// Names a piece of work.
 #[derive(Clone, Debug)]
 pub enum AgreeTicket<S: Suite> {
     /// In the asynchronous configuration.
     Random(multivalued::Ticket<S>),
-    /// In the hybrid configuration.
+    /// In the hybrid configuration, by identifiers.
     Views(views::Ticket),
+    /// In the hybrid configuration, by the ordering service.
+    Placed(placed::Ticket),
 }
 
 /// The proof of what a round decided.
@@ -101,11 +115,13 @@ pub enum AgreeTicket<S: Suite> {
 pub enum RoundDecision<S: Suite> {
     /// In the asynchronous configuration.
     Random(multivalued::Decision<S>),
-    /// In the hybrid configuration.
+    /// In the hybrid configuration, by identifiers.
     Views(views::Decision),
+    /// In the hybrid configuration, by the ordering service.
+    Placed(placed::Decision),
 }
 
-wire_enum!(<S: Suite> RoundDecision<S> { 0 => Random(decision), 1 => Views(decision) });
+wire_enum!(<S: Suite> RoundDecision<S> { 0 => Random(decision), 1 => Views(decision), 2 => Placed(decision) });
 
 /// What the order is told.
 #[derive(Clone, Debug)]
@@ -144,119 +160,130 @@ impl<S: Suite> Vocabulary for RoundAgreement<S> {
     type Record = AgreeRecord<S>;
 }
 
-/// Where the asynchronous one sits.
-#[derive(Clone, Copy, Debug)]
-struct RandomSlot;
+/// Where each sits, and how it is stepped: its own events are told from those of the others.
+macro_rules! variant {
+    ($(#[$doc:meta])* $slot:ident, $variant:ident, $child:ident, $step:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        struct $slot;
 
-/// Where the hybrid one sits.
-#[derive(Clone, Copy, Debug)]
-struct ViewsSlot;
+        impl<S: Suite> Slot<RoundAgreement<S>> for $slot {
+            type Child = $child<S>;
+            fn label(self) -> u64 {
+                0
+            }
+            fn message(self, message: <$child<S> as Vocabulary>::Message) -> AgreeMessage<S> {
+                AgreeMessage::$variant(message)
+            }
+            fn ticket(self, ticket: <$child<S> as Vocabulary>::Ticket) -> AgreeTicket<S> {
+                AgreeTicket::$variant(ticket)
+            }
+            fn record(self, record: <$child<S> as Vocabulary>::Record) -> AgreeRecord<S> {
+                AgreeRecord::$variant(record)
+            }
+            fn scope(self, parent: Scope) -> Scope {
+                parent
+            }
+        }
 
-impl<S: Suite> Slot<RoundAgreement<S>> for RandomSlot {
-    type Child = Random<S>;
-    fn label(self) -> u64 {
-        0
-    }
-    fn message(self, message: <Random<S> as Vocabulary>::Message) -> AgreeMessage<S> {
-        AgreeMessage::Random(message)
-    }
-    fn ticket(self, ticket: <Random<S> as Vocabulary>::Ticket) -> AgreeTicket<S> {
-        AgreeTicket::Random(ticket)
-    }
-    fn record(self, record: <Random<S> as Vocabulary>::Record) -> AgreeRecord<S> {
-        AgreeRecord::Random(record)
-    }
-    fn scope(self, parent: Scope) -> Scope {
-        parent
+        fn $step<S: Suite>(
+            inner: &mut $child<S>,
+            event: Event<RoundAgreement<S>>,
+            cx: &mut impl Context<RoundAgreement<S>>,
+        ) -> Vec<<$child<S> as Vocabulary>::Outcome> {
+            let event = match event {
+                Event::Message { from, body: AgreeMessage::$variant(body) } => {
+                    Event::Message { from, body }
+                }
+                Event::Message { from, .. } => {
+                    // It is of another configuration.
+                    cx.blame(Fault::suspected(from, FaultKind::Malformed));
+                    return Vec::new();
+                }
+                Event::Done { ticket: AgreeTicket::$variant(ticket), done } => {
+                    Event::Done { ticket, done }
+                }
+                Event::Restore(AgreeRecord::$variant(record)) => Event::Restore(record),
+                Event::Done { .. } | Event::Restore(_) => unreachable!("it is not its own"),
+                Event::Command(command) => Event::Command(command),
+                Event::Timer(never) => match never {},
+                Event::Resumed => Event::Resumed,
+                Event::Reconnected(peer) => Event::Reconnected(peer),
+            };
+            cx.step($slot, inner, event)
+        }
+    };
+}
+
+variant!(
+    /// Where the asynchronous one sits.
+    RandomSlot, Random, Random, step_random
+);
+variant!(
+    /// Where the one by identifiers sits.
+    ViewsSlot, Views, Views, step_views
+);
+variant!(
+    /// Where the one by the ordering service sits.
+    PlacedSlot, Placed, Placed, step_placed
+);
+
+impl<S: Suite> From<multivalued::Outcome<S, Heads<S>>> for AgreeOutcome<S> {
+    fn from(outcome: multivalued::Outcome<S, Heads<S>>) -> Self {
+        match outcome {
+            multivalued::Outcome::Validate { from, value } => Self::Validate { from, value },
+            multivalued::Outcome::Decided { value, proof, seed } => {
+                Self::Decided { value, proof: RoundDecision::Random(proof), seed }
+            }
+        }
     }
 }
 
-impl<S: Suite> Slot<RoundAgreement<S>> for ViewsSlot {
-    type Child = Views<S>;
-    fn label(self) -> u64 {
-        0
+impl<S: Suite> From<views::Outcome<Heads<S>>> for AgreeOutcome<S> {
+    fn from(outcome: views::Outcome<Heads<S>>) -> Self {
+        match outcome {
+            views::Outcome::Validate { from, value } => Self::Validate { from, value },
+            views::Outcome::Decided { value, proof, seed } => {
+                Self::Decided { value, proof: RoundDecision::Views(proof), seed }
+            }
+            views::Outcome::OtherLife => Self::OtherLife,
+        }
     }
-    fn message(self, message: <Views<S> as Vocabulary>::Message) -> AgreeMessage<S> {
-        AgreeMessage::Views(message)
-    }
-    fn ticket(self, ticket: <Views<S> as Vocabulary>::Ticket) -> AgreeTicket<S> {
-        AgreeTicket::Views(ticket)
-    }
-    fn record(self, record: <Views<S> as Vocabulary>::Record) -> AgreeRecord<S> {
-        AgreeRecord::Views(record)
-    }
-    fn scope(self, parent: Scope) -> Scope {
-        parent
+}
+
+impl<S: Suite> From<placed::Outcome<Heads<S>>> for AgreeOutcome<S> {
+    fn from(outcome: placed::Outcome<Heads<S>>) -> Self {
+        match outcome {
+            placed::Outcome::Validate { from, value } => Self::Validate { from, value },
+            placed::Outcome::Decided { value, proof, seed } => {
+                Self::Decided { value, proof: RoundDecision::Placed(proof), seed }
+            }
+            placed::Outcome::OtherLife => Self::OtherLife,
+        }
     }
 }
 
 impl<S: Suite> Protocol for RoundAgreement<S> {
     fn handle(&mut self, event: Event<Self>, cx: &mut impl Context<Self>) {
-        match self {
+        let outcomes: Vec<AgreeOutcome<S>> = match self {
             Self::Random(inner) => {
-                let event = match event {
-                    Event::Message { from, body: AgreeMessage::Random(body) } => {
-                        Event::Message { from, body }
-                    }
-                    Event::Message { from, .. } => return misplaced(from, cx),
-                    Event::Done { ticket: AgreeTicket::Random(ticket), done } => {
-                        Event::Done { ticket, done }
-                    }
-                    Event::Restore(AgreeRecord::Random(record)) => Event::Restore(record),
-                    Event::Done { .. } | Event::Restore(_) => unreachable!("it is not its own"),
-                    Event::Command(command) => Event::Command(command),
-                    Event::Timer(never) => match never {},
-                    Event::Resumed => Event::Resumed,
-                    Event::Reconnected(peer) => Event::Reconnected(peer),
-                };
-                for outcome in cx.step(RandomSlot, inner, event) {
-                    cx.output(match outcome {
-                        multivalued::Outcome::Validate { from, value } => {
-                            AgreeOutcome::Validate { from, value }
-                        }
-                        multivalued::Outcome::Decided { value, proof, seed } => {
-                            let proof = RoundDecision::Random(proof);
-                            AgreeOutcome::Decided { value, proof, seed }
-                        }
-                    });
-                }
+                step_random(inner, event, cx).into_iter().map(Into::into).collect()
             }
             Self::Views(inner) => {
-                let event = match event {
-                    Event::Message { from, body: AgreeMessage::Views(body) } => {
-                        Event::Message { from, body }
-                    }
-                    Event::Message { from, .. } => return misplaced(from, cx),
-                    Event::Done { ticket: AgreeTicket::Views(ticket), done } => {
-                        Event::Done { ticket, done }
-                    }
-                    Event::Restore(AgreeRecord::Views(record)) => Event::Restore(record),
-                    Event::Done { .. } | Event::Restore(_) => unreachable!("it is not its own"),
-                    Event::Command(command) => Event::Command(command),
-                    Event::Timer(never) => match never {},
-                    Event::Resumed => Event::Resumed,
-                    Event::Reconnected(peer) => Event::Reconnected(peer),
-                };
-                for outcome in cx.step(ViewsSlot, inner, event) {
-                    cx.output(match outcome {
-                        views::Outcome::Validate { from, value } => {
-                            AgreeOutcome::Validate { from, value }
-                        }
-                        views::Outcome::Decided { value, proof, seed } => {
-                            let proof = RoundDecision::Views(proof);
-                            AgreeOutcome::Decided { value, proof, seed }
-                        }
-                        views::Outcome::OtherLife => AgreeOutcome::OtherLife,
-                    });
-                }
+                step_views(inner, event, cx).into_iter().map(Into::into).collect()
             }
-        }
+            Self::Placed(inner) => {
+                step_placed(inner, event, cx).into_iter().map(Into::into).collect()
+            }
+        };
+        outcomes.into_iter().for_each(|outcome| cx.output(outcome));
     }
 
     fn is_settled(&self) -> bool {
         match self {
             Self::Random(inner) => Protocol::is_settled(&**inner),
             Self::Views(inner) => Protocol::is_settled(&**inner),
+            Self::Placed(inner) => Protocol::is_settled(&**inner),
         }
     }
 
@@ -264,13 +291,9 @@ impl<S: Suite> Protocol for RoundAgreement<S> {
         match self {
             Self::Random(inner) => Protocol::footprint(&**inner),
             Self::Views(inner) => Protocol::footprint(&**inner),
+            Self::Placed(inner) => Protocol::footprint(&**inner),
         }
     }
-}
-
-/// A message of the other configuration.
-fn misplaced<S: Suite>(from: Party, cx: &mut impl Context<RoundAgreement<S>>) {
-    cx.blame(Fault::suspected(from, FaultKind::Malformed));
 }
 
 impl<S: Suite> RoundAgreement<S> {
@@ -286,7 +309,15 @@ impl<S: Suite> RoundAgreement<S> {
             Some(Hybrid { members, leaders, .. }) => {
                 let place = Place { epoch, round: round.0 };
                 let base = if is_next { leaders.next } else { leaders.present };
-                Self::Views(Box::new(ViewAgreement::new(me, members.clone(), place, base)))
+                let members = members.clone();
+                match members.ordered_by() {
+                    OrderedBy::Identifiers => {
+                        Self::Views(Box::new(ViewAgreement::new(me, members, place, base)))
+                    }
+                    OrderedBy::Service => {
+                        Self::Placed(Box::new(PlacedAgreement::new(me, members, place, base)))
+                    }
+                }
             }
         }
     }
@@ -296,6 +327,7 @@ impl<S: Suite> RoundAgreement<S> {
         match self {
             Self::Random(inner) => inner.has_input(),
             Self::Views(inner) => inner.has_input(),
+            Self::Placed(inner) => inner.has_input(),
         }
     }
 }
@@ -311,6 +343,7 @@ impl<S: Suite> AgreeMessage<S> {
                     | views::Message::Enter(_)
                     | views::Message::Input { .. }
             ),
+            Self::Placed(message) => !matches!(message, placed::Message::Decided { .. }),
         }
     }
 }
@@ -326,6 +359,10 @@ impl<S: Suite> AgreeRecord<S> {
                 let seed = decision.seed();
                 Some((value, RoundDecision::Views(decision), seed))
             }
+            Self::Placed(placed::Record::Decided { value, decision }) => {
+                let seed = decision.seed();
+                Some((value, RoundDecision::Placed(decision), seed))
+            }
             _ => None,
         }
     }
@@ -336,6 +373,7 @@ impl<S: Suite> AgreeRecord<S> {
             self,
             Self::Random(multivalued::Record::Decided { .. })
                 | Self::Views(views::Record::Decided { .. })
+                | Self::Placed(placed::Record::Decided { .. })
         )
     }
 }
@@ -357,6 +395,10 @@ impl<S: Suite> RoundDecision<S> {
                 let place = (Place { epoch, round: round.0 }, leaders.present);
                 decision.checks(place, members, scope, group, digest)
             }
+            (Self::Placed(decision), Some(Hybrid { members, .. })) => {
+                let place = Place { epoch, round: round.0 };
+                decision.checks(place, members, scope, group, digest)
+            }
             _ => None,
         }
     }
@@ -366,6 +408,7 @@ impl<S: Suite> RoundDecision<S> {
         match self {
             Self::Random(decision) => decision.holds(group, dones),
             Self::Views(decision) => decision.holds(dones),
+            Self::Placed(decision) => decision.holds(dones),
         }
     }
 }

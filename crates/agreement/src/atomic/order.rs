@@ -1,6 +1,6 @@
 //! From decided vectors to one total order.
 
-use super::agreement::{Leaders, RoundDecision};
+use super::agreement::Leaders;
 use super::batch::{Delivery, Head, Height, Round, readings};
 use super::machine::AtomicBroadcast;
 use super::message::{DecidedRound, Outcome, Record};
@@ -53,10 +53,8 @@ impl<S: Suite> AtomicBroadcast<S> {
                 self.own.outgoing.take_if(certified);
             }
         }
-        if let (Some(hybrid), RoundDecision::Views(decision)) =
-            (&mut self.hybrid, &decided.decision)
-        {
-            hybrid.advance(decision);
+        if let Some(hybrid) = &mut self.hybrid {
+            hybrid.advance(&decided.decision);
         }
         let leaders = self.hybrid.as_ref().map(|hybrid| hybrid.leaders).unwrap_or_default();
         self.queue.push_back(Ordered { round: *round, heads: heads.to_vec(), seed, leaders });

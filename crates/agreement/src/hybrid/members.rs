@@ -78,41 +78,65 @@ impl Member {
     }
 }
 
+/// By what the rounds of a group are agreed on: the same for all of its servers, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum OrderedBy {
+    /// In views, by unique sequential identifiers: see [`views`](super::views).
+    #[default]
+    Identifiers,
+    /// By the wormhole's ordering service: see [`placed`](super::placed).
+    Service,
+}
+
 /// The members of an epoch, in the order of the parties. An ordered decision admits another life
 /// of a component, and with it another epoch begins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Members(Arc<[Member]>);
+pub struct Members {
+    members: Arc<[Member]>,
+    ordered_by: OrderedBy,
+}
 
 impl Members {
     /// Wraps `members`, one a party.
     pub fn new(members: impl IntoIterator<Item = Member>) -> Self {
         let members: Arc<[Member]> = members.into_iter().collect();
         assert!(members.len() <= HOSTS_MAX, "a wormhole has at most {HOSTS_MAX} hosts");
-        Self(members)
+        Self { members, ordered_by: OrderedBy::default() }
+    }
+
+    /// The same, ordered by that.
+    #[must_use]
+    pub fn ordering_by(self, ordered_by: OrderedBy) -> Self {
+        Self { ordered_by, ..self }
+    }
+
+    /// By what their rounds are agreed on.
+    pub fn ordered_by(&self) -> OrderedBy {
+        self.ordered_by
     }
 
     /// How many there are.
     pub fn n(&self) -> usize {
-        self.0.len()
+        self.members.len()
     }
 
     /// One of them.
     pub fn member(&self, party: Party) -> Option<&Member> {
-        self.0.get(party.index())
+        self.members.get(party.index())
     }
 
     /// All of them, in the order of the parties.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.0.iter()
+        self.members.iter()
     }
 
     /// The same servers, with other lives in the place of their own, in the order of the parties;
     /// `None` if these are not as many.
     #[must_use]
     pub fn with_lives(&self, lives: &[Life]) -> Option<Self> {
-        let pairs = self.0.iter().zip(lives);
+        let pairs = self.members.iter().zip(lives);
         let members = pairs.map(|(member, life)| Member { life: *life, ..*member });
-        (lives.len() == self.n()).then(|| Self::new(members))
+        (lives.len() == self.n()).then(|| Self::new(members).ordering_by(self.ordered_by))
     }
 
     /// Does this entity speak for `party` in its present life?

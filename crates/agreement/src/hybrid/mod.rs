@@ -28,4 +28,4 @@ pub mod vector;
 pub mod views;
 
 pub use agreed::{Proof, Start};
-pub use members::{Life, Member, Members};
+pub use members::{Life, Member, Members, OrderedBy};

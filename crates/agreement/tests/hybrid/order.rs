@@ -3,7 +3,7 @@
 use crate::world::{World, p, parties, world_made};
 use maftia_agreement::atomic::epochs::{Command, EpochChain, Message, Outcome};
 use maftia_agreement::atomic::{self, Delivery};
-use maftia_agreement::hybrid::{Life, Member, Members};
+use maftia_agreement::hybrid::{Life, Member, Members, OrderedBy};
 use maftia_base::time::Duration;
 use maftia_base::{AdversaryStructure, Formula, Party, PartySet};
 use maftia_crypto::{Done, IdealSuite, Work, ideal};
@@ -31,6 +31,11 @@ fn members_of(wormhole: &Wormhole<Chain>) -> Members {
     Members::new(wormhole.lives().into_iter().map(member))
 }
 
+/// Runs take turns.
+fn ordered_by(seed: u64) -> OrderedBy {
+    if seed.is_multiple_of(2) { OrderedBy::Identifiers } else { OrderedBy::Service }
+}
+
 fn hybrid(
     structure: &AdversaryStructure,
     seed: u64,
@@ -45,7 +50,7 @@ fn hybrid(
         seal: ideal::seal,
     };
     let wormhole = Wormhole::new(structure.n(), seed, Weather::default(), tongue);
-    let members = members_of(&wormhole);
+    let members = members_of(&wormhole).ordering_by(ordered_by(seed));
     let keyrings = ideal::keyrings(structure, &Formula::exact(structure), seed);
     let make = move || EpochChain::new().with_members(members.clone());
     world_made(structure, seed, keyrings, make, |builder| customize(builder.trusted(wormhole)))

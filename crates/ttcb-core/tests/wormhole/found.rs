@@ -111,7 +111,8 @@ impl Orderly {
 
     fn told(&mut self, host: usize, number: u64) -> Option<Value> {
         let (tag, mut effects) = (self.channel.tag(), Effects::default());
-        match self.members[host].next(entity(host), tag, number, 1, &mut effects) {
+        let now = Local(self.now);
+        match self.members[host].next(entity(host), tag, (number, 1), now, &mut effects) {
             Some(Answer::Ordered(sealed)) => Some(sealed.said.value),
             _ => None,
         }

@@ -1,7 +1,8 @@
 //! Trusted ordering.
 
-use crate::world::{FOUL, World, value};
+use crate::world::{BOUND, FOUL, World, value};
 use maftia_ttcb_api::{Answer, Call, Channel, Ordered, Refusal, Span, Tag, Value};
+use maftia_ttcb_core::ordering::WAIT;
 use std::collections::BTreeMap;
 
 fn channel(world: &World, hosts: &[usize], threshold: u8, sequence: u64) -> Channel {
@@ -47,7 +48,7 @@ impl Listener {
                     self.asked = None;
                 }
                 // Out of quota for now, or forgotten.
-                Some(Answer::Refused(Refusal::Quota)) => {
+                Some(Answer::Refused(Refusal::Quota | Refusal::TooLate)) => {
                     self.asked = None;
                     return;
                 }
@@ -210,6 +211,22 @@ fn a_flood_of_vouches_of_one_member_hinders_nobody() {
     listener.listen(&mut world, channel);
     assert_eq!(listener.told.len(), 1);
     assert_eq!(listener.told[0].value, wanted);
+}
+
+#[test]
+fn who_asks_for_a_place_at_which_nothing_stands_is_not_left_waiting_for_ever() {
+    let mut world = World::synchronised(3, 7);
+    let channel = open(&mut world, &[0, 1, 2], 2);
+    let asked = world.call(0, Call::Next { channel, number: 1 });
+    world.run_for(Span::from_millis(100));
+    assert_eq!(world.answer(0, asked), None, "something may still come");
+    world.run_for(BOUND.times(WAIT));
+    assert_eq!(world.answer(0, asked), Some(Answer::Refused(Refusal::TooLate)));
+    let again = world.call(0, Call::Next { channel, number: 1 });
+    (0..2).for_each(|host| vouch(&mut world, host, channel, value(3)));
+    world.run_for(Span::from_millis(50));
+    let told = world.answer(0, again);
+    assert!(matches!(told, Some(Answer::Ordered(it)) if it.said.value == value(3)), "{told:?}");
 }
 
 #[test]
