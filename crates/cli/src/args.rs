@@ -1,6 +1,7 @@
 //! What can be typed.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use maftia_agreement::hybrid::OrderedBy;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -75,6 +76,9 @@ pub struct Init {
     /// server the public key that `maftia-ttcb keygen` printed on its host, with commas between.
     #[arg(long, value_delimiter = ',', value_parser = guard)]
     pub guards: Vec<[u8; 32]>,
+    /// By what the hybrid configuration orders requests.
+    #[arg(long, value_enum, default_value_t, requires = "guards")]
+    pub ordering: Ordering,
     /// Name of the group.
     #[arg(long, default_value = "example")]
     pub name: String,
@@ -242,8 +246,8 @@ pub struct Bench {
 pub enum BenchWhat {
     /// Real server processes on loopback: ordered requests a second, and how long each takes.
     Atomic(BenchAtomic),
-    /// The same for both configurations that survive one fault, in turn: asynchronous with 4
-    /// servers, hybrid with 3.
+    /// The same for all configurations that survive one fault, in turn: asynchronous with 4
+    /// servers; hybrid with 3, by identifiers and by the ordering service.
     Configurations(BenchConfigurations),
     /// The same with one of four servers hostile, in one way after the other: how much is left.
     Adversaries(BenchAdversaries),
@@ -260,6 +264,9 @@ pub struct BenchAtomic {
     /// The hybrid configuration, with a trusted component for each server.
     #[arg(long)]
     pub hybrid: bool,
+    /// By what the hybrid configuration orders requests.
+    #[arg(long, value_enum, default_value_t, requires = "hybrid")]
+    pub ordering: Ordering,
     /// Bytes of each request.
     #[arg(long, default_value_t = 256)]
     pub payload: usize,
@@ -290,10 +297,29 @@ impl BenchAtomic {
     }
 }
 
+/// By what the hybrid configuration orders requests: the key `ordering` of `group.toml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+pub enum Ordering {
+    /// By unique identifiers of the trusted components: two message delays.
+    #[default]
+    Identifiers,
+    /// By the ordering service of the trusted components: fewer messages, more work for them.
+    Service,
+}
+
+impl From<Ordering> for OrderedBy {
+    fn from(ordering: Ordering) -> Self {
+        match ordering {
+            Ordering::Identifiers => Self::Identifiers,
+            Ordering::Service => Self::Service,
+        }
+    }
+}
+
 /// `maftia bench configurations`.
 #[derive(Debug, Args)]
 pub struct BenchConfigurations {
-    /// How often each of the two is measured, in turn.
+    /// How often each is measured, in turn.
     #[arg(long, default_value_t = 2)]
     pub rounds: usize,
     /// The load, as for `atomic`.

@@ -22,6 +22,7 @@ pub fn init(args: &Init) -> Result<(), Failure> {
         base_port: args.base_port,
         key_bits: args.key_bits,
         components: components.collect(),
+        ordered_by: args.ordering.into(),
     });
     let path = args.dir.join("group.toml");
     let config = config::parse(&path, &text)?;

@@ -151,7 +151,7 @@ fn read(config: &GroupConfig, path: &Path, text: &str) -> Result<Members, Failur
     if let Some((name, _)) = missing {
         return Err(refused(format!("{name} has none; right would be a line for each server")));
     }
-    Ok(Members::new(members.into_iter().flatten()))
+    Ok(Members::new(members.into_iter().flatten()).ordering_by(config.ordered_by))
 }
 
 /// The member that a certificate makes.

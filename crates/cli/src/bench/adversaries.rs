@@ -7,6 +7,7 @@ use crate::args::BenchAdversaries;
 use crate::config::NewGroup;
 use crate::home::{BEGUN, JOURNAL};
 use crate::local::{self, LocalGroup};
+use maftia_agreement::hybrid::OrderedBy;
 use maftia_base::Party;
 use maftia_node::caller::Caller;
 use serde::Serialize;
@@ -74,6 +75,7 @@ pub(super) fn run(args: &BenchAdversaries) -> Result<(), Failure> {
         base_port: args.base_port,
         key_bits: 2048,
         components: Vec::new(),
+        ordered_by: OrderedBy::default(),
     };
     let mut bench =
         Bench { group: LocalGroup::deal(&dir, &program, &new)?, hostile, seconds: args.seconds };

@@ -2,7 +2,7 @@
 
 use super::load::{self, Requests, Seen};
 use crate::Failure;
-use crate::args::BenchAtomic;
+use crate::args::{BenchAtomic, Ordering};
 use crate::config::NewGroup;
 use crate::home::{JOURNAL, PublicHome};
 use crate::local::{self, LocalGroup};
@@ -18,7 +18,7 @@ use rand_core::{Rng, UnwrapErr};
 use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicU64};
 use std::time::Duration;
 
 /// How long the group is warmed up.
@@ -89,6 +89,7 @@ pub(super) fn measured(args: &BenchAtomic) -> Result<Report, Failure> {
         base_port: args.base_port,
         key_bits: 2048,
         components: Vec::new(),
+        ordered_by: args.ordering.into(),
     };
     let mut group = LocalGroup::deal_as(&dir, &program, new, args.hybrid)?;
     group.start_all()?;
@@ -131,12 +132,16 @@ async fn measure(args: &BenchAtomic, group: &LocalGroup) -> Result<Report, Failu
     let ledger = read_ledger(&callers[0]).await?;
     let costs = costs(group);
     Ok(Report {
-        configuration: if args.hybrid { "hybrid" } else { "asynchronous" },
+        configuration: match (args.hybrid, args.ordering) {
+            (false, _) => "asynchronous",
+            (true, Ordering::Identifiers) => "hybrid, by identifiers",
+            (true, Ordering::Service) => "hybrid, by the ordering service",
+        },
         servers: args.servers(),
         payload: args.payload,
         phases,
         peak_memory_bytes: costs.iter().map(|cost| cost.peak_memory_bytes).collect(),
-        peak_journal_bytes: peak_journal.load(Ordering::Relaxed),
+        peak_journal_bytes: peak_journal.load(atomic::Ordering::Relaxed),
         ledger_agrees: ledger.entries == acknowledged,
     })
 }
@@ -189,7 +194,7 @@ fn watch_journals(group: &LocalGroup) -> Arc<AtomicU64> {
     tokio::spawn(async move {
         loop {
             for folder in &folders {
-                seen.fetch_max(process::disk_bytes(folder), Ordering::Relaxed);
+                seen.fetch_max(process::disk_bytes(folder), atomic::Ordering::Relaxed);
             }
             tokio::time::sleep(WATCH_EVERY).await;
         }

@@ -2,6 +2,7 @@
 
 use super::file::{Faults, GroupFile, Notary, Server, Sharing};
 use super::{ConfigError, component, line_of};
+use maftia_agreement::hybrid::OrderedBy;
 use maftia_base::{
     AdversaryStructure, Attribute, Digest, Formula, FormulaError, PARTIES_MAX, Party, PartySet,
     StructureError,
@@ -25,6 +26,8 @@ pub struct GroupConfig {
     pub structure: AdversaryStructure,
     /// Are there trusted components?
     pub is_hybrid: bool,
+    /// In the hybrid configuration, by what rounds are agreed on.
+    pub ordered_by: OrderedBy,
     /// Who can combine shares.
     pub sharing: Formula,
     /// The notary.
@@ -77,6 +80,9 @@ impl GroupConfig {
         if self.is_hybrid {
             text += "hybrid\n";
         }
+        if self.ordered_by == OrderedBy::Service {
+            text += "ordered by the service\n";
+        }
         text += &format!("{key_bits} {policy:?} {accuracy_ms} {organization:?}\n");
         Digest::of("maftia group configuration", text.as_bytes())
     }
@@ -123,13 +129,14 @@ impl Source<'_> {
 pub(super) fn check(path: &Path, text: &str, file: GroupFile) -> Result<GroupConfig, ConfigError> {
     let source = Source { path, text };
     let is_hybrid = check_head(&source, &file)?;
+    let ordered_by = check_ordering(&source, &file, is_hybrid)?;
     let servers = check_servers(&source, &file.server, is_hybrid)?;
     let attributes = attributes(&source, &file.server)?;
     let structure = structure(&source, &file, &attributes, is_hybrid)?;
     let sharing = sharing(&source, &file, &structure, &attributes)?;
     let notary = check_notary(&source, &file.notary)?;
     let name = file.name.into_inner();
-    Ok(GroupConfig { name, servers, structure, is_hybrid, sharing, notary })
+    Ok(GroupConfig { name, servers, structure, is_hybrid, ordered_by, sharing, notary })
 }
 
 /// Also says whether there are trusted components.
@@ -151,6 +158,28 @@ fn check_head(source: &Source<'_>, file: &GroupFile) -> Result<bool, ConfigError
             format!("{other:?} is not a configuration"),
             "configuration = \"asynchronous\", or \"hybrid\" with a trusted component on each host",
         )),
+    }
+}
+
+/// By what the hybrid configuration orders: by identifiers, unless it is said.
+fn check_ordering(
+    source: &Source<'_>,
+    file: &GroupFile,
+    is_hybrid: bool,
+) -> Result<OrderedBy, ConfigError> {
+    const REMEDY: &str = "ordering = \"identifiers\", or \"service\"";
+    let Some(ordering) = &file.ordering else { return Ok(OrderedBy::default()) };
+    if !is_hybrid {
+        let problem = "the asynchronous configuration orders by chance alone";
+        return Err(source.refuse(ordering, "ordering", problem, "no `ordering`"));
+    }
+    match ordering.get_ref().as_str() {
+        "identifiers" => Ok(OrderedBy::Identifiers),
+        "service" => Ok(OrderedBy::Service),
+        other => {
+            let problem = format!("{other:?} is nothing to order by");
+            Err(source.refuse(ordering, "ordering", problem, REMEDY))
+        }
     }
 }
 

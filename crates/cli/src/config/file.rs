@@ -14,6 +14,7 @@ pub(super) struct GroupFile {
     pub(super) format: Spanned<u32>,
     pub(super) name: Spanned<String>,
     pub(super) configuration: Spanned<String>,
+    pub(super) ordering: Option<Spanned<String>>,
     pub(super) faults: Spanned<Faults>,
     #[serde(default)]
     pub(super) sharing: Vec<Spanned<Sharing>>,
@@ -125,6 +126,7 @@ fn remedy(key: &str) -> String {
         "format" => "format = 1",
         "name" => "name = \"...\"",
         "configuration" => "configuration = \"asynchronous\", or \"hybrid\"",
+        "ordering" => "ordering = \"identifiers\", or \"service\"",
         "guard" => "guard = \"...\", 64 hexadecimal digits that `maftia-ttcb keygen` printed",
         "component" => "component = \"/run/maftia-ttcb/ttcb.sock\"",
         "faults" | "threshold" => "[faults] with threshold = 1",

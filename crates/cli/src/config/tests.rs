@@ -1,4 +1,5 @@
 use super::*;
+use maftia_agreement::hybrid::OrderedBy;
 use maftia_base::PartySet;
 use maftia_node::wormhole::WormholeConfig;
 
@@ -10,6 +11,7 @@ fn new(servers: usize) -> String {
         base_port: 7100,
         key_bits: 2048,
         components: Vec::new(),
+        ordered_by: OrderedBy::default(),
     })
 }
 
@@ -26,6 +28,7 @@ fn hybrid(servers: usize) -> String {
         base_port: 7100,
         key_bits: 2048,
         components: (0..servers).map(component).collect(),
+        ordered_by: OrderedBy::default(),
     })
 }
 
@@ -40,6 +43,22 @@ fn with_trusted_components_three_servers_survive_one_and_other_keys_belong_to_th
     assert_ne!(without, hybrid(3));
     assert!(read(&without).is_err(), "three do not survive one, and components do not belong");
     assert_eq!(read(&hybrid(5)).unwrap().structure.largest(), 2);
+}
+
+#[test]
+fn the_ordering_is_chosen_by_one_line_and_keys_dealt_for_one_are_not_for_the_other() {
+    const LINE: &str = "ordering = \"identifiers\"\n";
+    let by_identifiers = read(&hybrid(3)).unwrap();
+    let unsaid = read(&hybrid(3).replace(LINE, "")).unwrap();
+    let by_service = read(&hybrid(3).replace("\"identifiers\"\n", "\"service\"\n")).unwrap();
+    assert_eq!(unsaid.ordered_by, OrderedBy::Identifiers);
+    assert_eq!(by_service.ordered_by, OrderedBy::Service);
+    assert_eq!(unsaid.context(), by_identifiers.context());
+    assert_ne!(by_service.context(), by_identifiers.context());
+    let refused = |text: &str| read(text).unwrap_err();
+    assert_eq!(refused(&hybrid(3).replace(LINE, "ordering = \"dice\"\n")).key, "ordering");
+    let needless = new(4).replacen("[faults]", &format!("{LINE}[faults]"), 1);
+    assert_eq!(refused(&needless).key, "ordering");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A new configuration file, with what an operator needs to know beside each key.
 
+use maftia_agreement::hybrid::OrderedBy;
 use maftia_node::wormhole::WormholeConfig;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +20,8 @@ pub struct NewGroup {
     pub key_bits: usize,
     /// In the hybrid configuration, the trusted component of each server.
     pub components: Vec<WormholeConfig>,
+    /// In the hybrid configuration, by what rounds are agreed on.
+    pub ordered_by: OrderedBy,
 }
 
 const ASYNCHRONOUS: &str = "\
@@ -32,6 +35,8 @@ const HYBRID: &str = "\
 # its `guard`, a public key, the others know it. Host i of the components is the i-th server here,
 # and the server has role 0 there. (\"asynchronous\" does without, and needs 3f+1 servers.)
 configuration = \"hybrid\"
+# By what the servers agree on an order: \"identifiers\" of the components (two message delays), or
+# the ordering \"service\" of the components (fewer messages, more work for the components).
 ";
 
 /// The text of `group.toml` for `new`.
@@ -39,7 +44,11 @@ pub fn render(new: &NewGroup) -> String {
     let n = new.servers;
     let is_hybrid = !new.components.is_empty();
     let f = n.saturating_sub(1) / if is_hybrid { 2 } else { 3 };
-    let configuration = if is_hybrid { HYBRID } else { ASYNCHRONOUS };
+    let configuration = match (is_hybrid, new.ordered_by) {
+        (false, _) => ASYNCHRONOUS.to_owned(),
+        (true, OrderedBy::Identifiers) => format!("{HYBRID}ordering = \"identifiers\"\n"),
+        (true, OrderedBy::Service) => format!("{HYBRID}ordering = \"service\"\n"),
+    };
     let mut text = format!(
         "\
 # A maftia group. This file is the same on every server and holds no secrets.

@@ -7,6 +7,7 @@ use crate::home::CERTIFICATE;
 use crate::judge;
 use crate::local::{self, LocalGroup};
 use crate::process::{self, Cost};
+use maftia_agreement::hybrid::OrderedBy;
 use serde::Serialize;
 use serde_json::Value;
 use std::fs;
@@ -77,6 +78,7 @@ impl Stage {
             base_port: args.base_port,
             key_bits: args.key_bits,
             components: Vec::new(),
+            ordered_by: OrderedBy::default(),
         };
         let mut group = LocalGroup::deal_as(&dir, &program, new, args.hybrid)?;
         group.start_all()?;

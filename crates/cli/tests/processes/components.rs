@@ -4,11 +4,16 @@
 use crate::maftia;
 use crate::support::{Load, Town, wait_until};
 use maftia::home::JOURNAL;
+use maftia_agreement::hybrid::OrderedBy;
 use std::process::Command;
 
 /// A group in the hybrid configuration that runs.
 fn running() -> Town {
-    let mut town = Town::deal_as(maftia(), 3, true);
+    running_by(OrderedBy::Identifiers)
+}
+
+fn running_by(ordered_by: OrderedBy) -> Town {
+    let mut town = Town::deal_as(maftia(), 3, Some(ordered_by));
     town.start_all().unwrap();
     town
 }
@@ -31,7 +36,11 @@ fn gave_up_a_journal(town: &Town, index: usize) -> bool {
 
 #[test]
 fn three_servers_killed_at_once_come_back_to_their_components_and_lose_nothing() {
-    let mut town = running();
+    killed_at_once(running_by(OrderedBy::Identifiers));
+    killed_at_once(running_by(OrderedBy::Service));
+}
+
+fn killed_at_once(mut town: Town) {
     let load = Load::start(&town, 3, 4);
     load.wait_for(200);
     town.kill(0..3);
@@ -48,7 +57,11 @@ fn three_servers_killed_at_once_come_back_to_their_components_and_lose_nothing()
 
 #[test]
 fn a_server_whose_component_restarts_under_load_is_admitted_and_needed() {
-    let mut town = running();
+    component_restarts(running_by(OrderedBy::Identifiers));
+    component_restarts(running_by(OrderedBy::Service));
+}
+
+fn component_restarts(mut town: Town) {
     let load = Load::start(&town, 3, 4);
     load.wait_for(100);
     town.kill_component(1);
@@ -86,7 +99,7 @@ fn when_more_components_restart_than_may_be_faulty_nobody_gives_up_a_journal() {
 
 #[test]
 fn a_server_that_was_not_told_the_founders_says_how_to_tell_it() {
-    let town = Town::deal_as(maftia(), 3, true);
+    let town = Town::deal_as(maftia(), 3, Some(OrderedBy::Identifiers));
     let home = town.home(0);
     let start = || {
         let output = Command::new(maftia()).args(["server", "--home"]).arg(&home).output().unwrap();

@@ -7,6 +7,7 @@ use maftia::home::{CERTIFICATE, PublicHome};
 use maftia::local::LocalGroup;
 use maftia::{judge, process};
 use maftia_activity::client::ClientReply;
+use maftia_agreement::hybrid::OrderedBy;
 use maftia_base::Party;
 use maftia_base::wire::Wire;
 use maftia_crypto::ClientSecret;
@@ -89,11 +90,11 @@ pub(crate) struct Town {
 impl Town {
     /// Keys for `servers`; nothing runs yet. `program` is the honest server.
     pub(crate) fn deal(program: &Path, servers: usize) -> Self {
-        Self::deal_as(program, servers, false)
+        Self::deal_as(program, servers, None)
     }
 
     /// The same in either configuration: in the hybrid one with trusted components, which run.
-    pub(crate) fn deal_as(program: &Path, servers: usize, is_hybrid: bool) -> Self {
+    pub(crate) fn deal_as(program: &Path, servers: usize, hybrid: Option<OrderedBy>) -> Self {
         let (folder, ports) = (tempfile::tempdir().unwrap(), Ports::claim());
         let new = NewGroup {
             name: "tested".into(),
@@ -102,9 +103,10 @@ impl Town {
             base_port: ports.first,
             key_bits: 2048,
             components: Vec::new(),
+            ordered_by: hybrid.unwrap_or_default(),
         };
         let dir = folder.path().join("group");
-        let group = LocalGroup::deal_as(&dir, program, new, is_hybrid).unwrap();
+        let group = LocalGroup::deal_as(&dir, program, new, hybrid.is_some()).unwrap();
         Self { group, folder, _ports: ports, queries: 0 }
     }
 

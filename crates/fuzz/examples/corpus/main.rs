@@ -9,6 +9,7 @@ mod traffic;
 use bytes::Buf;
 use maftia::config::{NewGroup, render};
 use maftia_activity::{Accusation, Replica, ReplyBundle};
+use maftia_agreement::hybrid::OrderedBy;
 use maftia_base::wire::{Bytes, List, Wire};
 use maftia_base::{Digest, Evidence, Fault, Party, Place, Statement, StatementKind};
 use maftia_crypto::{
@@ -214,6 +215,7 @@ fn write_files() {
         base_port: 7000,
         key_bits: 2048,
         components: Vec::new(),
+        ordered_by: OrderedBy::default(),
     };
     let text = render(&group);
     write("group_toml", 0, text.as_bytes());
