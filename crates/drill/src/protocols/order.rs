@@ -156,7 +156,7 @@ pub(crate) fn lies<T: Stage>(
         }
         Body::Head(head) => vec![Body::Head(false_head(by, head, scope, seat, random))],
         // No liar of these courses has a trusted component.
-        Body::Agree { message: AgreeMessage::Views(_), .. } => Vec::new(),
+        Body::Agree { message: AgreeMessage::Views(_) | AgreeMessage::Placed(_), .. } => Vec::new(),
         Body::Agree { round, message: AgreeMessage::Random(message) } => {
             let scope = agreement(chain, epoch, *round);
             let lies = false_agreement(by, message, scope, seat, random);
