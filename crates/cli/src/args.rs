@@ -344,13 +344,31 @@ pub struct BenchAdversaries {
 /// `maftia bench delays`.
 #[derive(Debug, Args)]
 pub struct BenchDelays {
-    /// Numbers of servers to simulate.
-    #[arg(long, value_delimiter = ',', default_values_t = [4, 7, 10, 16])]
+    /// Numbers of servers to simulate; by default 4, 7, 10 and 16, and 3, 5, 7 and 11 in the hybrid
+    /// configuration.
+    #[arg(long, value_delimiter = ',')]
     pub servers: Vec<usize>,
+    /// The hybrid configuration, with a trusted component for each server.
+    #[arg(long)]
+    pub hybrid: bool,
+    /// By what the hybrid configuration orders requests.
+    #[arg(long, value_enum, default_value_t, requires = "hybrid")]
+    pub ordering: Ordering,
     /// Seeds of each case.
     #[arg(long, default_value_t = 20)]
     pub seeds: u64,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+impl BenchDelays {
+    /// Which numbers of servers are simulated.
+    pub fn servers(&self) -> Vec<usize> {
+        match (self.servers.is_empty(), self.hybrid) {
+            (false, _) => self.servers.clone(),
+            (true, false) => vec![4, 7, 10, 16],
+            (true, true) => vec![3, 5, 7, 11],
+        }
+    }
 }

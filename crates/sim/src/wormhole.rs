@@ -31,8 +31,17 @@ pub struct Tongue<P: Vocabulary> {
     pub call: fn(P::Work) -> Call,
     /// The result that an answer is.
     pub done: fn(Answer) -> P::Done,
-    /// The signature of the component with this key on this digest.
+    /// The public key of this secret one.
+    pub key: fn(&[u8; 32]) -> [u8; 32],
+    /// The signature with this secret key on this digest.
     pub seal: fn(&[u8; 32], &[u8; 32]) -> Seal,
+}
+
+/// The keys of a component, and of the guard of its host.
+#[derive(Clone, Copy)]
+struct Secrets {
+    guard: [u8; 32],
+    life: [u8; 32],
 }
 
 /// What the control channel does.
@@ -66,8 +75,7 @@ const HEAD_START: u64 = 1_000_000_000;
 
 struct Station {
     core: Option<Core>,
-    /// The ideal key of the host's key guard.
-    guard: [u8; 32],
+    secrets: Secrets,
     /// The present life, as the guard certifies it.
     life: Sealed<BootKeys>,
     tick_at: Option<u64>,
@@ -131,9 +139,9 @@ impl<P: Vocabulary> Wormhole<P> {
         let mut random = Random::new(seed).fork(0x7477);
         let mut guards = Random::new(seed).fork(0x6775);
         let stations = (0..n).map(|host| {
-            let guard = bits(&mut guards);
-            let life = certified(guard, host, 1, bits(&mut random), tongue.seal);
-            station(life, guard, n, &weather)
+            let secrets = Secrets { guard: bits(&mut guards), life: bits(&mut random) };
+            let life = certified(secrets.guard, host, 1, (tongue.key)(&secrets.life), tongue.seal);
+            station(life, secrets, n, &weather)
         });
         let stations = stations.collect();
         let mut wormhole = Self {
@@ -155,15 +163,19 @@ impl<P: Vocabulary> Wormhole<P> {
     /// The present life of each server's component, as the key guard of its host certifies it, and
     /// the guard's key. Servers have role 0.
     pub fn lives(&self) -> Vec<([u8; 32], Sealed<BootKeys>)> {
-        self.stations.iter().map(|station| (station.guard, station.life)).collect()
+        let key = self.tongue.key;
+        self.stations.iter().map(|it| (key(&it.secrets.guard), it.life)).collect()
     }
 
     /// The component of a server stops, and begins another life. (W4)
     pub fn reboot(&mut self, party: Party) -> Sealed<BootKeys> {
         let host = party.index();
-        let (guard, number) = (self.stations[host].guard, self.stations[host].life.said.epoch);
-        let life = certified(guard, host, number + 1, bits(&mut self.random), self.tongue.seal);
-        self.stations[host] = station(life, guard, self.stations.len(), &self.weather);
+        let Station { secrets, life, .. } = &self.stations[host];
+        let (secrets, number) =
+            (Secrets { life: bits(&mut self.random), ..*secrets }, life.said.epoch + 1);
+        let Tongue { key, seal, .. } = self.tongue;
+        let life = certified(secrets.guard, host, number, key(&secrets.life), seal);
+        self.stations[host] = station(life, secrets, self.stations.len(), &self.weather);
         self.waiting.retain(|(of, _), _| *of != host);
         self.queue.retain(|_, what| !matches!(what, Happening::Tick(of) if *of == host));
         self.with_core(host, |core, now, out| core.tick(now, out));
@@ -179,7 +191,7 @@ impl<P: Vocabulary> Wormhole<P> {
         let station = &mut self.stations[host];
         let Some(core) = &mut station.core else { return };
         let now = Now { local: Local(self.now), host: Moment(BEGIN - HEAD_START + self.now) };
-        let (key, seal) = (&station.life.said.signing, self.tongue.seal);
+        let (key, seal) = (&station.secrets.life, self.tongue.seal);
         let mut effects =
             Effects { key, seal, random: &mut self.random, sent: Vec::new(), answers: Vec::new() };
         act(core, now, &mut effects);
@@ -253,7 +265,7 @@ impl<P: Vocabulary> Wormhole<P> {
     }
 }
 
-/// A life on this host, which has that key, certified with the key of a guard.
+/// A life on this host, which has that public key, certified with the secret one of a guard.
 pub fn certified(
     guard: [u8; 32],
     host: usize,
@@ -266,7 +278,7 @@ pub fn certified(
     Sealed { said, seal: seal(&guard, &said.digest()) }
 }
 
-fn station(life: Sealed<BootKeys>, guard: [u8; 32], n: usize, weather: &Weather) -> Station {
+fn station(life: Sealed<BootKeys>, secrets: Secrets, n: usize, weather: &Weather) -> Station {
     let reservation =
         Reservation { budget: Span::from_millis(900), period: Span::from_millis(1_000) };
     let mut reservations = [None; ROLES_MAX];
@@ -280,7 +292,7 @@ fn station(life: Sealed<BootKeys>, guard: [u8; 32], n: usize, weather: &Weather)
         permille: 1_000,
     };
     let core = Core::new(&config, life.said.boot()).expect("the reservation fits");
-    Station { core: Some(core), guard, life, tick_at: None }
+    Station { core: Some(core), secrets, life, tick_at: None }
 }
 
 fn local(now: Time) -> u64 {

@@ -35,6 +35,7 @@ pub(crate) fn prepared(builder: Builder<Sut>, n: usize, seed: u64) -> Builder<Su
             other => panic!("only calls are consulted: {other:?}"),
         },
         done: |answer| Done::Trusted(Box::new(answer)),
+        key: |secret| *secret,
         seal: ideal::seal,
     };
     let wormhole = Wormhole::new(n, seed, Weather::default(), tongue);

@@ -47,6 +47,7 @@ fn hybrid(
             other => panic!("only calls are consulted: {other:?}"),
         },
         done: |answer| Done::Trusted(Box::new(answer)),
+        key: |secret| *secret,
         seal: ideal::seal,
     };
     let wormhole = Wormhole::new(structure.n(), seed, Weather::default(), tongue);
