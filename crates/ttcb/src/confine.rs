@@ -66,13 +66,20 @@ const STACK_BYTES: usize = 512 * 1024;
 /// Locks what is there. What comes later would be refused beyond the user's limit, which ends the
 /// process, so nothing is asked for it; the loop asks for no memory.
 fn lock_memory() -> bool {
-    let stack = [1u8; STACK_BYTES];
-    std::hint::black_box(&stack);
+    grow_stack();
     mlockall(MlockAllFlags::CURRENT).is_ok()
 }
 
+/// Has the stack grow. As a part of its caller it would only move the caller's own frame down, and
+/// what is called next would be below what has grown.
+#[inline(never)]
+fn grow_stack() {
+    let stack = [1u8; STACK_BYTES];
+    std::hint::black_box(&stack);
+}
+
 /// Empties all sets, the bounding set too if that is permitted.
-fn drop_capabilities() -> Result<(), Fatal> {
+pub(crate) fn drop_capabilities() -> Result<(), Fatal> {
     clear_ambient_capability_set().map_err(Fatal::of("drop the ambient capabilities"))?;
     for capability in every_capability() {
         // Refused without CAP_SETPCAP: then the barrier is reported as missing.

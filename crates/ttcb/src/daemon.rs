@@ -19,9 +19,9 @@
 
 use crate::Fatal;
 use crate::barriers::{Barrier, Report, State, refusal};
+use crate::certify::Certifier;
 use crate::config::{Config, Role};
 use crate::confine;
-use crate::guard;
 use crate::life::Life;
 use crate::settings::parse_hex;
 use crate::status::{self, Status};
@@ -133,9 +133,7 @@ impl Daemon {
             }
             false => None,
         };
-        let mut guard = guard::open(&config.guard)?;
-        let (life, exchange) = Life::begin(config.host, guard.as_mut())?;
-        drop(guard);
+        let (life, exchange) = Life::begin(config.host, Certifier::start(&config)?)?;
         let core = Core::new(&config.core(), life.boot.said.boot())
             .map_err(|overload| Fatal(format!("the reservations are refused: {overload:?}")))?;
         let wires = Wires::new(&config, life, exchange, udp)?;
@@ -388,6 +386,7 @@ impl Daemon {
         let roles_connected = self.wires.clients.iter().flatten().filter(|it| it.greeted).count();
         let status = Status {
             boot: &self.wires.life.boot.said,
+            guard: self.config.guard.kind(),
             serving: self.serving,
             priority: self.config.priority,
             report: &self.report,

@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod barriers;
+pub mod certify;
 pub mod client;
 pub mod config;
 mod confine;
@@ -13,6 +14,7 @@ pub mod coverage;
 pub mod daemon;
 pub mod enter;
 pub mod guard;
+pub mod keygen;
 pub mod launch;
 mod life;
 mod place;

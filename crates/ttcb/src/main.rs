@@ -2,10 +2,8 @@
 
 use maftia_ttcb::args::Arguments;
 use maftia_ttcb::config::Config;
-use maftia_ttcb::guard::{Guard, KeyFile};
 use maftia_ttcb::launch::{Order, launch};
-use maftia_ttcb::settings::hex;
-use maftia_ttcb::{Fatal, coverage, daemon, enter, testnet};
+use maftia_ttcb::{Fatal, certify, coverage, daemon, enter, keygen, testnet};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,8 +11,10 @@ use std::time::Duration;
 const USAGE: &str = "\
 usage: maftia-ttcb COMMAND
 
-  keygen --file FILE [--uid UID]
-      makes a key for the key guard and prints its public key
+  keygen --config FILE [--existing] [--own-user]
+      makes the key of the key guard that the configuration names, and prints its public key; of
+      the configuration only `guard` and `uid` have to be there. --existing: the key is there, as
+      that of a card always is. --own-user: for a daemon that `run` will start as this user
   run --config FILE
       the daemon, without a launcher
   launch --config FILE [--profile full|plain] [-- PROGRAM [ARGUMENT...]]
@@ -35,10 +35,12 @@ fn main() -> ExitCode {
     let result = match command.to_str() {
         Some("run") => run(arguments),
         Some("launch") => start(arguments),
-        Some("keygen") => keygen(arguments).map(|()| 0),
+        Some("keygen") => keygen::run(arguments),
         Some("status") => status(arguments).map(|()| 0),
         Some("test-net") => testnet::run(arguments),
         Some("coverage") => coverage::run(arguments).map(|()| 0),
+        // How the daemon asks its key guard.
+        Some("certify") => ask_guard(arguments).map(|()| 0),
         // How the launcher starts everything.
         Some("enter") => enter::enter(arguments).map(|()| 0),
         _ => Err(Fatal(USAGE.into())),
@@ -72,17 +74,10 @@ fn start(mut arguments: Arguments) -> Result<u8, Fatal> {
     launch(Order { config, payload, plain, test_every: Duration::from_secs(seconds) })
 }
 
-fn keygen(mut arguments: Arguments) -> Result<(), Fatal> {
-    let file = arguments.path("--file")?;
-    let uid: Option<u32> = arguments.parsed("--uid")?;
+fn ask_guard(mut arguments: Arguments) -> Result<(), Fatal> {
+    let config = arguments.path("--config")?;
     arguments.finish()?;
-    let guard = KeyFile::generate(&file)?;
-    if uid.is_some() {
-        std::os::unix::fs::chown(&file, uid, None)
-            .map_err(|error| Fatal::file("hand over", &file, &error))?;
-    }
-    println!("{}", hex(&guard.public_key()));
-    Ok(())
+    certify::run(&Config::load(&config)?)
 }
 
 fn status(mut arguments: Arguments) -> Result<(), Fatal> {

@@ -65,6 +65,7 @@ pub(crate) struct Counters {
 /// Everything that is told.
 pub(crate) struct Status<'a, P> {
     pub(crate) boot: &'a BootKeys,
+    pub(crate) guard: &'static str,
     pub(crate) serving: bool,
     pub(crate) priority: u8,
     pub(crate) report: &'a Report,
@@ -83,7 +84,8 @@ impl<P: Iterator<Item = BootKeys>> Status<'_, P> {
         let BootKeys { host, epoch, .. } = self.boot;
         let fifo = self.report.state(Barrier::RealTime) == State::Held;
         write!(to, "{{\"host\":{},\"boot\":\"{:016x}\"", host.0, self.boot.boot().0)?;
-        write!(to, ",\"epoch\":{epoch},\"serving\":{}", self.serving)?;
+        write!(to, ",\"epoch\":{epoch},\"guard\":\"{}\"", self.guard)?;
+        write!(to, ",\"serving\":{}", self.serving)?;
         let policy = if fifo { "fifo" } else { "other" };
         let priority = if fifo { self.priority } else { 0 };
         write!(to, ",\"scheduling\":{{\"policy\":\"{policy}\",\"priority\":{priority}}}")?;
@@ -178,6 +180,7 @@ mod tests {
         let boot = BootKeys::default();
         let status = Status {
             boot: &boot,
+            guard: "file",
             serving: true,
             priority: 80,
             report: &Report::default(),

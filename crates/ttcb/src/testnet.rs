@@ -9,7 +9,7 @@ use crate::args::Arguments;
 use crate::barriers::Barrier;
 use crate::config::User;
 use crate::enter::{Entry, SELF};
-use crate::guard::{Guard, KeyFile};
+use crate::keygen::as_daemon;
 use crate::launch::{give, listen_for_signals};
 use crate::place::ip;
 use crate::settings::{hex, parse_span};
@@ -33,6 +33,10 @@ pub const PAYLOAD: User = User { uid: 60_002, gid: 60_002 };
 
 /// Another user with a role, 1.
 pub const NEIGHBOUR: User = User { uid: 60_003, gid: 60_003 };
+
+/// The key guard of each host: a file, unlocked by another beside it.
+const GUARD: &str = "guard = { kind = \"file\", file = \"guard.seed\", mark = \"guard.mark\", \
+                     key_file = \"guard.key\" }\n";
 
 /// How the test net is asked for.
 #[derive(Clone, Debug)]
@@ -156,15 +160,13 @@ fn write_all(order: &Order) -> Result<Vec<PathBuf>, Fatal> {
     for host in 0..order.hosts {
         let home = folder.join(format!("host{host}"));
         fs::create_dir(&home).map_err(trouble(&home))?;
-        let guard = KeyFile::generate(&home.join("guard.key"))?;
-        guards.push(guard.public_key());
-        for path in [home.clone(), home.join("guard.key")] {
-            give(&path, DAEMON).map_err(trouble(&path))?;
-        }
-        made.extend([home.clone()]);
-        for file in ["guard.key", "guard.epoch", "config.toml"] {
-            made.push(home.join(file));
-        }
+        give(&home, DAEMON).map_err(trouble(&home))?;
+        made.push(home.clone());
+        let files = ["guard.key", "guard.seed", "guard.seed.lock", "guard.mark", "config.toml"];
+        made.extend(files.map(|file| home.join(file)));
+        let path = home.join("config.toml");
+        fs::write(&path, guard_and_user()).map_err(trouble(&path))?;
+        guards.push(as_daemon(&path, false)?);
     }
     for host in 0..order.hosts {
         let path = folder.join(format!("host{host}/config.toml"));
@@ -175,16 +177,21 @@ fn write_all(order: &Order) -> Result<Vec<PathBuf>, Fatal> {
     Ok(made)
 }
 
+/// What stands in a configuration before any guard has a key.
+fn guard_and_user() -> String {
+    format!("{GUARD}uid = {}\n", DAEMON.uid)
+}
+
 fn config(order: &Order, host: usize, guards: &[[u8; 32]]) -> String {
     let accept: Vec<String> = order.accept.iter().map(|it| format!("\"{}\"", it.name())).collect();
     let mut text = format!(
         "host = {host}\nbound = \"{}\"\nomission_degree = {}\npermille = 700\n\
-         socket = \"run/ttcb.sock\"\nstatus = \"run/status.sock\"\nguard = \"guard.key\"\n\
-         accept_missing = [{}]\nuid = {}\n",
+         socket = \"run/ttcb.sock\"\nstatus = \"run/status.sock\"\n\
+         accept_missing = [{}]\n{}",
         order.bound,
         order.omission_degree,
         accept.join(", "),
-        DAEMON.uid,
+        guard_and_user(),
     );
     for (index, guard) in guards.iter().enumerate() {
         let (number, key) = (index + 1, hex(guard));

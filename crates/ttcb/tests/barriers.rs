@@ -4,7 +4,10 @@
 
 mod common;
 
-use common::{Net, PATIENCE, PROGRAM, Running, as_user, connect, eventually, folder, is_alive};
+use common::{
+    FILE_GUARD, Net, PATIENCE, PROGRAM, Running, alone, as_user, connect, eventually, folder,
+    hand_over, is_alive, run,
+};
 use maftia_ttcb::barriers::Barrier;
 use maftia_ttcb::client::{Client, ClientError};
 use maftia_ttcb::config::User;
@@ -226,52 +229,24 @@ fn a_client_that_does_not_read_is_dropped_and_delays_nobody() {
     assert_eq!(net.status(0)["unwritable_clients"], 1);
 }
 
-/// Writes a configuration for one host on its loopback.
-fn alone(folder: &Path, accept: &[&str]) -> String {
-    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
-    let output = Command::new(PROGRAM)
-        .args(["keygen", "--file", &path("guard.key"), "--uid", &DAEMON.uid.to_string()])
-        .output()
-        .unwrap();
-    let key = String::from_utf8(output.stdout).unwrap();
-    std::os::unix::fs::chown(folder, Some(DAEMON.uid), None).unwrap();
-    let text = format!(
-        "host = 0\nbound = \"50ms\"\nsocket = \"run/t.sock\"\nstatus = \"run/s.sock\"\n\
-         guard = \"guard.key\"\nuid = {}\naccept_missing = {accept:?}\n\
-         [[hosts]]\naddress = \"127.0.0.1:7700\"\nguard = \"{}\"\n\
-         [[roles]]\nrole = 0\nuid = {}\nbudget = \"2ms\"\nperiod = \"10ms\"\n\
-         [launch]\nprocessor = 1\npayload_uid = {}\n",
-        DAEMON.uid,
-        key.trim(),
-        PAYLOAD.uid,
-        PAYLOAD.uid
-    );
-    std::fs::write(folder.join("config.toml"), text).unwrap();
-    path("config.toml")
-}
-
-fn run(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(PROGRAM).args(arguments).output().unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
 #[test]
 fn a_missing_barrier_refuses_to_start_unless_accepted_by_name() {
     let folder = folder();
-    let config = alone(folder.path(), &["control-firewall", "processor"]);
+    let config = alone(folder.path(), FILE_GUARD, &["control-firewall", "processor"]);
     let launch = ["launch", "--config", &config, "--profile", "plain", "--", "true"];
     let (code, said) = run(&launch);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("the barrier `control-network` is missing"), "{said}");
     assert!(!said.contains("serves"), "{said}");
     std::fs::create_dir(folder.path().join("run")).unwrap();
+    hand_over(folder.path(), 0);
     // The daemon alone cannot know what a payload could do, and says so of each.
     let (code, said) = run(&["run", "--config", &config]);
     assert_eq!(code, Some(1));
     for name in ["memory", "tracing", "own-user"] {
         assert!(said.contains(&format!("the barrier `{name}`")), "{said}");
     }
-    std::os::unix::fs::chown(folder.path().join("run"), Some(DAEMON.uid), None).unwrap();
+    hand_over(folder.path(), DAEMON.uid);
     let text = std::fs::read_to_string(&config).unwrap();
     let text = text.replace("\"processor\"", "\"processor\", \"control-network\"");
     std::fs::write(&config, text).unwrap();
@@ -283,7 +258,7 @@ fn a_missing_barrier_refuses_to_start_unless_accepted_by_name() {
 #[test]
 fn what_the_kernel_refuses_is_a_barrier_by_name() {
     let folder = folder();
-    let config = alone(folder.path(), &["control-firewall", "processor"]);
+    let config = alone(folder.path(), FILE_GUARD, &["control-firewall", "processor"]);
     let output = Command::new("setpriv")
         .args(["--bounding-set", "-sys_nice", "--inh-caps", "-all", PROGRAM])
         .args(["launch", "--config", &config, "--", "true"])
@@ -297,7 +272,7 @@ fn what_the_kernel_refuses_is_a_barrier_by_name() {
 #[test]
 fn an_interface_of_the_machine_is_given_back() {
     let folder = folder();
-    let config = alone(folder.path(), &["control-firewall", "processor"]);
+    let config = alone(folder.path(), FILE_GUARD, &["control-firewall", "processor"]);
     let text = std::fs::read_to_string(&config).unwrap();
     let text = text.replace("127.0.0.1", "10.77.0.1") + "control = { interface = \"lent0\" }\n";
     std::fs::write(&config, text).unwrap();
@@ -333,7 +308,7 @@ fn a_barrier_that_is_found_missing_later_ends_the_life() {
 #[test]
 fn the_launcher_forwards_signals_and_leaves_nothing_behind() {
     let folder = folder();
-    let config = alone(folder.path(), &["control-firewall", "processor"]);
+    let config = alone(folder.path(), FILE_GUARD, &["control-firewall", "processor"]);
     let script = "trap 'exit 7' TERM; sleep 1000 & while :; do wait; done";
     let mut running = Running::start(&["launch", "--config", &config, "--", "sh", "-c", script]);
     let told: serde_json::Value = serde_json::from_str(&running.line()).unwrap();
@@ -357,7 +332,7 @@ fn the_launcher_forwards_signals_and_leaves_nothing_behind() {
 #[test]
 fn what_a_killed_launcher_started_ends_with_it() {
     let folder = folder();
-    let config = alone(folder.path(), &["control-firewall", "processor"]);
+    let config = alone(folder.path(), FILE_GUARD, &["control-firewall", "processor"]);
     let mut running = Running::start(&["launch", "--config", &config, "--", "sleep", "1000"]);
     let told: serde_json::Value = serde_json::from_str(&running.line()).unwrap();
     running.child.kill().unwrap();
