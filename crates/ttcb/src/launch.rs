@@ -233,7 +233,7 @@ impl Launched {
         let stranger = Entry { user: Some(stranger), ..Entry::default() };
         text += &run_probe(&stranger, &["--stranger", &socket]);
         if first && config.role_of(user.uid).is_some() {
-            // Only before the payload runs: later its connection would be replaced.
+            // Only before the payload runs: it could else be about to greet, and have to begin anew.
             let let_in = run_probe(&payload, &["--let-in", &socket]);
             if let_in.trim() != format!("{LET_IN} true") {
                 let (name, state) = (Barrier::SocketUser.name(), State::Untested.name());

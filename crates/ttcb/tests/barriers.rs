@@ -9,11 +9,12 @@ use common::{
     hand_over, is_alive, run,
 };
 use maftia_ttcb::barriers::Barrier;
-use maftia_ttcb::client::{Client, ClientError};
+use maftia_ttcb::client::{self, Client, ClientError};
 use maftia_ttcb::config::User;
 use maftia_ttcb::testnet::{DAEMON, NEIGHBOUR, PAYLOAD};
-use maftia_ttcb_api::{Answer, Call, Numbered, Refusal};
+use maftia_ttcb_api::{Answer, Call, Handshake, Numbered, Refusal};
 use maftia_ttcb_core::channel::DATAGRAM_BYTES;
+use rustix::net::{SendFlags, send};
 use rustix::process::Signal;
 use std::io::{ErrorKind, IoSliceMut};
 use std::net::UdpSocket;
@@ -160,12 +161,43 @@ fn forged_and_replayed_frames_are_not_answered() {
 }
 
 #[test]
-fn a_new_connection_takes_the_place_of_the_one_before() {
+fn a_new_connection_takes_the_place_of_the_one_before_with_its_first_call_only() {
+    let net = Net::start(&NET);
+    let config = net.config(0);
+    let connect = || Client::connect(&config.socket, &config.hosts[0].guard, PATIENCE).unwrap();
+    let calls = |client: &mut Client| client.call(Call::Random, PATIENCE);
+    let mut first = net.client(0);
+    // Who says nothing, who only greets, who greets and forges a call, and who hangs up.
+    let silent = client::open(&config.socket).unwrap();
+    assert!(matches!(calls(&mut first), Ok(Answer::Random(_))));
+    let greeter = connect();
+    assert!(matches!(calls(&mut first), Ok(Answer::Random(_))), "it is not disturbed");
+    let mut forger = connect();
+    forger.send_frame(&[0; 320]).unwrap();
+    assert!(matches!(calls(&mut first), Ok(Answer::Random(_))));
+    drop((silent, greeter, forger));
+    let mut second = connect();
+    assert!(matches!(calls(&mut first), Ok(Answer::Random(_))));
+    assert!(matches!(calls(&mut second), Ok(Answer::Random(_))));
+    assert_eq!(calls(&mut first), Err(ClientError::Closed));
+    assert_eq!(net.status(0)["roles_connected"], 1);
+}
+
+#[test]
+fn a_process_of_another_version_is_told_both() {
     let net = Net::start(&NET);
     let mut first = net.client(0);
-    let mut second = net.client(0);
-    assert!(matches!(second.call(Call::Random, PATIENCE), Ok(Answer::Random(_))));
-    assert_eq!(first.call(Call::Random, PATIENCE), Err(ClientError::Closed));
+    let socket = client::open(&net.config(0).socket).unwrap();
+    let handshake = Handshake::new([1; 32], [2; 32]);
+    let mut frame = handshake.frame();
+    frame[..2].copy_from_slice(&1_u16.to_le_bytes());
+    send(&socket, &frame, SendFlags::NOSIGNAL).unwrap();
+    let told = client::receive(&socket, Instant::now() + PATIENCE).unwrap();
+    // To a program of version 1 this says 2; to this one it would say nothing new.
+    assert_eq!(told[..3], [255, 2, 0]);
+    assert!(matches!(first.call(Call::Random, PATIENCE), Ok(Answer::Random(_))));
+    let sentence = ClientError::OtherVersion(1).to_string();
+    assert!(sentence.contains("version 1 of its interface and this program version 2"));
 }
 
 #[test]
