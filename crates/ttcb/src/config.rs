@@ -25,7 +25,7 @@ pub struct Config {
     pub omission_degree: u8,
     /// How much of a processor all roles may take together, in thousandths.
     pub permille: u64,
-    /// The priority under SCHED_FIFO.
+    /// The priority under SCHED_FIFO; 0: it is scheduled as everything else is.
     pub priority: u8,
     /// Where processes connect.
     pub socket: PathBuf,
@@ -75,8 +75,8 @@ pub struct User {
 /// What the launcher makes around the daemon.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// The processor that is the daemon's own, if there are at least two.
-    pub processor: usize,
+    /// The processor that is the daemon's own, if there are at least two; none: all share all.
+    pub processor: Option<usize>,
     /// As which user the payload runs.
     pub payload: User,
     /// A user that has no role: with it the launcher tests that strangers are turned away.
@@ -152,7 +152,7 @@ impl Config {
             },
             permille,
             priority: match top.find("priority") {
-                Some(entry) => entry.integer(1..=99)?,
+                Some(entry) => entry.integer(0..=99)?,
                 None => 80,
             },
             socket: socket(&top, "socket")?,
@@ -339,8 +339,9 @@ fn launch(top: &Section<'_>, control: IpAddr) -> Result<Launch, ConfigError> {
     }
     Ok(Launch {
         processor: match launch.find("processor") {
-            Some(entry) => entry.integer(0..=1_023)?,
-            None => 0,
+            Some(entry) if entry.is_text("shared") => None,
+            Some(entry) => Some(entry.integer(0..=1_023)?),
+            None => Some(0),
         },
         payload,
         stranger,
@@ -410,6 +411,15 @@ mod tests {
         assert_eq!(config.socket, Path::new("/etc/run/ttcb.sock"));
         assert_eq!(config.accept_missing, [Barrier::Processor]);
         assert_eq!(config.guard.kind(), "file");
+    }
+
+    #[test]
+    fn a_host_may_have_no_processor_and_no_priority_for_its_daemon() {
+        let read = |text: &str| Config::parse(Path::new("/etc/t.toml"), text).unwrap();
+        assert_eq!(read(GOOD).launch.processor, Some(0));
+        let text = GOOD.replace("[launch]", "[launch]\nprocessor = \"shared\"");
+        let shared = read(&text.replace("host = 1", "host = 1\npriority = 0"));
+        assert_eq!((shared.launch.processor, shared.priority), (None, 0));
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub(crate) fn look_at_self(report: &mut Report) {
 /// `cpu.rt_runtime_us`.
 pub(crate) fn real_time(priority: u8) -> bool {
     let Ok(priority) = ThreadPriorityValue::try_from(priority) else { return false };
+    if u8::from(priority) == 0 {
+        return false;
+    }
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
     let priority = ThreadPriority::Crossplatform(priority);
     set_thread_priority_and_policy(thread_native_id(), priority, policy).is_ok()

@@ -8,8 +8,8 @@
 //!   than the event would break the bounds of the clocks (K1 of the core).
 //! - **D3** To look at a frame costs its role's reservation before the frame is read: while a role
 //!   has no credit its frames wait in its own socket, and cost nobody anything.
-//! - **D4** In each turn of the loop every connection has at most one frame read, and every role has
-//!   at most two of them: that of who has it, and that of a candidate.
+//! - **D4** In each turn of the loop every connection has at most one frame read, and every role
+//!   has at most two of them: that of who has it, and that of a candidate.
 //! - **D5** Nothing is waited for: a client whose socket is full is dropped.
 //! - **D6** A barrier that is later found missing, and is not accepted, ends the life. One that a
 //!   later test could not test does not: the payload could disturb the test, and would else hold a
@@ -274,7 +274,9 @@ impl Daemon {
     /// Does what is due.
     fn keep_up(&mut self) -> Result<(), Fatal> {
         let now = clocks();
+        let began = worked();
         self.core.tick(now, &mut self.wires);
+        self.wires.counters.costs.ticks.note(worked() - began, None);
         if self.hello_at <= now.local {
             self.hello_at = Local(now.local.0 + HELLO_PERIOD);
             self.wires.introduce_to_unknowing(now.local);
@@ -300,6 +302,7 @@ impl Daemon {
     /// Handles what the control network brought. (D2)
     fn drain_control(&mut self) {
         for _ in 0..DATAGRAMS_PER_TURN {
+            let began = worked();
             let Some(received) = self.wires.receive(self.serving) else { return };
             let now = clocks();
             match received {
@@ -318,6 +321,7 @@ impl Daemon {
                 }
                 Received::Nothing => self.wires.counters.datagrams_ignored += 1,
             }
+            self.wires.counters.costs.datagrams.note(worked() - began, None);
         }
     }
 
@@ -353,7 +357,11 @@ impl Daemon {
             Heard::Closed => self.wires.candidates[place] = None,
             Heard::Nothing => {}
             Heard::Nonsense => self.wires.counters.forgeries += 1,
-            Heard::Frame(frame) if !greeted => self.wires.welcome(role, &frame),
+            Heard::Frame(frame) if !greeted => {
+                let began = worked();
+                self.wires.welcome(role, &frame);
+                self.wires.counters.costs.handshakes.note(worked() - began, Some(HANDSHAKE));
+            }
             Heard::Frame(frame) => match self.wires.claim(role, &frame) {
                 Ok(call) => {
                     self.core.forget_calls(role);
@@ -377,7 +385,9 @@ impl Daemon {
         if let Call::Propose { .. } = call.body {
             self.wires.counters.proposals += 1;
         }
+        let began = worked();
         self.core.call(role, call, clocks(), &mut self.wires);
+        self.wires.counters.costs.note_call(&call.body, worked() - began);
     }
 
     /// In how much time a role earns so much credit.
@@ -465,6 +475,13 @@ fn clocks() -> Now {
         local: Local(nanos(clock_gettime(ClockId::Monotonic))),
         host: Moment(nanos(clock_gettime(ClockId::Realtime))),
     }
+}
+
+/// The processor time that this thread has had, in nanoseconds: what others take from it while it
+/// works does not count.
+fn worked() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// A listening socket that everybody can try: who is served is decided by the user that the kernel

@@ -17,6 +17,7 @@ pub mod guard;
 pub mod keygen;
 pub mod launch;
 mod life;
+pub mod matrix;
 mod place;
 mod probe;
 pub mod settings;

@@ -3,7 +3,7 @@
 use maftia_ttcb::args::Arguments;
 use maftia_ttcb::config::Config;
 use maftia_ttcb::launch::{Order, launch};
-use maftia_ttcb::{Fatal, certify, coverage, daemon, enter, keygen, testnet};
+use maftia_ttcb::{Fatal, certify, coverage, daemon, enter, keygen, matrix, testnet};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,12 +21,17 @@ usage: maftia-ttcb COMMAND
       as root: the daemon, and the payload's program, each in its place
   status --socket FILE
       what a daemon says of itself
-  test-net --dir DIR [--hosts 3] [--bound 5ms] [--measure] [--accept NAME,...]
-      [-- PROGRAM [ARGUMENT...]]
+  test-net --dir DIR [--hosts 3] [--bound 5ms] [--measure] [--accept NAME,...] [--shared]
+      [--ordinary] [-- PROGRAM [ARGUMENT...]]
       as root: several hosts on this machine; the program is the payload of each, where {host}
-      stands for its number
+      stands for its number. --shared: payloads may run on the daemons' processor, too; --ordinary:
+      without real-time scheduling
   coverage --dir DIR [--seconds 10] [--bound 5ms] [--json]
-      measures how late agreements are on a running test-net --measure";
+      measures how late agreements are on a running test-net --measure
+  coverage --matrix [--seconds 10] [--idle] [--json]
+      as root: the same for each bound of 2, 5 and 10 ms, on a processor of the daemons' own and on
+      shared ones, in real time and not, on test nets of its own while the payloads run stress-ng
+      (--idle: while they run nothing); takes about 12 times 10 s more than what it measures";
 
 fn main() -> ExitCode {
     let mut all = std::env::args_os().skip(1);
@@ -38,7 +43,7 @@ fn main() -> ExitCode {
         Some("keygen") => keygen::run(arguments),
         Some("status") => status(arguments).map(|()| 0),
         Some("test-net") => testnet::run(arguments),
-        Some("coverage") => coverage::run(arguments).map(|()| 0),
+        Some("coverage") => coverage(arguments).map(|()| 0),
         // How the daemon asks its key guard.
         Some("certify") => ask_guard(arguments).map(|()| 0),
         // How the launcher starts everything.
@@ -78,6 +83,13 @@ fn ask_guard(mut arguments: Arguments) -> Result<(), Fatal> {
     let config = arguments.path("--config")?;
     arguments.finish()?;
     certify::run(&Config::load(&config)?)
+}
+
+fn coverage(mut arguments: Arguments) -> Result<(), Fatal> {
+    match arguments.flag("--matrix") {
+        true => matrix::run(arguments),
+        false => coverage::run(arguments),
+    }
 }
 
 fn status(mut arguments: Arguments) -> Result<(), Fatal> {

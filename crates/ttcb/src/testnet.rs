@@ -48,6 +48,10 @@ struct Order {
     test_every: u64,
     /// Only root has a role: it gets all places.
     measure: bool,
+    /// The payloads may run on the daemons' processor, too.
+    shared: bool,
+    /// The daemons are scheduled as everything else is.
+    ordinary: bool,
     accept: Vec<Barrier>,
     /// The payload's program on each host; `{host}` in it is the host's number.
     payload: Vec<OsString>,
@@ -113,6 +117,9 @@ fn order(arguments: &mut Arguments) -> Result<Order, Fatal> {
     if !(1..=HOSTS_MAX).contains(&hosts) {
         return Err(Fatal(format!("--hosts wants 1 to {HOSTS_MAX}")));
     }
+    let (shared, ordinary) = (arguments.flag("--shared"), arguments.flag("--ordinary"));
+    accept.extend(shared.then_some(Barrier::Processor));
+    accept.extend(ordinary.then_some(Barrier::RealTime));
     Ok(Order {
         folder: arguments.path("--dir")?,
         hosts,
@@ -120,6 +127,8 @@ fn order(arguments: &mut Arguments) -> Result<Order, Fatal> {
         omission_degree: arguments.parsed("--omission-degree")?.unwrap_or(1),
         test_every: arguments.parsed("--test-every")?.unwrap_or(60),
         measure: arguments.flag("--measure"),
+        shared,
+        ordinary,
         accept: accept.into_iter().chain(not_to_be_had()).collect(),
         payload: Vec::new(),
     })
@@ -185,9 +194,10 @@ fn guard_and_user() -> String {
 fn config(order: &Order, host: usize, guards: &[[u8; 32]]) -> String {
     let accept: Vec<String> = order.accept.iter().map(|it| format!("\"{}\"", it.name())).collect();
     let mut text = format!(
-        "host = {host}\nbound = \"{}\"\nomission_degree = {}\npermille = 700\n\
+        "host = {host}\npriority = {}\nbound = \"{}\"\nomission_degree = {}\npermille = 700\n\
          socket = \"run/ttcb.sock\"\nstatus = \"run/status.sock\"\n\
          accept_missing = [{}]\n{}",
+        if order.ordinary { 0 } else { 80 },
         order.bound,
         order.omission_degree,
         accept.join(", "),
@@ -203,7 +213,8 @@ fn config(order: &Order, host: usize, guards: &[[u8; 32]]) -> String {
         let _ = write!(text, "\n[[roles]]\nrole = {role}\nuid = {uid}\n");
         text.push_str("budget = \"2ms\"\nperiod = \"10ms\"\n");
     }
-    let processor = std::thread::available_parallelism().map_or(1, |count| count.get()) - 1;
+    let last = std::thread::available_parallelism().map_or(1, |count| count.get()) - 1;
+    let processor = if order.shared { "\"shared\"".into() } else { last.to_string() };
     let (uid, number) = (PAYLOAD.uid, host + 1);
     let _ = write!(
         text,
