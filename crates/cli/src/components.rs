@@ -3,8 +3,7 @@
 //! rights, which are those of one user: no barrier is claimed, and each is accepted to be missing.
 
 use crate::Failure;
-use crate::config::NewGroup;
-use maftia_node::wormhole::WormholeConfig;
+use crate::config::{NewGroup, component_at};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -69,7 +68,7 @@ impl Components {
             let path = folder.join("ttcb.toml");
             write(&path, GUARD)?;
             let guard = keygen(&program, &path)?;
-            new.components.push(WormholeConfig { socket: folder.join("ttcb.sock"), guard });
+            new.components.push(component_at(folder.join("ttcb.sock"), guard, None));
         }
         for (index, folder) in folders.iter().enumerate() {
             write(&folder.join("ttcb.toml"), &configuration(index, new))?;
