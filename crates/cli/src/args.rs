@@ -47,6 +47,12 @@ pub enum Command {
     #[command(verbatim_doc_comment)]
     Repair(Repair),
     /// Ask every server of a group how it is.
+    ///
+    /// Each line is that server's own word, also on its trusted component: who has taken a server
+    /// over has it say what he likes. In the hybrid configuration the line ends with the session
+    /// with the component, its life, its barriers (missing ones that its configuration accepts are
+    /// in brackets) and its clock; `maftia-ttcb status` on the host asks the component itself.
+    #[command(verbatim_doc_comment)]
     Status(Status),
     /// In the hybrid configuration: with which lives of the trusted components a group begins.
     ///

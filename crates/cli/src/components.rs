@@ -3,12 +3,16 @@
 //! rights, which are those of one user: no barrier is claimed, and each is accepted to be missing.
 
 use crate::Failure;
-use crate::config::NewGroup;
-use maftia_node::wormhole::WormholeConfig;
+use crate::config::{NewGroup, component_at};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+/// The key guard of each, and the user that its daemon would have if a launcher started it. The
+/// memory is ordinary: a demonstration runs in containers, too, which have no other.
+const GUARD: &str = "guard = { kind = \"file\", file = \"guard.seed\", mark = \"guard.mark\", \
+                     key_file = \"guard.key\", memory = \"ordinary\" }\nuid = 60001\n";
 
 /// What a component without a launcher cannot have, or need not.
 const BARRIERS: [&str; 16] = [
@@ -61,13 +65,13 @@ impl Components {
         for folder in &folders {
             fs::create_dir_all(folder)
                 .map_err(|error| Failure::file(folder, "cannot be made", &error))?;
-            let guard = keygen(&program, &folder.join("guard.key"))?;
-            new.components.push(WormholeConfig { socket: folder.join("ttcb.sock"), guard });
+            let path = folder.join("ttcb.toml");
+            write(&path, GUARD)?;
+            let guard = keygen(&program, &path)?;
+            new.components.push(component_at(folder.join("ttcb.sock"), guard, None));
         }
         for (index, folder) in folders.iter().enumerate() {
-            let path = folder.join("ttcb.toml");
-            fs::write(&path, configuration(index, new))
-                .map_err(|error| Failure::file(&path, "cannot be written", &error))?;
+            write(&folder.join("ttcb.toml"), &configuration(index, new))?;
         }
         let processes = folders.iter().map(|_| None).collect();
         Ok(Self { folders, program, processes })
@@ -107,8 +111,13 @@ impl Components {
     }
 }
 
-fn keygen(program: &Path, file: &Path) -> Result<[u8; 32], Failure> {
-    let output = Command::new(program).arg("keygen").arg("--file").arg(file).output();
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|error| Failure::file(path, "cannot be written", &error))
+}
+
+fn keygen(program: &Path, config: &Path) -> Result<[u8; 32], Failure> {
+    let mut command = Command::new(program);
+    let output = command.args(["keygen", "--own-user", "--config"]).arg(config).output();
     let output = output.map_err(|error| Failure::file(program, "cannot be started", &error))?;
     let key = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     const_hex::decode_to_array(&key).map_err(|_| {
@@ -122,8 +131,7 @@ fn configuration(index: usize, new: &NewGroup) -> String {
     let accepted: Vec<String> = BARRIERS.iter().map(|name| format!("\"{name}\"")).collect();
     let mut text = format!(
         "host = {index}\nbound = \"20ms\"\npermille = 800\nsocket = \"ttcb.sock\"\n\
-         status = \"status.sock\"\nguard = \"guard.key\"\naccept_missing = [{}]\n\
-         uid = 60001\n",
+         status = \"status.sock\"\naccept_missing = [{}]\n{GUARD}",
         accepted.join(", ")
     );
     for (host, component) in new.components.iter().enumerate() {

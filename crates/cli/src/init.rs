@@ -4,17 +4,14 @@ use crate::Failure;
 use crate::args::{Check, Init};
 use crate::config::{self, NewGroup};
 use maftia_base::PartySet;
-use maftia_node::wormhole::WormholeConfig;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 /// Writes a checked `group.toml`.
 pub fn init(args: &Init) -> Result<(), Failure> {
-    let components = args
-        .guards
-        .iter()
-        .map(|guard| WormholeConfig { socket: config::COMPONENT_SOCKET.into(), guard: *guard });
+    let component = |guard| config::component_at(config::COMPONENT_SOCKET.into(), guard, None);
+    let components = args.guards.iter().copied().map(component);
     let text = config::render(&NewGroup {
         name: args.name.clone(),
         servers: if args.guards.is_empty() { args.servers } else { args.guards.len() },

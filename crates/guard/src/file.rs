@@ -73,6 +73,14 @@ impl fmt::Debug for Unlock {
 }
 
 impl Unlock {
+    /// A key file whose bytes are drawn now; it must not exist.
+    pub fn draw(path: PathBuf) -> Result<Self, GuardError> {
+        let mut bytes = Zeroizing::new([0; KEY_FILE_MIN]);
+        fill_randomly(&mut *bytes)?;
+        store::create(&path, &*bytes)?;
+        Ok(Self::KeyFile(path))
+    }
+
     /// The bytes, if there are enough of them.
     fn bytes(&self) -> Result<Zeroizing<Vec<u8>>, GuardError> {
         let (what, bytes, min) = match self {

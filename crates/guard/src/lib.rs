@@ -32,7 +32,7 @@
 //! | back end | key | number | rolled back by |
 //! | --- | --- | --- | --- |
 //! | [`mod@file`] | encrypted on disk | in the file, and a mark | who puts back file *and* mark |
-//! | `tpm` | sealed to PCRs | NV counter | nobody; if emulated, who has its state |
+//! | `tpm2` | sealed to PCRs | NV counter | nobody; if emulated, who has its state |
 //! | `pkcs11` | never leaves the token | a data object | who has the PIN or its storage |
 //! | `card` | never leaves the card | in the card | nobody; if emulated, who has its state |
 //!
@@ -56,13 +56,14 @@ pub mod quote;
 mod secret;
 mod seed;
 mod store;
-#[cfg(feature = "tpm")]
+#[cfg(feature = "tpm2")]
 pub mod tpm;
 
 pub use attestation::{Attestation, TpmQuote};
 pub use error::GuardError;
 pub use file::FileGuard;
 pub use secret::Memory;
+pub use store::read_secret;
 
 use maftia_ttcb_api::{BootKeys, Sealed};
 

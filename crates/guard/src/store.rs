@@ -45,6 +45,16 @@ pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, GuardError
     Ok(bytes)
 }
 
+/// A passphrase, PIN or authorization in a file that nobody else may read, without the end of its
+/// line.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, GuardError> {
+    let mut secret = read_private(path)?;
+    while secret.last().is_some_and(|last| b"\r\n".contains(last)) {
+        secret.pop();
+    }
+    Ok(secret)
+}
+
 /// Replaces a file by another, durably: after a crash it is the one or the other.
 pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<(), GuardError> {
     let failed = |source| GuardError::Io { doing: "writing", path: path.to_owned(), source };

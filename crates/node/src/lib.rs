@@ -20,6 +20,7 @@ pub mod begun;
 pub mod caller;
 pub mod client;
 pub mod clock;
+pub mod component;
 pub mod core;
 pub mod engine;
 pub mod host;

@@ -2,6 +2,7 @@
 
 use crate::Driven;
 use crate::archive::{ArchiveKey, Shelf};
+use crate::component::{ComponentBoard, ComponentStatus};
 use crate::host::{Arrival, ConnectionId, Desk, Host, MessageKind, Recall, Recalled};
 use crate::watch::Trouble;
 use bytes::Bytes;
@@ -154,20 +155,27 @@ pub struct Status {
     pub convicted: Vec<(usize, String)>,
     /// Faults seen here without evidence: server, kind, how often.
     pub suspected: Vec<(usize, String, u64)>,
+    /// In the hybrid configuration, how it stands with its trusted component.
+    pub component: Option<ComponentStatus>,
 }
 
 /// Where the latest status can be seen from any thread.
 #[derive(Clone, Debug, Default)]
-pub struct StatusBoard(Arc<Mutex<Status>>);
+pub struct StatusBoard {
+    status: Arc<Mutex<Status>>,
+    /// What is known of the trusted component.
+    pub component: ComponentBoard,
+}
 
 impl StatusBoard {
     /// The latest status.
     pub fn read(&self) -> Status {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Status { component: self.component.read(), ..status }
     }
 
     fn write(&self, status: Status) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::Driven;
 use crate::client::{self, Reception};
 use crate::clock::{Clock, SystemClock};
+use crate::component;
 use crate::engine::{Consult, Engine, EngineError, Parts, no_trusted_component};
 use crate::http::{self, Face, FrontEnd, OPEN_MAX};
 use crate::inbox::Inbox;
@@ -284,7 +285,8 @@ where
             Arc::clone(&clock),
             Arc::clone(&tamper),
         );
-        let (consult, other_life) = join_wormhole(&context, &config, wormhole, inbox.clone());
+        let (consult, other_life) =
+            join_wormhole(&context, &config, wormhole, (inbox.clone(), &board));
         let parts = Parts {
             group: group.clone(),
             host: ReplicaHost::new(group.me(), board.clone()),
@@ -373,7 +375,7 @@ fn join_wormhole<P>(
     context: &Context,
     config: &ServerConfig,
     connection: Option<Connection>,
-    inbox: Inbox<P>,
+    (inbox, board): (Inbox<P>, &StatusBoard),
 ) -> Joined<P>
 where
     P: Driven + Vocabulary<Work = Work<RealSuite>, Done = Done<RealSuite>>,
@@ -385,7 +387,10 @@ where
         inbox.done([(ticket, Done::Trusted(Box::new(answer)))]);
     };
     let random = context.child("handshakes");
-    let (caller, task) = wormhole::caller(config, connection, random, answered);
+    let looking = component::look_at(config.clone(), board.component.clone());
+    context.child("component").spawn(|_| looking);
+    let board = board.component.clone();
+    let (caller, task) = wormhole::caller(config, connection, random, board, answered);
     let task = context.child("wormhole").spawn(|_| task);
     let consult = move |ticket, work| match work {
         Work::Trusted(call) => caller.call(ticket, *call),

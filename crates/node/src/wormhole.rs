@@ -9,13 +9,16 @@
 //! - W3. A component that has begun another life has forgotten what it answered. Nothing of that
 //!   life is taken: the server ends, and comes back as one whose group must admit that life.
 //!
-//! - W4. What the component has no time for, or cannot do before its clock is synchronised, is
+//! - W4. The role is claimed as soon as there is a session, by a call whose answer is of no use: a
+//!   process that has not called yet has to go when another one connects (A5 of the interface).
+//! - W5. What the component has no time for, or cannot do before its clock is synchronised, is
 //!   called again after [`REPEAT_AFTER`]: protocols have no clock to do that by.
 //!
 //! # Bounds
 //! At most [`CALLS_MAX`] calls are not answered; what comes beyond is refused here.
 
-use maftia_ttcb_api::session::FRAME_BYTES;
+use crate::component::ComponentBoard;
+use maftia_ttcb_api::session::{FRAME_BYTES, Impostor, VERSION};
 use maftia_ttcb_api::{
     Answer, BootKeys, Call, EntityId, Handshake, Numbered, Refusal, Sealed, Session,
 };
@@ -35,6 +38,8 @@ use tracing::{info, warn};
 pub struct WormholeConfig {
     /// Its local socket.
     pub socket: PathBuf,
+    /// The socket at which it says how it is.
+    pub status: PathBuf,
     /// The public key of this host's key guard, which certifies each of its lives.
     pub guard: [u8; 32],
 }
@@ -47,6 +52,9 @@ pub const REPEAT_AFTER: Duration = Duration::from_millis(10);
 
 /// Most calls that are not answered.
 pub const CALLS_MAX: usize = 4096;
+
+/// The number of the call that claims the role: the first. (W4)
+const CLAIM: u64 = 1;
 
 /// A component that does not welcome a process for so long is not there.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,6 +79,18 @@ pub enum WormholeError {
     Impostor {
         /// Where.
         path: PathBuf,
+    },
+    /// It is another release's.
+    #[error(
+        "{}: the trusted component speaks version {component} of its interface and this program \
+         version {VERSION}. Right would be: maftia and maftia-ttcb of one release",
+        path.display()
+    )]
+    OtherVersion {
+        /// Where.
+        path: PathBuf,
+        /// What it speaks.
+        component: u16,
     },
     /// It says nothing.
     #[error("{}: the trusted component does not answer", path.display())]
@@ -122,7 +142,12 @@ impl Connection {
         if welcome.map_err(failed)?.bytes_read() != FRAME_BYTES {
             return Err(impostor());
         }
-        let session = handshake.finish(&frame, &config.guard).map_err(|_| impostor())?;
+        let session = handshake.finish(&frame, &config.guard).map_err(|refused| match refused {
+            Impostor::OtherVersion(component) => {
+                WormholeError::OtherVersion { path: path.clone(), component }
+            }
+            _ => impostor(),
+        })?;
         Ok(Self { socket, session })
     }
 
@@ -173,6 +198,7 @@ pub fn caller<T: Send + 'static, R: Rng + Send>(
     config: WormholeConfig,
     connection: Connection,
     mut random: R,
+    board: ComponentBoard,
     answered: impl FnMut(T, Answer) + Send,
 ) -> (Caller<T>, impl Future<Output = Life> + Send) {
     let (calls, called) = mpsc::unbounded_channel();
@@ -180,7 +206,9 @@ pub fn caller<T: Send + 'static, R: Rng + Send>(
     let task = async move {
         let mut connection = connection;
         loop {
+            board.connected(&connection.life());
             courier.serve(&connection).await;
+            board.disconnected();
             warn!(socket = %config.socket.display(), "the trusted component is gone");
             let opening = Connection::open_at_last(&config, &mut random);
             let next = courier.collect_while(opening).await;
@@ -202,7 +230,7 @@ struct Courier<T, F> {
     waiting: VecDeque<Asked<T>>,
     /// Sent and not answered, by number.
     open: BTreeMap<u64, Asked<T>>,
-    /// Refused for want of time, to be sent again from then on. (W4)
+    /// Refused for want of time, to be sent again from then on. (W5)
     later: VecDeque<(Instant, Asked<T>)>,
     last: u64,
 }
@@ -215,7 +243,11 @@ impl<T, F: FnMut(T, Answer)> Courier<T, F> {
 
     /// Carries calls and answers until the session ends; what is then open waits again. (W2)
     async fn serve(&mut self, connection: &Connection) {
-        self.last = 0;
+        self.last = CLAIM;
+        let claim = Numbered { number: CLAIM, body: Call::Timestamp };
+        let claim = connection.session.key.seal_call(&claim);
+        // A session that is over already ends in the first turn.
+        let _ = connection.socket.send(&claim).await;
         while self.turn(connection).await.is_some() {}
         let later = std::mem::take(&mut self.later).into_iter().map(|(_, asked)| asked);
         let open = std::mem::take(&mut self.open).into_values();
@@ -340,26 +372,30 @@ mod tests {
             calls.send((ticket, waits(ticket))).unwrap();
         }
         let (connection, component) = connected();
+        let claim = Numbered { number: CLAIM, body: Call::Timestamp };
         let first = async {
-            for number in 1..=4 {
-                let call = Numbered { number, body: waits(number as u16 - 1) };
+            assert_eq!(hear(&component).await, claim);
+            for number in 2..=5 {
+                let call = Numbered { number, body: waits(number as u16 - 2) };
                 assert_eq!(hear(&component).await, call);
             }
-            say(&component, 2, Answer::Done).await;
-            say(&component, 3, Answer::Refused(Refusal::Quota)).await;
-            // Until both have been heard.
-            assert_eq!(hear(&component).await, Numbered { number: 5, body: waits(2) });
+            say(&component, CLAIM, Answer::Refused(Refusal::Unsynchronised)).await;
+            say(&component, 3, Answer::Done).await;
+            say(&component, 4, Answer::Refused(Refusal::Quota)).await;
+            // Until all have been heard.
+            assert_eq!(hear(&component).await, Numbered { number: 6, body: waits(2) });
             drop(component);
         };
         tokio::join!(courier.serve(&connection), first);
         let (connection, component) = connected();
         let second = async {
-            for (number, handle) in [(1, 0), (2, 3), (3, 2)] {
+            assert_eq!(hear(&component).await, claim);
+            for (number, handle) in [(2, 0), (3, 3), (4, 2)] {
                 assert_eq!(hear(&component).await, Numbered { number, body: waits(handle) });
                 say(&component, number, Answer::Done).await;
             }
             calls.send((9, waits(9))).unwrap();
-            assert_eq!(hear(&component).await, Numbered { number: 4, body: waits(9) });
+            assert_eq!(hear(&component).await, Numbered { number: 5, body: waits(9) });
             drop(component);
         };
         tokio::join!(courier.serve(&connection), second);

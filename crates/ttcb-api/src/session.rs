@@ -7,6 +7,11 @@
 //! - **A3** Both derive one session key from the two X25519 keys and everything said.
 //! - **A4** Every later call and answer carries its number and a MAC under that key. Numbers grow;
 //!   an answer has the number of its call.
+//! - **A5** A handshake alone gives nobody the role, for it shows who the component is, and of the
+//!   process only its user. The process whose first call opens under the key of its handshake *has*
+//!   the role from then on, in the place of the one that had it: whoever only asks who the
+//!   component is, or says nothing further, disturbs nobody.
+//! - **A6** A process that greets in another version is told the component's, and nothing else.
 //!
 //! The socket tells the component which user the process runs as, and with that its role. Whoever
 //! holds a session's key *is* that entity: if it is stolen, the server that it belongs to counts
@@ -18,7 +23,7 @@
 //! one that learns the component's key later.
 
 use crate::call::{Answer, BODY_BYTES, Call, Numbered};
-use crate::entity::EntityId;
+use crate::entity::{EntityId, HOSTS_MAX};
 use crate::fixed_struct;
 use crate::signed::{BootKeys, Seal, Sealed, Statement};
 use crate::wire::{Fixed, Malformed, Reader, Writer};
@@ -38,8 +43,37 @@ pub struct Hello {
 
 fixed_struct!(Hello { version: u16, exchange: [u8; 32], challenge: [u8; 32] });
 
-/// The version of this interface.
-pub const VERSION: u16 = 1;
+/// The version of this interface. Every version begins its first frame with it.
+pub const VERSION: u16 = 2;
+
+/// What the component answers a process of another version. (A6)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct OtherVersion {
+    /// [`NO_HOST`]: no [`Welcome`] begins with it.
+    mark: u8,
+    /// The component's version.
+    version: u16,
+}
+
+fixed_struct!(OtherVersion { mark: u8, version: u16 });
+
+/// The number of no host.
+const NO_HOST: u8 = u8::MAX;
+
+const _: () = assert!(HOSTS_MAX < NO_HOST as usize);
+
+/// The frame that tells a process of another version this one. (A6)
+pub fn other_version() -> Frame {
+    let mut frame = [0; FRAME_BYTES];
+    Writer::new(&mut frame).put(&OtherVersion { mark: NO_HOST, version: VERSION });
+    frame
+}
+
+/// The version that a component tells in place of a welcome.
+fn version_told(frame: &Frame) -> Option<u16> {
+    let told: OtherVersion = Reader::new(frame).take().ok()?;
+    (told.mark == NO_HOST && told.version != VERSION).then_some(told.version)
+}
 
 /// What the component answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +242,8 @@ pub enum Impostor {
     Uncertified,
     /// The answer is not signed by these keys, or is one to another process.
     Unsigned,
+    /// Perhaps no impostor: it says that it speaks this version of the interface. (A6)
+    OtherVersion(u16),
 }
 
 impl Handshake {
@@ -226,6 +262,9 @@ impl Handshake {
 
     /// Checks the answer, with the key of the guard of this host.
     pub fn finish(&self, frame: &Frame, guard: &[u8; 32]) -> Result<Session, Impostor> {
+        if let Some(version) = version_told(frame) {
+            return Err(Impostor::OtherVersion(version));
+        }
         let welcome: Welcome = Reader::new(frame).take().map_err(|_| Impostor::Malformed)?;
         let Welcome { entity, exchange, boot, seal } = welcome;
         let named = (entity.host, entity.boot) == (boot.said.host, boot.said.boot());

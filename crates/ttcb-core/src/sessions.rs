@@ -7,20 +7,21 @@ use maftia_ttcb_api::{
     Answer, BootKeys, Call, EntityId, Frame, Numbered, ROLES_MAX, Refusal, Sealed, SessionKey,
 };
 
-/// The session of each role: a new one takes the place of the one before.
+/// The session of each role, and of who was welcomed last and has not called yet. (A5)
 #[derive(Debug)]
 pub struct Sessions {
     boot: Sealed<BootKeys>,
     keys: [Option<(SessionKey, u64)>; ROLES_MAX],
+    candidates: [Option<SessionKey>; ROLES_MAX],
 }
 
 impl Sessions {
     /// No session; with the keys of this life, as the key guard certifies them.
     pub fn new(boot: Sealed<BootKeys>) -> Self {
-        Self { boot, keys: Default::default() }
+        Self { boot, keys: Default::default(), candidates: Default::default() }
     }
 
-    /// Answers a first frame. (A2)
+    /// Answers a first frame: [`Refusal::Unknown`] means one of another version. (A2, A6)
     pub fn welcome(
         &mut self,
         role: u8,
@@ -38,10 +39,23 @@ impl Sessions {
         let entity = EntityId { host: boot.host, role, boot: boot.boot() };
         let transcript = Transcript { hello, entity, exchange, boot };
         let seal = out.sign(transcript).seal;
-        self.keys[usize::from(role)] = Some((SessionKey::new(shared, &transcript), 0));
+        self.candidates[usize::from(role)] = Some(SessionKey::new(shared, &transcript));
         let mut answer = [0; maftia_ttcb_api::session::FRAME_BYTES];
         Writer::new(&mut answer).put(&Welcome { entity, exchange, boot: self.boot, seal });
         Ok(answer)
+    }
+
+    /// The first call of the process that was welcomed last: with it that has the role. (A5)
+    pub fn claim(&mut self, role: u8, frame: &Frame) -> Result<Numbered<Call>, Refusal> {
+        let place = usize::from(role);
+        let candidate = self.candidates.get(place).and_then(Option::as_ref);
+        let call = candidate.ok_or(Refusal::Unknown)?.open_call(frame);
+        let call = call.map_err(|_| Refusal::Malformed)?;
+        if call.number == 0 {
+            return Err(Refusal::Contradiction);
+        }
+        self.keys[place] = self.candidates[place].take().map(|key| (key, call.number));
+        Ok(call)
     }
 
     /// The call in a frame, if the role's process made it, and now: numbers grow. (A4)

@@ -1,9 +1,8 @@
 //! A client that waits for its answers: for tests, measurements and tools.
 
 use crate::life::random;
-use maftia_ttcb_api::{
-    Answer, Call, EntityId, Frame, Handshake, Numbered, Session, session::FRAME_BYTES,
-};
+use maftia_ttcb_api::session::{FRAME_BYTES, Impostor, VERSION};
+use maftia_ttcb_api::{Answer, Call, EntityId, Frame, Handshake, Numbered, Session};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv,
@@ -26,6 +25,8 @@ pub enum ClientError {
     Late,
     /// Whoever answered is not the component of this host, or the answer was changed.
     Impostor,
+    /// The component speaks this version of its interface, and not this program's.
+    OtherVersion(u16),
 }
 
 impl fmt::Display for ClientError {
@@ -35,6 +36,11 @@ impl fmt::Display for ClientError {
             Self::Closed => f.write_str("the component closed the connection"),
             Self::Late => f.write_str("the component did not answer in time"),
             Self::Impostor => f.write_str("this is not the component of this host"),
+            Self::OtherVersion(theirs) => write!(
+                f,
+                "the component speaks version {theirs} of its interface and this program version \
+                 {VERSION}: run both from one release"
+            ),
         }
     }
 }
@@ -65,7 +71,10 @@ impl Client {
         let handshake = Handshake::new(random(), random());
         send(&socket, &handshake.frame(), SendFlags::NOSIGNAL)?;
         let frame = receive(&socket, Instant::now() + patience)?;
-        let session = handshake.finish(&frame, guard).map_err(|_| ClientError::Impostor)?;
+        let session = handshake.finish(&frame, guard).map_err(|impostor| match impostor {
+            Impostor::OtherVersion(version) => ClientError::OtherVersion(version),
+            _ => ClientError::Impostor,
+        })?;
         Ok(Self { socket, session, last: 0 })
     }
 
@@ -119,7 +128,7 @@ impl AsFd for Client {
 }
 
 /// Connects, and says nothing yet.
-pub(crate) fn open(path: &Path) -> Result<OwnedFd, ClientError> {
+pub fn open(path: &Path) -> Result<OwnedFd, ClientError> {
     let kind = SocketType::SEQPACKET;
     let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     connect(&socket, &SocketAddrUnix::new(path)?)?;
@@ -127,7 +136,7 @@ pub(crate) fn open(path: &Path) -> Result<OwnedFd, ClientError> {
 }
 
 /// The next frame, if it comes in time.
-pub(crate) fn receive(socket: &OwnedFd, deadline: Instant) -> Result<Frame, ClientError> {
+pub fn receive(socket: &OwnedFd, deadline: Instant) -> Result<Frame, ClientError> {
     let left = deadline.saturating_duration_since(Instant::now());
     let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
     if poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&left))? == 0 {

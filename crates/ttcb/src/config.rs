@@ -1,6 +1,7 @@
 //! What is configured on one host: one file for the daemon and its launcher.
 
 use crate::barriers::Barrier;
+use crate::guard::GuardConfig;
 use crate::settings::{Section, Source};
 use maftia_ttcb_api::{HOSTS_MAX, Host, ROLES_MAX, Span};
 use maftia_ttcb_core::admission::{FORGERY, HANDSHAKE, Reservation};
@@ -12,6 +13,8 @@ pub use crate::settings::ConfigError;
 /// What one host's component is told.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file of this configuration.
+    pub file: PathBuf,
     /// Which host this is: its place in `hosts`.
     pub host: Host,
     /// The bound that the control channel is expected to keep.
@@ -22,7 +25,7 @@ pub struct Config {
     pub omission_degree: u8,
     /// How much of a processor all roles may take together, in thousandths.
     pub permille: u64,
-    /// The priority under SCHED_FIFO.
+    /// The priority under SCHED_FIFO; 0: it is scheduled as everything else is.
     pub priority: u8,
     /// Where processes connect.
     pub socket: PathBuf,
@@ -30,8 +33,8 @@ pub struct Config {
     pub status: PathBuf,
     /// The barriers without which it serves nevertheless.
     pub accept_missing: Vec<Barrier>,
-    /// The file of the key guard.
-    pub guard: PathBuf,
+    /// The key guard.
+    pub guard: GuardConfig,
     /// All hosts, in their order.
     pub hosts: Vec<HostEntry>,
     /// What is reserved, and for which user, by role.
@@ -72,8 +75,8 @@ pub struct User {
 /// What the launcher makes around the daemon.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// The processor that is the daemon's own, if there are at least two.
-    pub processor: usize,
+    /// The processor that is the daemon's own, if there are at least two; none: all share all.
+    pub processor: Option<usize>,
     /// As which user the payload runs.
     pub payload: User,
     /// A user that has no role: with it the launcher tests that strangers are turned away.
@@ -107,13 +110,17 @@ pub enum Attachment {
 impl Config {
     /// Reads the file.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|error| ConfigError {
-            file: file.into(),
-            line: 0,
-            key: "(file)".into(),
-            what: format!("cannot be read: {error}"),
-        })?;
-        Self::parse(file, &text)
+        Self::parse(file, &read(file)?)
+    }
+
+    /// The key guard and the daemon's user in a file of which nothing else has to be there yet:
+    /// the public keys of the guards are known only when all of them are made.
+    pub fn load_guard(file: &Path) -> Result<(GuardConfig, User), ConfigError> {
+        let text = read(file)?;
+        let source = Source { file, text: &text };
+        let table = source.parse()?;
+        let top = Section::whole(&source, &table);
+        Ok((GuardConfig::read(&top)?, user(&top, "uid", "gid")?))
     }
 
     /// Reads what stands in a file.
@@ -125,12 +132,12 @@ impl Config {
         let hosts = hosts(&top)?;
         let host = top.get("host", "the place of this host in `hosts`, from 0")?;
         let host = host.integer(0..=hosts.len() as u8 - 1)?;
-        let guard = top.get("guard", "the file that `maftia-ttcb keygen` made")?.path()?;
         let permille = match top.find("permille") {
             Some(entry) => entry.integer(1..=1_000)?,
             None => 500,
         };
         Ok(Self {
+            file: file.into(),
             host: Host(host),
             bound: top.get("bound", "a length of time such as \"5ms\"")?.span()?,
             drift_ppm: match top.find("drift_ppm") {
@@ -145,13 +152,13 @@ impl Config {
             },
             permille,
             priority: match top.find("priority") {
-                Some(entry) => entry.integer(1..=99)?,
+                Some(entry) => entry.integer(0..=99)?,
                 None => 80,
             },
             socket: socket(&top, "socket")?,
             status: socket(&top, "status")?,
             accept_missing: accept_missing(&top)?,
-            guard,
+            guard: GuardConfig::read(&top)?,
             roles: roles(&top, permille)?,
             user: user(&top, "uid", "gid")?,
             launch: launch(&top, hosts[usize::from(host)].address.ip())?,
@@ -200,6 +207,15 @@ const KEYS: [&str; 15] = [
     "gid",
     "launch",
 ];
+
+fn read(file: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(file).map_err(|error| ConfigError {
+        file: file.into(),
+        line: 0,
+        key: "(file)".into(),
+        what: format!("cannot be read: {error}"),
+    })
+}
 
 /// The longest path that a socket's address has room for.
 const SOCKET_PATH_MAX: usize = 107;
@@ -323,8 +339,9 @@ fn launch(top: &Section<'_>, control: IpAddr) -> Result<Launch, ConfigError> {
     }
     Ok(Launch {
         processor: match launch.find("processor") {
-            Some(entry) => entry.integer(0..=1_023)?,
-            None => 0,
+            Some(entry) if entry.is_text("shared") => None,
+            Some(entry) => Some(entry.integer(0..=1_023)?),
+            None => Some(0),
         },
         payload,
         stranger,
@@ -393,6 +410,28 @@ mod tests {
         assert_eq!(config.role_of(60_003), None);
         assert_eq!(config.socket, Path::new("/etc/run/ttcb.sock"));
         assert_eq!(config.accept_missing, [Barrier::Processor]);
+        assert_eq!(config.guard.kind(), "file");
+    }
+
+    #[test]
+    fn a_host_may_have_no_processor_and_no_priority_for_its_daemon() {
+        let read = |text: &str| Config::parse(Path::new("/etc/t.toml"), text).unwrap();
+        assert_eq!(read(GOOD).launch.processor, Some(0));
+        let text = GOOD.replace("[launch]", "[launch]\nprocessor = \"shared\"");
+        let shared = read(&text.replace("host = 1", "host = 1\npriority = 0"));
+        assert_eq!((shared.launch.processor, shared.priority), (None, 0));
+    }
+
+    #[test]
+    fn a_guard_is_known_before_the_hosts_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.toml");
+        let (head, rest) = GOOD.split_once("uid = 60001\n").unwrap();
+        std::fs::write(&path, format!("{head}uid = 60001\n")).unwrap();
+        let (found, user) = Config::load_guard(&path).unwrap();
+        assert_eq!((found.kind(), user), ("file", User { uid: 60_001, gid: 60_001 }));
+        std::fs::write(&path, rest).unwrap();
+        assert!(Config::load_guard(&path).unwrap_err().to_string().contains("`guard`: missing"));
     }
 
     #[test]
@@ -416,6 +455,25 @@ mod tests {
                 "`launch.payload_uid`: the daemon's own",
             ),
             ("stranger_uid = 65534", "stranger_uid = 60002", "60002 has a role; it wants a user"),
+            ("guard = {", "# {", "`guard`: missing; it wants a table such as { kind = \"file\""),
+            ("\"file\"", "\"faith\"", ":6: `guard.kind`: \"faith\" is no guard; it wants the kind"),
+            ("\"file\"", "\"card\"", "`guard.file`: no such key; those here are: kind, reader"),
+            ("key_file =", "pin =", "`guard.pin`: no such key; those here are: kind, file, mark"),
+            (
+                ", key_file = \"guard.key\"",
+                "",
+                "`guard.key_file`: it wants either `key_file` or `passphrase_file`",
+            ),
+            (
+                "\"guard.key\" }",
+                "\"guard.key\", memory = \"short\" }",
+                "`guard.memory`: \"short\" is not \"secret\", or \"ordinary\" where",
+            ),
+            (
+                "{ kind = \"file\", file =",
+                "{ kind = \"tpm2\", tcti = \"t\", file = \"s\", counter = 1, pcrs = [0] }\n#",
+                "`guard.counter`: 1 is out of range; it wants a whole number from 25165824 to",
+            ),
             ("host = 1", "host = 1\ndrift_ppm = 1000", ":2: `drift_ppm`: 1000 is out of range"),
             ("bridge = \"control0\"", "", "`launch.control`: it wants either `bridge` or"),
             ("uid = 60001", "uid = 0", "`uid`: 0 is out of range"),

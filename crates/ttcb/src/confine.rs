@@ -54,6 +54,9 @@ pub(crate) fn look_at_self(report: &mut Report) {
 /// `cpu.rt_runtime_us`.
 pub(crate) fn real_time(priority: u8) -> bool {
     let Ok(priority) = ThreadPriorityValue::try_from(priority) else { return false };
+    if u8::from(priority) == 0 {
+        return false;
+    }
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
     let priority = ThreadPriority::Crossplatform(priority);
     set_thread_priority_and_policy(thread_native_id(), priority, policy).is_ok()
@@ -66,13 +69,20 @@ const STACK_BYTES: usize = 512 * 1024;
 /// Locks what is there. What comes later would be refused beyond the user's limit, which ends the
 /// process, so nothing is asked for it; the loop asks for no memory.
 fn lock_memory() -> bool {
-    let stack = [1u8; STACK_BYTES];
-    std::hint::black_box(&stack);
+    grow_stack();
     mlockall(MlockAllFlags::CURRENT).is_ok()
 }
 
+/// Has the stack grow. As a part of its caller it would only move the caller's own frame down, and
+/// what is called next would be below what has grown.
+#[inline(never)]
+fn grow_stack() {
+    let stack = [1u8; STACK_BYTES];
+    std::hint::black_box(&stack);
+}
+
 /// Empties all sets, the bounding set too if that is permitted.
-fn drop_capabilities() -> Result<(), Fatal> {
+pub(crate) fn drop_capabilities() -> Result<(), Fatal> {
     clear_ambient_capability_set().map_err(Fatal::of("drop the ambient capabilities"))?;
     for capability in every_capability() {
         // Refused without CAP_SETPCAP: then the barrier is reported as missing.

@@ -14,7 +14,6 @@ use crate::confine::real_time;
 use crate::settings::parse_span;
 use maftia_ttcb_api::{Answer, Call, Elist, Function, Instance, Interval, Moment, Refusal, Span};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -44,19 +43,86 @@ pub fn run(mut arguments: Arguments) -> Result<(), Fatal> {
     let bound = arguments.find("--bound")?.unwrap_or_else(|| "5ms".into());
     let bound = bound.to_str().and_then(parse_span);
     let bound = bound.ok_or_else(|| Fatal("--bound wants a length of time, as 5ms".into()))?;
-    let json = arguments.flag("--json");
+    let (json, cells) = (arguments.flag("--json"), arguments.flag("--cells"));
     arguments.finish()?;
-    let mut clients = connect(&folder)?;
+    let figures = figures(&folder, Duration::from_secs(seconds), bound)?;
+    let text = match (json, cells) {
+        (true, _) => figures.json(),
+        (_, true) => figures.cells(),
+        _ => figures.sentences(),
+    };
+    println!("{text}");
+    Ok(())
+}
+
+/// Measures for so long on the test net in a folder.
+fn figures(folder: &Path, length: Duration, bound: Span) -> Result<Figures, Fatal> {
+    let mut clients = connect(folder)?;
     let is_real_time = real_time(40);
     let mut samples = Samples::default();
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = Instant::now() + length;
     let mut number = 0u64;
     while Instant::now() < end {
         number += 1;
         measure(&mut clients, number, &mut samples)?;
     }
-    print!("{}", samples.summary(bound, is_real_time, json));
-    Ok(())
+    Ok(samples.figures(bound, is_real_time))
+}
+
+/// What was measured, in short; times in microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Figures {
+    count: u64,
+    p50: f64,
+    p99: f64,
+    p999: f64,
+    max: f64,
+    bound: f64,
+    /// Later than the bound, or without a decision.
+    beyond: u64,
+    undecided: u64,
+    refused: u64,
+    /// The upper limit of the probability of a miss.
+    limit: f64,
+    is_real_time: bool,
+}
+
+impl Figures {
+    fn json(&self) -> String {
+        let Self { count, p50, p99, p999, max, bound, beyond, undecided, refused, limit, .. } =
+            self;
+        format!(
+            "{{\"count\":{count},\"p50_us\":{p50},\"p99_us\":{p99},\"p999_us\":{p999},\
+             \"max_us\":{max},\"bound_us\":{bound},\"beyond\":{beyond},\
+             \"undecided\":{undecided},\"refused\":{refused},\
+             \"miss_probability_95\":{limit:e},\"measured_in_real_time\":{}}}",
+            self.is_real_time
+        )
+    }
+
+    fn sentences(&self) -> String {
+        let Self { count, p50, p99, p999, max, bound, beyond, undecided, refused, limit, .. } =
+            self;
+        format!(
+            "{count} answers after tstart: p50 {p50} us, p99 {p99} us, p99.9 {p999} us, \
+             max {max} us\n\
+             beyond {bound} us: {beyond} ({undecided} of them without a decision)\n\
+             the probability of a miss is at most {limit:.2e} with 95 % confidence, \
+             if misses are independent\n\
+             (not begun: {refused}; this process in real time: {})",
+            self.is_real_time
+        )
+    }
+
+    /// Cells of a table, in milliseconds.
+    fn cells(&self) -> String {
+        let Self { count, beyond, undecided, limit, .. } = self;
+        let [p50, p99, p999, max] = [self.p50, self.p99, self.p999, self.max].map(|us| us / 1e3);
+        format!(
+            "{count} | {p50:.2} | {p99:.2} | {p999:.2} | {max:.2} | {beyond} | {undecided} | \
+             {limit:.1e}"
+        )
+    }
 }
 
 fn connect(folder: &Path) -> Result<Vec<Client>, Fatal> {
@@ -150,7 +216,7 @@ impl Samples {
         }
     }
 
-    fn summary(mut self, bound: Span, is_real_time: bool, json: bool) -> String {
+    fn figures(mut self, bound: Span, is_real_time: bool) -> Figures {
         self.late.sort_unstable();
         let count = self.late.len() as u64 + self.undecided;
         let over = self.late.iter().filter(|late| **late > bound.0).count() as u64;
@@ -159,31 +225,19 @@ impl Samples {
             let place = (self.late.len() as f64 * part).ceil() as usize;
             self.late.get(place.saturating_sub(1)).copied().unwrap_or_default() as f64 / 1e3
         };
-        let (p50, p99, p999, max) = (at(0.5), at(0.99), at(0.999), at(1.0));
-        let limit = upper_limit(beyond, count);
-        let (bound, refused) = (bound.0 as f64 / 1e3, self.refused);
-        let undecided = self.undecided;
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = match json {
-            true => writeln!(
-                text,
-                "{{\"count\":{count},\"p50_us\":{p50},\"p99_us\":{p99},\"p999_us\":{p999},\
-                 \"max_us\":{max},\"bound_us\":{bound},\"beyond\":{beyond},\
-                 \"undecided\":{undecided},\"refused\":{refused},\
-                 \"miss_probability_95\":{limit:e},\"measured_in_real_time\":{is_real_time}}}"
-            ),
-            false => writeln!(
-                text,
-                "{count} answers after tstart: p50 {p50} us, p99 {p99} us, p99.9 {p999} us, \
-                 max {max} us\n\
-                 beyond {bound} us: {beyond} ({undecided} of them without a decision)\n\
-                 the probability of a miss is at most {limit:.2e} with 95 % confidence, \
-                 if misses are independent\n\
-                 (not begun: {refused}; this process in real time: {is_real_time})"
-            ),
-        };
-        text
+        Figures {
+            count,
+            p50: at(0.5),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: at(1.0),
+            bound: bound.0 as f64 / 1e3,
+            beyond,
+            undecided: self.undecided,
+            refused: self.refused,
+            limit: upper_limit(beyond, count),
+            is_real_time,
+        }
     }
 }
 
@@ -230,7 +284,7 @@ mod tests {
     #[test]
     fn what_was_not_decided_counts_as_beyond_the_bound() {
         let samples = Samples { late: vec![1_000, 9_000_000], undecided: 1, refused: 0 };
-        let text = samples.summary(Span::from_millis(5), true, true);
+        let text = samples.figures(Span::from_millis(5), true).json();
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((read["count"].as_u64(), read["beyond"].as_u64()), (Some(3), Some(2)));
         assert_eq!(read["max_us"].as_f64(), Some(9_000.0));

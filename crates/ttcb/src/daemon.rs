@@ -8,7 +8,8 @@
 //!   than the event would break the bounds of the clocks (K1 of the core).
 //! - **D3** To look at a frame costs its role's reservation before the frame is read: while a role
 //!   has no credit its frames wait in its own socket, and cost nobody anything.
-//! - **D4** In each turn of the loop every role has at most one frame read.
+//! - **D4** In each turn of the loop every connection has at most one frame read, and every role
+//!   has at most two of them: that of who has it, and that of a candidate.
 //! - **D5** Nothing is waited for: a client whose socket is full is dropped.
 //! - **D6** A barrier that is later found missing, and is not accepted, ends the life. One that a
 //!   later test could not test does not: the payload could disturb the test, and would else hold a
@@ -16,17 +17,21 @@
 //! - **D7** It introduces itself to a peer, now and again, until that has sealed a frame for this
 //!   life: C4 of the core alone does not make good the loss of an introduction, since who knows the
 //!   other already does not answer a second one.
+//! - **D8** A new connection is a candidate. It has the role, in the place of who had it, from its
+//!   first call that opens under the key of its handshake; a later candidate takes the place of an
+//!   earlier one. Whoever may connect may do so: the kernel names users and not processes, and who
+//!   runs as a role's user has its reservation, too.
 
 use crate::Fatal;
 use crate::barriers::{Barrier, Report, State, refusal};
+use crate::certify::Certifier;
 use crate::config::{Config, Role};
 use crate::confine;
-use crate::guard;
 use crate::life::Life;
 use crate::settings::parse_hex;
 use crate::status::{self, Status};
 use crate::wires::{Client, HELLO_PERIOD, Heard, Wires};
-use maftia_ttcb_api::{Call, Moment, Numbered, Refusal, Span};
+use maftia_ttcb_api::{Call, Moment, Numbered, ROLES_MAX, Span};
 use maftia_ttcb_core::admission::{FORGERY, HANDSHAKE};
 use maftia_ttcb_core::channel::Received;
 use maftia_ttcb_core::{Core, Local, Now};
@@ -76,7 +81,8 @@ const CONTROL: usize = 1;
 const LISTENER: usize = 2;
 const STATUS: usize = 3;
 const CLIENTS: usize = 4;
-const PLACES: usize = CLIENTS + maftia_ttcb_api::ROLES_MAX;
+const CANDIDATES: usize = CLIENTS + ROLES_MAX;
+const PLACES: usize = CANDIDATES + ROLES_MAX;
 
 /// The daemon.
 struct Daemon {
@@ -133,9 +139,7 @@ impl Daemon {
             }
             false => None,
         };
-        let mut guard = guard::open(&config.guard)?;
-        let (life, exchange) = Life::begin(config.host, guard.as_mut())?;
-        drop(guard);
+        let (life, exchange) = Life::begin(config.host, Certifier::start(&config)?)?;
         let core = Core::new(&config.core(), life.boot.said.boot())
             .map_err(|overload| Fatal(format!("the reservations are refused: {overload:?}")))?;
         let wires = Wires::new(&config, life, exchange, udp)?;
@@ -185,9 +189,12 @@ impl Daemon {
         if is_ready(CONTROL) {
             self.drain_control();
         }
-        for role in 0..maftia_ttcb_api::ROLES_MAX {
+        for role in 0..ROLES_MAX {
             if is_ready(CLIENTS + role) {
                 self.on_client(role as u8);
+            }
+            if is_ready(CANDIDATES + role) {
+                self.on_candidate(role as u8);
             }
         }
         if is_ready(LAUNCHER) {
@@ -217,18 +224,15 @@ impl Daemon {
                 until = until.min(at.0);
             }
         }
-        for client in self.wires.clients.iter().flatten() {
+        for client in self.wires.clients.iter().chain(&self.wires.candidates).flatten() {
             if client.ready_at > now.local {
                 until = until.min(client.ready_at.0);
             }
         }
         let (wires, none) = (&self.wires, PollFlags::empty());
-        let hears = |place: usize| match place.checked_sub(CLIENTS) {
-            None => true,
-            Some(role) => {
-                let client = wires.clients[role].as_ref();
-                self.serving && client.is_some_and(|client| client.ready_at <= now.local)
-            }
+        let connection = |place: usize| match place.checked_sub(CANDIDATES) {
+            None => wires.clients[place - CLIENTS].as_ref(),
+            Some(role) => wires.candidates[role].as_ref(),
         };
         let when = |wanted: bool| if wanted { PollFlags::IN } else { none };
         let mut places: [PollFd<'_>; PLACES] = std::array::from_fn(|place| match place {
@@ -239,10 +243,12 @@ impl Daemon {
             CONTROL => PollFd::new(&wires.udp, PollFlags::IN),
             LISTENER => PollFd::new(&self.listener, when(can_accept)),
             STATUS => PollFd::new(&self.status, when(can_tell)),
-            _ => match &wires.clients[place - CLIENTS] {
+            _ => match connection(place) {
                 // A client that hung up is heard of when its turn comes, not before: the kernel
                 // tells of it whether asked or not.
-                Some(client) if hears(place) => PollFd::new(&client.socket, PollFlags::IN),
+                Some(client) if self.serving && client.ready_at <= now.local => {
+                    PollFd::new(&client.socket, PollFlags::IN)
+                }
                 _ => PollFd::new(&wires.udp, none),
             },
         });
@@ -255,7 +261,7 @@ impl Daemon {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(Fatal(format!("cannot wait for events: {error}"))),
         }
-        let wanted = |place: usize| place < CLIENTS || wires.clients[place - CLIENTS].is_some();
+        let wanted = |place: usize| place < CLIENTS || connection(place).is_some();
         let ready =
             std::array::from_fn(|place| if wanted(place) { places[place].revents() } else { none });
         let late = clocks().local.0.checked_sub(due.0);
@@ -268,7 +274,9 @@ impl Daemon {
     /// Does what is due.
     fn keep_up(&mut self) -> Result<(), Fatal> {
         let now = clocks();
+        let began = worked();
         self.core.tick(now, &mut self.wires);
+        self.wires.counters.costs.ticks.note(worked() - began, None);
         if self.hello_at <= now.local {
             self.hello_at = Local(now.local.0 + HELLO_PERIOD);
             self.wires.introduce_to_unknowing(now.local);
@@ -294,6 +302,7 @@ impl Daemon {
     /// Handles what the control network brought. (D2)
     fn drain_control(&mut self) {
         for _ in 0..DATAGRAMS_PER_TURN {
+            let began = worked();
             let Some(received) = self.wires.receive(self.serving) else { return };
             let now = clocks();
             match received {
@@ -312,40 +321,63 @@ impl Daemon {
                 }
                 Received::Nothing => self.wires.counters.datagrams_ignored += 1,
             }
+            self.wires.counters.costs.datagrams.note(worked() - began, None);
         }
     }
 
-    /// Reads one frame of a role, if the role can pay for it. (D3, D4)
+    /// Reads one frame of who has a role, if the role can pay for it. (D3, D4)
     fn on_client(&mut self, role: u8) {
-        let now = clocks();
         let place = usize::from(role);
-        let Some(greeted) = self.wires.clients[place].as_ref().map(|client| client.greeted) else {
-            return;
-        };
-        let price = if greeted { FORGERY } else { HANDSHAKE };
-        if !self.core.admit(role, price, now) {
-            let ready_at = Local(now.local.0 + self.earning(role, price));
-            if let Some(client) = &mut self.wires.clients[place] {
-                client.ready_at = ready_at;
-            }
+        if let Err(ready_at) = self.charge(role, FORGERY) {
+            self.wires.clients[place].iter_mut().for_each(|client| client.ready_at = ready_at);
             return;
         }
-        match self.wires.hear(role) {
+        match Wires::hear(self.wires.clients[place].as_ref()) {
             Heard::Closed => self.wires.clients[place] = None,
             Heard::Nothing => {}
             Heard::Nonsense => self.wires.counters.forgeries += 1,
-            Heard::Frame(frame) if greeted => match self.wires.call(role, &frame) {
+            Heard::Frame(frame) => match self.wires.call(role, &frame) {
                 Ok(call) => self.on_call(role, &call),
                 Err(_) => self.wires.counters.forgeries += 1,
             },
-            Heard::Frame(frame) => {
-                self.core.forget_calls(role);
-                if let Err(Refusal::Malformed | Refusal::Unknown) = self.wires.welcome(role, &frame)
-                {
-                    self.wires.counters.forgeries += 1;
-                    self.wires.clients[place] = None;
-                }
+        }
+    }
+
+    /// The same for who may get it: a greeting, or the call with which it has it. (D8)
+    fn on_candidate(&mut self, role: u8) {
+        let place = usize::from(role);
+        let candidate = self.wires.candidates[place].as_ref();
+        let Some(greeted) = candidate.map(|candidate| candidate.greeted) else { return };
+        let price = if greeted { FORGERY } else { HANDSHAKE };
+        if let Err(ready_at) = self.charge(role, price) {
+            self.wires.candidates[place].iter_mut().for_each(|it| it.ready_at = ready_at);
+            return;
+        }
+        match Wires::hear(self.wires.candidates[place].as_ref()) {
+            Heard::Closed => self.wires.candidates[place] = None,
+            Heard::Nothing => {}
+            Heard::Nonsense => self.wires.counters.forgeries += 1,
+            Heard::Frame(frame) if !greeted => {
+                let began = worked();
+                self.wires.welcome(role, &frame);
+                self.wires.counters.costs.handshakes.note(worked() - began, Some(HANDSHAKE));
             }
+            Heard::Frame(frame) => match self.wires.claim(role, &frame) {
+                Ok(call) => {
+                    self.core.forget_calls(role);
+                    self.on_call(role, &call);
+                }
+                Err(_) => self.wires.counters.forgeries += 1,
+            },
+        }
+    }
+
+    /// Takes the price of a frame from its role, or says when the role will have it. (D3)
+    fn charge(&mut self, role: u8, price: Span) -> Result<(), Local> {
+        let now = clocks();
+        match self.core.admit(role, price, now) {
+            true => Ok(()),
+            false => Err(Local(now.local.0 + self.earning(role, price))),
         }
     }
 
@@ -353,7 +385,9 @@ impl Daemon {
         if let Call::Propose { .. } = call.body {
             self.wires.counters.proposals += 1;
         }
+        let began = worked();
         self.core.call(role, call, clocks(), &mut self.wires);
+        self.wires.counters.costs.note_call(&call.body, worked() - began);
     }
 
     /// In how much time a role earns so much credit.
@@ -373,7 +407,7 @@ impl Daemon {
         match peer.and_then(|uid| self.config.role_of(uid)) {
             Some(role) => {
                 let client = Client { socket, greeted: false, ready_at: now };
-                self.wires.clients[usize::from(role)] = Some(client);
+                self.wires.candidates[usize::from(role)] = Some(client);
             }
             None => self.wires.counters.strangers += 1,
         }
@@ -385,9 +419,10 @@ impl Daemon {
         self.status_at = Local(now.local.0 + STATUS_PAUSE);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let Ok(socket) = accept_with(&self.status, flags) else { return };
-        let roles_connected = self.wires.clients.iter().flatten().filter(|it| it.greeted).count();
+        let roles_connected = self.wires.clients.iter().flatten().count();
         let status = Status {
             boot: &self.wires.life.boot.said,
+            guard: self.config.guard.kind(),
             serving: self.serving,
             priority: self.config.priority,
             report: &self.report,
@@ -440,6 +475,13 @@ fn clocks() -> Now {
         local: Local(nanos(clock_gettime(ClockId::Monotonic))),
         host: Moment(nanos(clock_gettime(ClockId::Realtime))),
     }
+}
+
+/// The processor time that this thread has had, in nanoseconds: what others take from it while it
+/// works does not count.
+fn worked() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// A listening socket that everybody can try: who is served is decided by the user that the kernel

@@ -1,135 +1,268 @@
-//! The key guard of a host: it counts the lives of its component and certifies their keys.
+//! The key guard of a host: which of the back ends of `maftia-guard`, and with what settings.
 //!
-//! A guard is asked twice at boot and never again: it may be slow, and nothing of it is left in the
-//! daemon that serves.
+//! Only a process of its own ever opens one (see `certify`): what a back end leaves behind is not
+//! in the daemon that serves. Secrets stand in files that nobody but the daemon's user can read,
+//! never in the configuration or on a command line.
 
 use crate::Fatal;
-use crate::settings::{hex, parse_hex};
-use ed25519_dalek::{Signer, SigningKey};
-use maftia_ttcb_api::{BootKeys, Seal, Statement};
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use zeroize::Zeroize;
+use crate::settings::{ConfigError, Entry, Section};
+#[cfg(any(feature = "tpm2", feature = "pkcs11", feature = "card"))]
+use maftia_guard::read_secret;
+use maftia_guard::{FileGuard, GuardError, KeyGuard, Memory, file};
+use std::path::PathBuf;
 
-/// What keeps a host's key.
-pub trait Guard {
-    /// The key that others check certificates with.
-    fn public_key(&self) -> [u8; 32];
-    /// Begins another epoch: its number is greater than all before, and never given twice.
-    fn begin_epoch(&mut self) -> Result<u64, Fatal>;
-    /// Signs the keys of a life.
-    fn certify(&mut self, keys: &BootKeys) -> Result<Seal, Fatal>;
+/// Which guard, and its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuardConfig {
+    /// A key in a sealed file.
+    File {
+        /// The sealed file.
+        file: PathBuf,
+        /// The high-water mark, best on another disk.
+        mark: PathBuf,
+        /// What it is sealed with.
+        sealed_with: SealedWith,
+        /// Where its secrets may lie.
+        memory: Memory,
+    },
+    /// A key that is sealed to a TPM 2.0.
+    Tpm2 {
+        /// How the TPM is reached.
+        tcti: String,
+        /// The file of the owner's authorization; empty if there is none.
+        owner: Option<PathBuf>,
+        /// The sealed key.
+        file: PathBuf,
+        /// The index of the TPM's counter.
+        counter: u32,
+        /// The registers that the key is sealed to.
+        pcrs: Vec<u8>,
+        /// Where its secrets may lie.
+        memory: Memory,
+    },
+    /// A key in a PKCS #11 token.
+    Pkcs11 {
+        /// The token's library.
+        module: PathBuf,
+        /// The token's label.
+        token: String,
+        /// The file of the PIN.
+        pin: PathBuf,
+        /// The file beside which the lock is kept.
+        lock: PathBuf,
+    },
+    /// A key in a smart card.
+    Card {
+        /// The reader; none: the first whose card has the applet.
+        reader: Option<String>,
+        /// The file of the PIN.
+        pin: PathBuf,
+    },
 }
 
-/// A key in a file, and the count of epochs in another beside it. Whoever has the user's rights, or
-/// the disk, has the key, and can set the count back.
-pub struct KeyFile {
-    key: SigningKey,
-    epochs: PathBuf,
+/// What a file is sealed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SealedWith {
+    /// The passphrase in this file.
+    Passphrase(PathBuf),
+    /// The random bytes of this file.
+    KeyFile(PathBuf),
 }
 
-impl KeyFile {
-    /// Makes a key; a file that is there is never replaced.
-    pub fn create(path: &Path, mut secret: [u8; 32]) -> Result<Self, Fatal> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| Fatal::file("make the key guard's file", path, &error))?;
-        let mut text = hex(&secret);
-        secret.zeroize();
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        text.zeroize();
-        written.map_err(|error| Fatal::file("write", path, &error))?;
-        Self::open(path)
-    }
-
-    /// Makes a key of fresh random bits.
-    pub fn generate(path: &Path) -> Result<Self, Fatal> {
-        Self::create(path, crate::life::random())
-    }
-
-    /// Opens the file.
-    pub fn open(path: &Path) -> Result<Self, Fatal> {
-        let mut text = fs::read_to_string(path)
-            .map_err(|error| Fatal::file("read the key guard's file", path, &error))?;
-        let secret = parse_hex(text.trim());
-        text.zeroize();
-        let mut secret = secret.ok_or_else(|| {
-            Fatal(format!("{} is no key: it wants 64 hexadecimal digits", path.display()))
-        })?;
-        let key = SigningKey::from_bytes(&secret);
-        secret.zeroize();
-        Ok(Self { key, epochs: path.with_extension("epoch") })
-    }
+/// What is to be done with a guard's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It is there.
+    Open,
+    /// It is made now.
+    Make,
 }
 
-impl Guard for KeyFile {
-    fn public_key(&self) -> [u8; 32] {
-        self.key.verifying_key().to_bytes()
+const RIGHT: &str = "a table such as { kind = \"file\", file = \"guard.seed\", mark = \
+                     \"guard.mark\", key_file = \"guard.key\" }";
+
+impl GuardConfig {
+    /// Reads the table.
+    pub(crate) fn read(top: &Section<'_>) -> Result<Self, ConfigError> {
+        let table = top.get("guard", RIGHT)?.section()?;
+        let right = "the kind of guard: \"file\", \"tpm2\", \"pkcs11\" or \"card\"";
+        let kind = table.get("kind", right)?;
+        match kind.text(right)? {
+            "file" => Self::read_file(&table),
+            "tpm2" => Self::read_tpm2(&table),
+            "pkcs11" => {
+                table.only(&["kind", "module", "token", "pin_file", "lock"])?;
+                Ok(Self::Pkcs11 {
+                    module: table.get("module", "the path of the token's library")?.path()?,
+                    token: text(&table.get("token", "the label of the token")?)?,
+                    pin: pin(&table)?,
+                    lock: table.get("lock", "the path of a file, for a lock beside it")?.path()?,
+                })
+            }
+            "card" => {
+                table.only(&["kind", "reader", "pin_file"])?;
+                let reader = table.find("reader").map(|entry| text(&entry)).transpose()?;
+                Ok(Self::Card { reader, pin: pin(&table)? })
+            }
+            other => Err(kind.wrong(format!("\"{other}\" is no guard; it wants {right}"))),
+        }
     }
 
-    fn begin_epoch(&mut self) -> Result<u64, Fatal> {
-        let path = &self.epochs;
-        let last = match fs::read_to_string(path) {
-            Ok(text) => text.trim().parse::<u64>().map_err(|_| {
-                Fatal(format!("{} holds no number: restore it, or make a new key", path.display()))
-            })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(Fatal::file("read", path, &error)),
+    fn read_file(table: &Section<'_>) -> Result<Self, ConfigError> {
+        table.only(&["kind", "file", "mark", "key_file", "passphrase_file", "memory"])?;
+        let sealed_with = match (table.find("key_file"), table.find("passphrase_file")) {
+            (Some(key), None) => SealedWith::KeyFile(key.path()?),
+            (None, Some(passphrase)) => SealedWith::Passphrase(passphrase.path()?),
+            _ => {
+                let what = "it wants either `key_file` or `passphrase_file`".into();
+                return Err(table.wrong("key_file", what));
+            }
         };
-        let epoch = last.checked_add(1).ok_or_else(|| Fatal("no epoch is left".into()))?;
-        // The count is on the disk before anything is signed for the epoch: a crash wastes one.
-        let next = path.with_extension("next");
-        let write = || {
-            let mut file = File::create(&next)?;
-            file.write_all(epoch.to_string().as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&next, path)?;
-            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-        };
-        write().map_err(|error: std::io::Error| Fatal::file("write", path, &error))?;
-        Ok(epoch)
+        Ok(Self::File {
+            file: table.get("file", "the path of the sealed file")?.path()?,
+            mark: table.get("mark", "the path of the high-water mark")?.path()?,
+            sealed_with,
+            memory: memory(table)?,
+        })
     }
 
-    fn certify(&mut self, keys: &BootKeys) -> Result<Seal, Fatal> {
-        Ok(self.key.sign(&keys.digest()).to_bytes())
+    fn read_tpm2(table: &Section<'_>) -> Result<Self, ConfigError> {
+        table.only(&["kind", "tcti", "owner_file", "file", "counter", "pcrs", "memory"])?;
+        let right = "a list of registers, such as [0, 2, 4, 7]";
+        let pcrs = table.get("pcrs", right)?.list(right)?;
+        Ok(Self::Tpm2 {
+            tcti: text(&table.get("tcti", "how to reach it, such as \"device:/dev/tpmrm0\"")?)?,
+            owner: table.find("owner_file").map(|entry| entry.path()).transpose()?,
+            file: table.get("file", "the path of the sealed key")?.path()?,
+            counter: table
+                .get("counter", "the index of a counter, such as 0x0180_4d41")?
+                .integer(0x0180_0000..=0x01bf_ffff)?,
+            pcrs: pcrs.iter().map(|entry| entry.integer(0..=23)).collect::<Result<_, _>>()?,
+            memory: memory(table)?,
+        })
+    }
+
+    /// As the configuration calls it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "file",
+            Self::Tpm2 { .. } => "tpm2",
+            Self::Pkcs11 { .. } => "pkcs11",
+            Self::Card { .. } => "card",
+        }
+    }
+
+    /// Opens the guard, or makes its key first. A card has its key from whoever made it.
+    pub(crate) fn reach(&self, way: Way) -> Result<Box<dyn KeyGuard>, Fatal> {
+        self.back_end(way).map_err(|trouble| match trouble {
+            Trouble::Guard(error) => Fatal(format!("the key guard \"{}\": {error}", self.kind())),
+            Trouble::NotBuilt => Fatal(format!(
+                "this program was built without the key guard \"{0}\": build it with \
+                 --features {0}",
+                self.kind()
+            )),
+        })
+    }
+
+    fn back_end(&self, way: Way) -> Result<Box<dyn KeyGuard>, Trouble> {
+        match self {
+            Self::File { file, mark, sealed_with, memory } => {
+                let (file, mark) = (file.clone(), mark.clone());
+                let places = file::Places { file, mark, memory: *memory };
+                let unlock = sealed_with.unlock(way)?;
+                Ok(Box::new(match way {
+                    Way::Open => FileGuard::open(places, &unlock)?,
+                    Way::Make => FileGuard::create(places, &unlock)?,
+                }))
+            }
+            #[cfg(feature = "tpm2")]
+            Self::Tpm2 { tcti, owner, file, counter, pcrs, memory } => {
+                use maftia_guard::tpm::{Settings, TpmGuard};
+                let settings = Settings {
+                    tcti: tcti.clone(),
+                    owner: owner.as_deref().map_or_else(|| Ok(Default::default()), read_secret)?,
+                    file: file.clone(),
+                    counter: *counter,
+                    pcrs: pcrs.clone(),
+                    memory: *memory,
+                };
+                Ok(Box::new(match way {
+                    Way::Open => TpmGuard::open(&settings)?,
+                    Way::Make => TpmGuard::create(&settings)?,
+                }))
+            }
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11 { module, token, pin, lock } => {
+                use maftia_guard::pkcs11::{Settings, TokenGuard};
+                let bytes = read_secret(pin)?;
+                let text = std::str::from_utf8(&bytes);
+                let text = text.map_err(|_| GuardError::NotThis {
+                    path: pin.clone(),
+                    what: "file with a PIN in UTF-8",
+                })?;
+                let settings = Settings {
+                    module: module.clone(),
+                    token: token.clone(),
+                    pin: text.to_owned().into(),
+                    lock: lock.clone(),
+                };
+                Ok(Box::new(match way {
+                    Way::Open => TokenGuard::open(&settings)?,
+                    Way::Make => TokenGuard::create(&settings)?,
+                }))
+            }
+            #[cfg(feature = "card")]
+            Self::Card { reader, pin } => {
+                use maftia_guard::card::{CardGuard, Settings};
+                let settings = Settings { reader: reader.clone(), pin: read_secret(pin)? };
+                Ok(Box::new(CardGuard::open(&settings)?))
+            }
+            #[cfg(not(all(feature = "tpm2", feature = "pkcs11", feature = "card")))]
+            _ => Err(Trouble::NotBuilt),
+        }
     }
 }
 
-/// The guard that the configuration names.
-pub fn open(path: &Path) -> Result<Box<dyn Guard>, Fatal> {
-    Ok(Box::new(KeyFile::open(path)?))
+impl SealedWith {
+    /// A key file that is not there when a guard is made is drawn then.
+    fn unlock(&self, way: Way) -> Result<file::Unlock, GuardError> {
+        match self {
+            Self::Passphrase(path) => maftia_guard::read_secret(path).map(file::Unlock::Passphrase),
+            Self::KeyFile(path) if way == Way::Make && !path.exists() => {
+                file::Unlock::draw(path.clone())
+            }
+            Self::KeyFile(path) => Ok(file::Unlock::KeyFile(path.clone())),
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use maftia_ttcb_api::Sealed;
+/// Why there is no guard.
+enum Trouble {
+    Guard(GuardError),
+    #[cfg_attr(all(feature = "tpm2", feature = "pkcs11", feature = "card"), expect(dead_code))]
+    NotBuilt,
+}
 
-    #[test]
-    fn an_epoch_is_never_given_twice_and_keys_are_certified() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("guard.key");
-        let mut guard = KeyFile::create(&path, [7; 32]).unwrap();
-        assert_eq!(guard.begin_epoch().unwrap(), 1);
-        assert_eq!(KeyFile::open(&path).unwrap().begin_epoch().unwrap(), 2);
-        assert_eq!(guard.begin_epoch().unwrap(), 3);
-        let said = BootKeys { epoch: 3, ..BootKeys::default() };
-        let sealed = Sealed { said, seal: guard.certify(&said).unwrap() };
-        assert!(sealed.is_signed_by(&guard.public_key()));
-        assert!(KeyFile::create(&path, [8; 32]).is_err(), "a key is never replaced");
+impl From<GuardError> for Trouble {
+    fn from(error: GuardError) -> Self {
+        Self::Guard(error)
     }
+}
 
-    #[test]
-    fn a_count_that_cannot_be_read_is_not_begun_anew() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("guard.key");
-        let mut guard = KeyFile::create(&path, [7; 32]).unwrap();
-        fs::write(folder.path().join("guard.epoch"), "torn").unwrap();
-        assert!(guard.begin_epoch().is_err());
+fn text(entry: &Entry<'_>) -> Result<String, ConfigError> {
+    entry.text("a text").map(str::to_owned)
+}
+
+fn pin(table: &Section<'_>) -> Result<PathBuf, ConfigError> {
+    table.get("pin_file", "the path of a file, of mode 600, that holds the PIN")?.path()
+}
+
+fn memory(table: &Section<'_>) -> Result<Memory, ConfigError> {
+    let Some(entry) = table.find("memory") else { return Ok(Memory::Secret) };
+    let right = "\"secret\", or \"ordinary\" where the kernel has no secret memory";
+    match entry.text(right)? {
+        "secret" => Ok(Memory::Secret),
+        "ordinary" => Ok(Memory::Ordinary),
+        other => Err(entry.wrong(format!("\"{other}\" is not {right}"))),
     }
 }

@@ -143,9 +143,10 @@ impl Launched {
             let mut payload = NetSpace::make()?;
             attach(&mut payload, PAYLOAD, self.config.launch.payload_link.as_ref())?;
             self.payload_space = Some(payload);
-            match Group::without(self.config.launch.processor) {
-                Ok(group) => self.group = Some(group),
-                Err(error) => complain("processor", &error),
+            match self.config.launch.processor.map(Group::without) {
+                Some(Ok(group)) => self.group = Some(group),
+                Some(Err(error)) => complain("processor", &error),
+                None => {}
             }
         }
         for socket in [&self.config.socket, &self.config.status] {
@@ -168,7 +169,7 @@ impl Launched {
             net: self.control.as_ref().map(NetSpace::path),
             user: Some(self.config.user),
             // Without a control group the payload can go there, too; then let the kernel choose.
-            processor: self.group.as_ref().map(|_| self.config.launch.processor),
+            processor: self.group.as_ref().and(self.config.launch.processor),
             daemon: true,
             ..Entry::default()
         };
@@ -219,7 +220,8 @@ impl Launched {
         let all = join(addresses.clone().collect());
         let others = join(addresses.filter(|it| *it != config.address()).collect());
         let socket = config.socket.to_string_lossy();
-        let processor = config.launch.processor.to_string();
+        // One that all share is found to be missing as a barrier.
+        let processor = config.launch.processor.unwrap_or(0).to_string();
         let payload = self.payload_entry();
         let mut text = run_probe(
             &payload,
@@ -233,7 +235,7 @@ impl Launched {
         let stranger = Entry { user: Some(stranger), ..Entry::default() };
         text += &run_probe(&stranger, &["--stranger", &socket]);
         if first && config.role_of(user.uid).is_some() {
-            // Only before the payload runs: later its connection would be replaced.
+            // Only before the payload runs: it could be about to greet, and have to begin anew.
             let let_in = run_probe(&payload, &["--let-in", &socket]);
             if let_in.trim() != format!("{LET_IN} true") {
                 let (name, state) = (Barrier::SocketUser.name(), State::Untested.name());

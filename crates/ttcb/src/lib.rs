@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod barriers;
+pub mod certify;
 pub mod client;
 pub mod config;
 mod confine;
@@ -13,8 +14,10 @@ pub mod coverage;
 pub mod daemon;
 pub mod enter;
 pub mod guard;
+pub mod keygen;
 pub mod launch;
 mod life;
+pub mod matrix;
 mod place;
 mod probe;
 pub mod settings;

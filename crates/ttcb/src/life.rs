@@ -1,7 +1,7 @@
 //! One life of the component: the keys that it makes when it boots, and loses when it ends.
 
 use crate::Fatal;
-use crate::guard::Guard;
+use crate::certify::Certifier;
 use ed25519_dalek::{Signer, SigningKey};
 use maftia_ttcb_api::session::exchange_key;
 use maftia_ttcb_api::{Answer, BootKeys, Host, Sealed, Statement, Value};
@@ -18,7 +18,7 @@ pub(crate) struct Life {
 
 impl Life {
     /// Makes fresh keys, and has them certified. Also gives the secret of the exchange key.
-    pub(crate) fn begin(host: Host, guard: &mut dyn Guard) -> Result<(Self, [u8; 32]), Fatal> {
+    pub(crate) fn begin(host: Host, mut guard: Certifier) -> Result<(Self, [u8; 32]), Fatal> {
         let epoch = guard.begin_epoch()?;
         let mut secret = random();
         let signing = SigningKey::from_bytes(&secret);

@@ -141,6 +141,11 @@ impl<'a> Entry<'a> {
         self.value.get_ref().as_str().ok_or_else(|| self.wants(right))
     }
 
+    /// Is it this word?
+    pub(crate) fn is_text(&self, word: &str) -> bool {
+        self.value.get_ref().as_str() == Some(word)
+    }
+
     /// A text that stands for something else.
     pub(crate) fn parsed<T: FromStr>(&self, right: &str) -> Result<T, ConfigError> {
         let text = self.text(right)?;

@@ -7,7 +7,8 @@
 use crate::Fatal;
 use crate::barriers::{Barrier, Report, State};
 use crate::settings::hex;
-use maftia_ttcb_api::{BootKeys, Interval};
+use maftia_ttcb_api::{BootKeys, Call, Interval, Span};
+use maftia_ttcb_core::admission::cost;
 use std::fmt::{self, Write};
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -31,6 +32,77 @@ impl Histogram {
     /// How many there are in each place.
     pub fn counts(&self) -> &[u64] {
         &self.0
+    }
+}
+
+/// The processor time that pieces of work of one kind took, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cost {
+    count: u64,
+    sum: u64,
+    most: u64,
+    /// How often it took longer than what is charged for it.
+    beyond: u64,
+}
+
+impl Cost {
+    /// Notes one that cost so much and was charged so much; nothing if nobody pays for it.
+    pub(crate) fn note(&mut self, nanos: u64, charged: Option<Span>) {
+        self.count += 1;
+        self.sum += nanos;
+        self.most = self.most.max(nanos);
+        self.beyond += u64::from(charged.is_some_and(|charged| nanos > charged.0));
+    }
+
+    fn write(&self, to: &mut String) -> fmt::Result {
+        let Self { count, sum, most, beyond } = self;
+        let mean = sum.checked_div(*count).unwrap_or_default();
+        write!(to, "{{\"count\":{count},\"mean_ns\":{mean},\"most_ns\":{most}")?;
+        write!(to, ",\"beyond\":{beyond}}}")
+    }
+}
+
+/// What work costs in truth, by what admission control charges for it; and what nobody pays for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Costs {
+    /// Calls, by price.
+    calls: [Cost; PRICES.len()],
+    /// Greetings.
+    pub(crate) handshakes: Cost,
+    /// Steps that are due: deciding, signing what was decided, telling peers.
+    pub(crate) ticks: Cost,
+    /// Datagrams of peers.
+    pub(crate) datagrams: Cost,
+}
+
+/// What calls are charged, in microseconds, as [`cost`] has it.
+const PRICES: [u64; 3] = [20, 60, 100];
+
+impl Costs {
+    /// Notes a call; what is charged for opening its frame counts with it.
+    pub(crate) fn note_call(&mut self, call: &Call, nanos: u64) {
+        let charged = cost(call);
+        let place = PRICES.iter().position(|price| Span::from_micros(*price) == charged);
+        if let Some(place) = place {
+            self.calls[place].note(nanos, Some(charged));
+        }
+    }
+
+    fn write(&self, to: &mut String) -> fmt::Result {
+        to.push_str(",\"costs\":{");
+        for (price, cost) in PRICES.iter().zip(&self.calls) {
+            write!(to, "\"calls_{price}us\":")?;
+            cost.write(to)?;
+            to.push(',');
+        }
+        to.push_str("\"handshakes_300us\":");
+        self.handshakes.write(to)?;
+        to.push_str(",\"ticks\":");
+        self.ticks.write(to)?;
+        to.push_str(",\"datagrams\":");
+        self.datagrams.write(to)?;
+        to.push('}');
+        Ok(())
     }
 }
 
@@ -60,11 +132,14 @@ pub(crate) struct Counters {
     pub(crate) datagrams_unsent: u64,
     /// How long after it was due a step ran.
     pub(crate) lateness: Histogram,
+    /// What work cost.
+    pub(crate) costs: Costs,
 }
 
 /// Everything that is told.
 pub(crate) struct Status<'a, P> {
     pub(crate) boot: &'a BootKeys,
+    pub(crate) guard: &'static str,
     pub(crate) serving: bool,
     pub(crate) priority: u8,
     pub(crate) report: &'a Report,
@@ -83,7 +158,8 @@ impl<P: Iterator<Item = BootKeys>> Status<'_, P> {
         let BootKeys { host, epoch, .. } = self.boot;
         let fifo = self.report.state(Barrier::RealTime) == State::Held;
         write!(to, "{{\"host\":{},\"boot\":\"{:016x}\"", host.0, self.boot.boot().0)?;
-        write!(to, ",\"epoch\":{epoch},\"serving\":{}", self.serving)?;
+        write!(to, ",\"epoch\":{epoch},\"guard\":\"{}\"", self.guard)?;
+        write!(to, ",\"serving\":{}", self.serving)?;
         let policy = if fifo { "fifo" } else { "other" };
         let priority = if fifo { self.priority } else { 0 };
         write!(to, ",\"scheduling\":{{\"policy\":\"{policy}\",\"priority\":{priority}}}")?;
@@ -139,7 +215,7 @@ impl Counters {
             write!(to, "{comma}{count}")?;
         }
         to.push(']');
-        Ok(())
+        self.costs.write(to)
     }
 }
 
@@ -160,6 +236,7 @@ pub(crate) fn name(keys: &BootKeys) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use maftia_ttcb_api::Tag;
 
     #[test]
     fn lateness_is_counted_by_powers_of_two() {
@@ -173,11 +250,24 @@ mod tests {
     }
 
     #[test]
+    fn each_price_that_is_charged_has_a_place() {
+        let mut costs = Costs::default();
+        let tag = Tag([0; 32]);
+        for call in [Call::Random, Call::Decide(tag), Call::Order { channel: tag, value: [0; 32] }]
+        {
+            costs.note_call(&call, 70_000);
+        }
+        let noted = costs.calls.map(|cost| (cost.count, cost.most, cost.beyond));
+        assert_eq!(noted, [(1, 70_000, 1), (1, 70_000, 1), (1, 70_000, 0)]);
+    }
+
+    #[test]
     fn a_status_is_json_and_fits_its_buffer() {
         let mut text = String::new();
         let boot = BootKeys::default();
         let status = Status {
             boot: &boot,
+            guard: "file",
             serving: true,
             priority: 80,
             report: &Report::default(),

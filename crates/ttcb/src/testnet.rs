@@ -9,7 +9,7 @@ use crate::args::Arguments;
 use crate::barriers::Barrier;
 use crate::config::User;
 use crate::enter::{Entry, SELF};
-use crate::guard::{Guard, KeyFile};
+use crate::keygen::as_daemon;
 use crate::launch::{give, listen_for_signals};
 use crate::place::ip;
 use crate::settings::{hex, parse_span};
@@ -34,6 +34,10 @@ pub const PAYLOAD: User = User { uid: 60_002, gid: 60_002 };
 /// Another user with a role, 1.
 pub const NEIGHBOUR: User = User { uid: 60_003, gid: 60_003 };
 
+/// The key guard of each host: a file, unlocked by another beside it.
+const GUARD: &str = "guard = { kind = \"file\", file = \"guard.seed\", mark = \"guard.mark\", \
+                     key_file = \"guard.key\" }\n";
+
 /// How the test net is asked for.
 #[derive(Clone, Debug)]
 struct Order {
@@ -44,6 +48,10 @@ struct Order {
     test_every: u64,
     /// Only root has a role: it gets all places.
     measure: bool,
+    /// The payloads may run on the daemons' processor, too.
+    shared: bool,
+    /// The daemons are scheduled as everything else is.
+    ordinary: bool,
     accept: Vec<Barrier>,
     /// The payload's program on each host; `{host}` in it is the host's number.
     payload: Vec<OsString>,
@@ -109,6 +117,9 @@ fn order(arguments: &mut Arguments) -> Result<Order, Fatal> {
     if !(1..=HOSTS_MAX).contains(&hosts) {
         return Err(Fatal(format!("--hosts wants 1 to {HOSTS_MAX}")));
     }
+    let (shared, ordinary) = (arguments.flag("--shared"), arguments.flag("--ordinary"));
+    accept.extend(shared.then_some(Barrier::Processor));
+    accept.extend(ordinary.then_some(Barrier::RealTime));
     Ok(Order {
         folder: arguments.path("--dir")?,
         hosts,
@@ -116,6 +127,8 @@ fn order(arguments: &mut Arguments) -> Result<Order, Fatal> {
         omission_degree: arguments.parsed("--omission-degree")?.unwrap_or(1),
         test_every: arguments.parsed("--test-every")?.unwrap_or(60),
         measure: arguments.flag("--measure"),
+        shared,
+        ordinary,
         accept: accept.into_iter().chain(not_to_be_had()).collect(),
         payload: Vec::new(),
     })
@@ -156,15 +169,13 @@ fn write_all(order: &Order) -> Result<Vec<PathBuf>, Fatal> {
     for host in 0..order.hosts {
         let home = folder.join(format!("host{host}"));
         fs::create_dir(&home).map_err(trouble(&home))?;
-        let guard = KeyFile::generate(&home.join("guard.key"))?;
-        guards.push(guard.public_key());
-        for path in [home.clone(), home.join("guard.key")] {
-            give(&path, DAEMON).map_err(trouble(&path))?;
-        }
-        made.extend([home.clone()]);
-        for file in ["guard.key", "guard.epoch", "config.toml"] {
-            made.push(home.join(file));
-        }
+        give(&home, DAEMON).map_err(trouble(&home))?;
+        made.push(home.clone());
+        let files = ["guard.key", "guard.seed", "guard.seed.lock", "guard.mark", "config.toml"];
+        made.extend(files.map(|file| home.join(file)));
+        let path = home.join("config.toml");
+        fs::write(&path, guard_and_user()).map_err(trouble(&path))?;
+        guards.push(as_daemon(&path, false)?);
     }
     for host in 0..order.hosts {
         let path = folder.join(format!("host{host}/config.toml"));
@@ -175,16 +186,22 @@ fn write_all(order: &Order) -> Result<Vec<PathBuf>, Fatal> {
     Ok(made)
 }
 
+/// What stands in a configuration before any guard has a key.
+fn guard_and_user() -> String {
+    format!("{GUARD}uid = {}\n", DAEMON.uid)
+}
+
 fn config(order: &Order, host: usize, guards: &[[u8; 32]]) -> String {
     let accept: Vec<String> = order.accept.iter().map(|it| format!("\"{}\"", it.name())).collect();
     let mut text = format!(
-        "host = {host}\nbound = \"{}\"\nomission_degree = {}\npermille = 700\n\
-         socket = \"run/ttcb.sock\"\nstatus = \"run/status.sock\"\nguard = \"guard.key\"\n\
-         accept_missing = [{}]\nuid = {}\n",
+        "host = {host}\npriority = {}\nbound = \"{}\"\nomission_degree = {}\npermille = 700\n\
+         socket = \"run/ttcb.sock\"\nstatus = \"run/status.sock\"\n\
+         accept_missing = [{}]\n{}",
+        if order.ordinary { 0 } else { 80 },
         order.bound,
         order.omission_degree,
         accept.join(", "),
-        DAEMON.uid,
+        guard_and_user(),
     );
     for (index, guard) in guards.iter().enumerate() {
         let (number, key) = (index + 1, hex(guard));
@@ -196,7 +213,8 @@ fn config(order: &Order, host: usize, guards: &[[u8; 32]]) -> String {
         let _ = write!(text, "\n[[roles]]\nrole = {role}\nuid = {uid}\n");
         text.push_str("budget = \"2ms\"\nperiod = \"10ms\"\n");
     }
-    let processor = std::thread::available_parallelism().map_or(1, |count| count.get()) - 1;
+    let last = std::thread::available_parallelism().map_or(1, |count| count.get()) - 1;
+    let processor = if order.shared { "\"shared\"".into() } else { last.to_string() };
     let (uid, number) = (PAYLOAD.uid, host + 1);
     let _ = write!(
         text,

@@ -4,7 +4,7 @@ use crate::Fatal;
 use crate::config::Config;
 use crate::life::{Life, random};
 use crate::status::Counters;
-use maftia_ttcb_api::session::FRAME_BYTES;
+use maftia_ttcb_api::session::{FRAME_BYTES, other_version};
 use maftia_ttcb_api::{
     Answer, BootKeys, Call, Frame, HOSTS_MAX, Host, Numbered, ROLES_MAX, Refusal, Sealed,
     Statement, Value,
@@ -25,7 +25,7 @@ pub(crate) const HELLO_PERIOD: u64 = 250_000_000;
 /// How often it introduces itself at most to one that says something it cannot open.
 const HELLO_PAUSE: u64 = 20_000_000;
 
-/// The connection of one role.
+/// A connection of a process that has a role, or of one that may get it.
 pub(crate) struct Client {
     pub(crate) socket: OwnedFd,
     /// Has it had its welcome?
@@ -40,7 +40,10 @@ pub(crate) struct Wires {
     pub(crate) channel: ControlChannel,
     pub(crate) sessions: Sessions,
     pub(crate) udp: UdpSocket,
+    /// Who has each role.
     pub(crate) clients: [Option<Client>; ROLES_MAX],
+    /// Who connected last with each role's user, and has not called yet. (D8)
+    pub(crate) candidates: [Option<Client>; ROLES_MAX],
     pub(crate) counters: Counters,
     /// What a test sent to the control socket last.
     pub(crate) probe: Option<[u8; PROBE_BYTES]>,
@@ -92,6 +95,7 @@ impl Wires {
             life,
             udp,
             clients: [const { None }; ROLES_MAX],
+            candidates: [const { None }; ROLES_MAX],
             counters: Counters::default(),
             probe: None,
             host: config.host,
@@ -163,9 +167,9 @@ impl Wires {
         }
     }
 
-    /// The next frame of a role's connection.
-    pub(crate) fn hear(&self, role: u8) -> Heard {
-        let Some(client) = &self.clients[usize::from(role)] else { return Heard::Nothing };
+    /// The next frame of a connection.
+    pub(crate) fn hear(client: Option<&Client>) -> Heard {
+        let Some(client) = client else { return Heard::Nothing };
         let mut buffer = [0; FRAME_BYTES + 1];
         match recv(&client.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
             Ok((0, _)) => Heard::Closed,
@@ -178,14 +182,33 @@ impl Wires {
         }
     }
 
-    /// Welcomes the process of a role.
-    pub(crate) fn welcome(&mut self, role: u8, frame: &Frame) -> Result<(), Refusal> {
-        let answer = self.sessions.welcome(role, frame, &mut self.life)?;
-        if let Some(client) = &mut self.clients[usize::from(role)] {
-            client.greeted = true;
+    /// Answers the first frame of a candidate; one that is not welcome goes. (A6 of the interface)
+    pub(crate) fn welcome(&mut self, role: u8, frame: &Frame) {
+        let welcome = self.sessions.welcome(role, frame, &mut self.life);
+        let place = &mut self.candidates[usize::from(role)];
+        let Some(candidate) = place else { return };
+        let answer = match &welcome {
+            Ok(answer) => Some(*answer),
+            Err(Refusal::Unknown) => Some(other_version()),
+            Err(_) => None,
+        };
+        candidate.greeted = welcome.is_ok();
+        let is_told = answer.is_some_and(|answer| tell(candidate, &answer));
+        if welcome.is_err() {
+            self.counters.forgeries += 1;
+            *place = None;
+        } else if !is_told {
+            self.counters.unwritable += 1;
+            *place = None;
         }
-        self.write(role, &answer);
-        Ok(())
+    }
+
+    /// The first call of a candidate: it has the role from now on. (D8)
+    pub(crate) fn claim(&mut self, role: u8, frame: &Frame) -> Result<Numbered<Call>, Refusal> {
+        let call = self.sessions.claim(role, frame)?;
+        let place = usize::from(role);
+        self.clients[place] = self.candidates[place].take();
+        Ok(call)
     }
 
     /// The call in a frame.
@@ -197,12 +220,17 @@ impl Wires {
     fn write(&mut self, role: u8, frame: &Frame) {
         let place = &mut self.clients[usize::from(role)];
         let Some(client) = place else { return };
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        if !send(&client.socket, frame, flags).is_ok_and(|len| len == frame.len()) {
+        if !tell(client, frame) {
             *place = None;
             self.counters.unwritable += 1;
         }
     }
+}
+
+/// Writes to a connection; false if it did not take it at once.
+fn tell(client: &Client, frame: &Frame) -> bool {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    send(&client.socket, frame, flags).is_ok_and(|len| len == frame.len())
 }
 
 impl Outputs for Wires {
@@ -214,8 +242,7 @@ impl Outputs for Wires {
     }
 
     fn answer(&mut self, role: u8, number: u64, answer: Answer) {
-        let greeted = self.clients[usize::from(role)].as_ref().is_some_and(|it| it.greeted);
-        if !greeted {
+        if self.clients[usize::from(role)].is_none() {
             return;
         }
         self.counters.answers += 1;

@@ -4,13 +4,17 @@
 
 mod common;
 
-use common::{Net, PATIENCE, PROGRAM, Running, as_user, connect, eventually, folder, is_alive};
+use common::{
+    FILE_GUARD, Net, PATIENCE, PROGRAM, Running, alone, as_user, connect, eventually, folder,
+    hand_over, is_alive, run,
+};
 use maftia_ttcb::barriers::Barrier;
-use maftia_ttcb::client::{Client, ClientError};
+use maftia_ttcb::client::{self, Client, ClientError};
 use maftia_ttcb::config::User;
 use maftia_ttcb::testnet::{DAEMON, NEIGHBOUR, PAYLOAD};
-use maftia_ttcb_api::{Answer, Call, Numbered, Refusal};
+use maftia_ttcb_api::{Answer, Call, Handshake, Numbered, Refusal};
 use maftia_ttcb_core::channel::DATAGRAM_BYTES;
+use rustix::net::{SendFlags, send};
 use rustix::process::Signal;
 use std::io::{ErrorKind, IoSliceMut};
 use std::net::UdpSocket;
@@ -157,12 +161,43 @@ fn forged_and_replayed_frames_are_not_answered() {
 }
 
 #[test]
-fn a_new_connection_takes_the_place_of_the_one_before() {
+fn a_new_connection_takes_the_place_of_the_one_before_with_its_first_call_only() {
+    let net = Net::start(&NET);
+    let config = net.config(0);
+    let connect = || Client::connect(&config.socket, &config.hosts[0].guard, PATIENCE).unwrap();
+    let calls = |client: &mut Client| client.call(Call::Random, PATIENCE);
+    let mut first = net.client(0);
+    // Who says nothing, who only greets, who greets and forges a call, and who hangs up.
+    let silent = client::open(&config.socket).unwrap();
+    assert!(matches!(calls(&mut first), Ok(Answer::Random(_))));
+    let greeter = connect();
+    assert!(matches!(calls(&mut first), Ok(Answer::Random(_))), "it is not disturbed");
+    let mut forger = connect();
+    forger.send_frame(&[0; 320]).unwrap();
+    assert!(matches!(calls(&mut first), Ok(Answer::Random(_))));
+    drop((silent, greeter, forger));
+    let mut second = connect();
+    assert!(matches!(calls(&mut first), Ok(Answer::Random(_))));
+    assert!(matches!(calls(&mut second), Ok(Answer::Random(_))));
+    assert_eq!(calls(&mut first), Err(ClientError::Closed));
+    assert_eq!(net.status(0)["roles_connected"], 1);
+}
+
+#[test]
+fn a_process_of_another_version_is_told_both() {
     let net = Net::start(&NET);
     let mut first = net.client(0);
-    let mut second = net.client(0);
-    assert!(matches!(second.call(Call::Random, PATIENCE), Ok(Answer::Random(_))));
-    assert_eq!(first.call(Call::Random, PATIENCE), Err(ClientError::Closed));
+    let socket = client::open(&net.config(0).socket).unwrap();
+    let handshake = Handshake::new([1; 32], [2; 32]);
+    let mut frame = handshake.frame();
+    frame[..2].copy_from_slice(&1_u16.to_le_bytes());
+    send(&socket, &frame, SendFlags::NOSIGNAL).unwrap();
+    let told = client::receive(&socket, Instant::now() + PATIENCE).unwrap();
+    // To a program of version 1 this says 2; to this one it would say nothing new.
+    assert_eq!(told[..3], [255, 2, 0]);
+    assert!(matches!(first.call(Call::Random, PATIENCE), Ok(Answer::Random(_))));
+    let sentence = ClientError::OtherVersion(1).to_string();
+    assert!(sentence.contains("version 1 of its interface and this program version 2"));
 }
 
 #[test]
@@ -226,52 +261,24 @@ fn a_client_that_does_not_read_is_dropped_and_delays_nobody() {
     assert_eq!(net.status(0)["unwritable_clients"], 1);
 }
 
-/// Writes a configuration for one host on its loopback.
-fn alone(folder: &Path, accept: &[&str]) -> String {
-    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
-    let output = Command::new(PROGRAM)
-        .args(["keygen", "--file", &path("guard.key"), "--uid", &DAEMON.uid.to_string()])
-        .output()
-        .unwrap();
-    let key = String::from_utf8(output.stdout).unwrap();
-    std::os::unix::fs::chown(folder, Some(DAEMON.uid), None).unwrap();
-    let text = format!(
-        "host = 0\nbound = \"50ms\"\nsocket = \"run/t.sock\"\nstatus = \"run/s.sock\"\n\
-         guard = \"guard.key\"\nuid = {}\naccept_missing = {accept:?}\n\
-         [[hosts]]\naddress = \"127.0.0.1:7700\"\nguard = \"{}\"\n\
-         [[roles]]\nrole = 0\nuid = {}\nbudget = \"2ms\"\nperiod = \"10ms\"\n\
-         [launch]\nprocessor = 1\npayload_uid = {}\n",
-        DAEMON.uid,
-        key.trim(),
-        PAYLOAD.uid,
-        PAYLOAD.uid
-    );
-    std::fs::write(folder.join("config.toml"), text).unwrap();
-    path("config.toml")
-}
-
-fn run(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(PROGRAM).args(arguments).output().unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
 #[test]
 fn a_missing_barrier_refuses_to_start_unless_accepted_by_name() {
     let folder = folder();
-    let config = alone(folder.path(), &["control-firewall", "processor"]);
+    let config = alone(folder.path(), FILE_GUARD, &["control-firewall", "processor"]);
     let launch = ["launch", "--config", &config, "--profile", "plain", "--", "true"];
     let (code, said) = run(&launch);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("the barrier `control-network` is missing"), "{said}");
     assert!(!said.contains("serves"), "{said}");
     std::fs::create_dir(folder.path().join("run")).unwrap();
+    hand_over(folder.path(), 0);
     // The daemon alone cannot know what a payload could do, and says so of each.
     let (code, said) = run(&["run", "--config", &config]);
     assert_eq!(code, Some(1));
     for name in ["memory", "tracing", "own-user"] {
         assert!(said.contains(&format!("the barrier `{name}`")), "{said}");
     }
-    std::os::unix::fs::chown(folder.path().join("run"), Some(DAEMON.uid), None).unwrap();
+    hand_over(folder.path(), DAEMON.uid);
     let text = std::fs::read_to_string(&config).unwrap();
     let text = text.replace("\"processor\"", "\"processor\", \"control-network\"");
     std::fs::write(&config, text).unwrap();
@@ -283,7 +290,7 @@ fn a_missing_barrier_refuses_to_start_unless_accepted_by_name() {
 #[test]
 fn what_the_kernel_refuses_is_a_barrier_by_name() {
     let folder = folder();
-    let config = alone(folder.path(), &["control-firewall", "processor"]);
+    let config = alone(folder.path(), FILE_GUARD, &["control-firewall", "processor"]);
     let output = Command::new("setpriv")
         .args(["--bounding-set", "-sys_nice", "--inh-caps", "-all", PROGRAM])
         .args(["launch", "--config", &config, "--", "true"])
@@ -297,7 +304,7 @@ fn what_the_kernel_refuses_is_a_barrier_by_name() {
 #[test]
 fn an_interface_of_the_machine_is_given_back() {
     let folder = folder();
-    let config = alone(folder.path(), &["control-firewall", "processor"]);
+    let config = alone(folder.path(), FILE_GUARD, &["control-firewall", "processor"]);
     let text = std::fs::read_to_string(&config).unwrap();
     let text = text.replace("127.0.0.1", "10.77.0.1") + "control = { interface = \"lent0\" }\n";
     std::fs::write(&config, text).unwrap();
@@ -333,7 +340,7 @@ fn a_barrier_that_is_found_missing_later_ends_the_life() {
 #[test]
 fn the_launcher_forwards_signals_and_leaves_nothing_behind() {
     let folder = folder();
-    let config = alone(folder.path(), &["control-firewall", "processor"]);
+    let config = alone(folder.path(), FILE_GUARD, &["control-firewall", "processor"]);
     let script = "trap 'exit 7' TERM; sleep 1000 & while :; do wait; done";
     let mut running = Running::start(&["launch", "--config", &config, "--", "sh", "-c", script]);
     let told: serde_json::Value = serde_json::from_str(&running.line()).unwrap();
@@ -357,7 +364,7 @@ fn the_launcher_forwards_signals_and_leaves_nothing_behind() {
 #[test]
 fn what_a_killed_launcher_started_ends_with_it() {
     let folder = folder();
-    let config = alone(folder.path(), &["control-firewall", "processor"]);
+    let config = alone(folder.path(), FILE_GUARD, &["control-firewall", "processor"]);
     let mut running = Running::start(&["launch", "--config", &config, "--", "sleep", "1000"]);
     let told: serde_json::Value = serde_json::from_str(&running.line()).unwrap();
     running.child.kill().unwrap();

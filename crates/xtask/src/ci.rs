@@ -27,6 +27,20 @@ const STEPS: &[Step] = &[
     ("tests", &["cargo", "test", "--workspace", "--release", "--locked"]),
     // With the devices: in software, but with their own programs and protocols.
     ("guards", &["cargo", "test", "-p", "maftia-guard", "--all-features", "--release", "--locked"]),
+    (
+        "guards of daemons",
+        &[
+            "cargo",
+            "test",
+            "-p",
+            "maftia-ttcb",
+            "--all-features",
+            "--release",
+            "--locked",
+            "--test",
+            "guards",
+        ],
+    ),
 ];
 
 /// Runs every step; stops at the first that fails.

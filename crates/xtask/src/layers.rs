@@ -10,7 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("maftia-ttcb-api", &[]),
     ("maftia-ttcb-core", &["maftia-ttcb-api"]),
     ("maftia-guard", &["maftia-ttcb-api"]),
-    ("maftia-ttcb", &["maftia-ttcb-api", "maftia-ttcb-core"]),
+    ("maftia-ttcb", &["maftia-ttcb-api", "maftia-ttcb-core", "maftia-guard"]),
     ("maftia-sim", &["maftia-base", "maftia-ttcb-api", "maftia-ttcb-core"]),
     ("maftia-links", &["maftia-base", "maftia-crypto"]),
     ("maftia-agreement", &["maftia-base", "maftia-crypto", "maftia-ttcb-api"]),

@@ -11,6 +11,15 @@ use toml::Spanned;
 /// Where components listen if the configuration does not say otherwise.
 pub const COMPONENT_SOCKET: &str = "/run/maftia-ttcb/ttcb.sock";
 
+/// How the socket is called at which they say how they are, in the same folder.
+const STATUS_SOCKET: &str = "status.sock";
+
+/// The component that listens there, and says beside it how it is unless that is elsewhere.
+pub fn component_at(socket: PathBuf, guard: [u8; 32], status: Option<PathBuf>) -> WormholeConfig {
+    let status = status.unwrap_or_else(|| socket.with_file_name(STATUS_SOCKET));
+    WormholeConfig { socket, status, guard }
+}
+
 /// A server's trusted component: none in the asynchronous configuration, where none may be named,
 /// so that nobody takes a group for a hybrid one that is not.
 pub(super) fn check(
@@ -19,7 +28,7 @@ pub(super) fn check(
     is_hybrid: bool,
 ) -> Result<Option<WormholeConfig>, ConfigError> {
     const REMEDY: &str = "configuration = \"hybrid\", or no trusted components";
-    let Server { guard, component, .. } = entry.get_ref();
+    let Server { guard, component, component_status, .. } = entry.get_ref();
     if !is_hybrid {
         let problem = "the asynchronous configuration has no trusted components";
         if let Some(guard) = guard {
@@ -27,6 +36,9 @@ pub(super) fn check(
         }
         if let Some(component) = component {
             return Err(source.refuse(component, "server.component", problem, REMEDY));
+        }
+        if let Some(status) = component_status {
+            return Err(source.refuse(status, "server.component_status", problem, REMEDY));
         }
         return Ok(None);
     }
@@ -42,5 +54,6 @@ pub(super) fn check(
     let socket = component
         .as_ref()
         .map_or_else(|| PathBuf::from(COMPONENT_SOCKET), |it| it.get_ref().into());
-    Ok(Some(WormholeConfig { socket, guard }))
+    let status = component_status.as_ref().map(|it| it.get_ref().into());
+    Ok(Some(component_at(socket, guard, status)))
 }

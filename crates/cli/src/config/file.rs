@@ -49,6 +49,7 @@ pub(super) struct Server {
     pub(super) http: Spanned<SocketAddr>,
     pub(super) guard: Option<Spanned<String>>,
     pub(super) component: Option<Spanned<PathBuf>>,
+    pub(super) component_status: Option<Spanned<PathBuf>>,
     #[serde(default)]
     pub(super) attributes: BTreeMap<String, Spanned<String>>,
 }
@@ -129,6 +130,7 @@ fn remedy(key: &str) -> String {
         "ordering" => "ordering = \"identifiers\", or \"service\"",
         "guard" => "guard = \"...\", 64 hexadecimal digits that `maftia-ttcb keygen` printed",
         "component" => "component = \"/run/maftia-ttcb/ttcb.sock\"",
+        "component_status" => "component_status = \"/run/maftia-ttcb/status.sock\"",
         "faults" | "threshold" => "[faults] with threshold = 1",
         "alternatives" => "alternatives = [{ site = 1 }]",
         "server" => "a [[server]] for each server",

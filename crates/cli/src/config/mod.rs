@@ -11,7 +11,7 @@ mod tests;
 mod write;
 
 pub use check::{GroupConfig, NotarySection, ServerConfig};
-pub use component::COMPONENT_SOCKET;
+pub use component::{COMPONENT_SOCKET, component_at};
 pub use write::{NewGroup, render};
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,6 @@
 use super::*;
 use maftia_agreement::hybrid::OrderedBy;
 use maftia_base::PartySet;
-use maftia_node::wormhole::WormholeConfig;
 
 fn new(servers: usize) -> String {
     render(&NewGroup {
@@ -17,9 +16,8 @@ fn new(servers: usize) -> String {
 
 /// A configuration with trusted components.
 fn hybrid(servers: usize) -> String {
-    let component = |index: usize| WormholeConfig {
-        socket: format!("/run/{index}.sock").into(),
-        guard: [index as u8 + 1; 32],
+    let component = |index: usize| {
+        component_at(format!("/run/{index}.sock").into(), [index as u8 + 1; 32], None)
     };
     render(&NewGroup {
         name: "example".into(),
@@ -39,6 +37,12 @@ fn with_trusted_components_three_servers_survive_one_and_other_keys_belong_to_th
     assert_eq!(config.structure.largest(), 1);
     let third = config.servers[2].component.as_ref().unwrap();
     assert_eq!((third.guard, third.socket.as_path()), ([3; 32], Path::new("/run/2.sock")));
+    assert_eq!(third.status, Path::new("/run/status.sock"), "beside it");
+    let elsewhere = hybrid(3).replace("\"/run/status.sock\"", "\"/var/s.sock\"");
+    let elsewhere = read(&elsewhere).unwrap();
+    let statuses = elsewhere.servers.iter().map(|it| &it.component.as_ref().unwrap().status);
+    assert!(statuses.into_iter().all(|status| status == Path::new("/var/s.sock")));
+    assert_eq!(elsewhere.context(), config.context(), "keys do not depend on it");
     let without = hybrid(3).replace("\"hybrid\"\n", "\"asynchronous\"\n");
     assert_ne!(without, hybrid(3));
     assert!(read(&without).is_err(), "three do not survive one, and components do not belong");

@@ -85,14 +85,16 @@ http = \"{}\"     # openssl ts, curl, Prometheus
             address(1),
             address(2),
         );
-        if let Some(WormholeConfig { socket, guard }) = new.components.get(index) {
+        if let Some(WormholeConfig { socket, status, guard }) = new.components.get(index) {
             let _ = write!(
                 text,
                 "guard = \"{}\"
 component = {:?}  # the socket of maftia-ttcb on that host
+component_status = {:?}  # where it says how it is
 ",
                 const_hex::encode(guard),
                 socket.display().to_string(),
+                status.display().to_string(),
             );
         }
     }

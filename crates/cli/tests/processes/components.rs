@@ -98,6 +98,45 @@ fn when_more_components_restart_than_may_be_faulty_nobody_gives_up_a_journal() {
 }
 
 #[test]
+fn status_tells_of_each_wormhole_and_asking_for_its_life_disturbs_nobody() {
+    let mut town = running();
+    let group = town.dir().join("group.toml");
+    let ask = |arguments: &[&str]| {
+        let mut command = Command::new(maftia());
+        let output = command.args(arguments).arg("--group").arg(&group).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    wait_until("every component has told how it is", || {
+        let (_, text) = ask(&["status", "--json"]);
+        let all: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let servers = all["servers"].as_array().unwrap();
+        servers.iter().all(|server| {
+            let component = &server["status"]["component"];
+            let said = &component["said"];
+            let accepted = said["barriers"]["processor"]["accepted"] == true;
+            component["connected"] == true && accepted && said["clock"]["bound_ns"].is_u64()
+        })
+    });
+    let (_, text) = ask(&["status"]);
+    assert_eq!(text.matches("wormhole connected, life ").count(), 3, "{text}");
+    assert_eq!(text.matches("(processor)").count(), 3, "no barrier is claimed here: {text}");
+    assert_eq!(text.matches(", clock within ").count(), 3, "{text}");
+    for _ in 0..5 {
+        let (shown, line) = ask(&["wormhole", "show", "--server", "server-0"]);
+        assert!(shown && line.starts_with("server-0 "), "{line}");
+    }
+    town.stamp(0);
+    assert!(!log(&town, 0).contains("the trusted component is gone"), "{}", log(&town, 0));
+    town.kill_component(2);
+    wait_until("the third says that it has none", || {
+        let (goes_on, text) = ask(&["status"]);
+        let of_third = text.lines().nth(2).unwrap_or_default();
+        goes_on && of_third.contains("WORMHOLE NOT CONNECTED, last life")
+    });
+    town.kill(0..3);
+}
+
+#[test]
 fn a_server_that_was_not_told_the_founders_says_how_to_tell_it() {
     let town = Town::deal_as(maftia(), 3, Some(OrderedBy::Identifiers));
     let home = town.home(0);

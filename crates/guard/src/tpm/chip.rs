@@ -357,15 +357,15 @@ fn counter_attributes(is_written: bool) -> Outcome<NvIndexAttributes> {
 }
 
 fn failed(doing: &'static str) -> impl FnOnce(Error) -> GuardError {
-    move |source| GuardError::Device { back_end: "tpm", doing, source: Box::new(source) }
+    move |source| GuardError::Device { back_end: "tpm2", doing, source: Box::new(source) }
 }
 
 pub(super) fn implausible(problem: &'static str) -> GuardError {
-    GuardError::Implausible { back_end: "tpm", problem }
+    GuardError::Implausible { back_end: "tpm2", problem }
 }
 
 fn wrong(what: &'static str, found: String, right: &'static str) -> GuardError {
-    GuardError::Setting { back_end: "tpm", what, found, right }
+    GuardError::Setting { back_end: "tpm2", what, found, right }
 }
 
 /// How many registers there are.

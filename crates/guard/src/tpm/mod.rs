@@ -114,7 +114,7 @@ impl TpmGuard {
 
 impl KeyGuard for TpmGuard {
     fn name(&self) -> &'static str {
-        "tpm"
+        "tpm2"
     }
 
     fn public_key(&self) -> [u8; 32] {

@@ -11,7 +11,11 @@ mod applet;
 mod card;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
-#[cfg(any(feature = "tpm", feature = "pkcs11", feature = "card"))]
+#[cfg(feature = "pkcs11")]
+mod softhsm;
+#[cfg(any(feature = "tpm2", feature = "pkcs11", feature = "card"))]
 mod support;
-#[cfg(feature = "tpm")]
+#[cfg(feature = "tpm2")]
+mod swtpm;
+#[cfg(feature = "tpm2")]
 mod tpm;

@@ -3,7 +3,7 @@
 //! The token's library reads its configuration from the environment, so that each test runs again
 //! in a process of its own.
 
-use crate::support::{again, need};
+use crate::softhsm::{self, LABEL, MODULE, PIN};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
@@ -13,38 +13,20 @@ use maftia_guard::{Attestation, GuardError, KeyGuard};
 use maftia_ttcb_api::{BootKeys, Host};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use zeroize::Zeroizing;
-
-const FOLDER: &str = "MAFTIA_TEST_TOKEN";
-const PIN: &str = "a pin of the user";
 
 /// Checks a claim in a process that has a fresh token.
 fn with_token(test: &str, claim: impl FnOnce(&Path)) {
-    if let Some(folder) = std::env::var_os(FOLDER) {
-        return claim(Path::new(&folder));
+    match softhsm::folder() {
+        Some(folder) => claim(&folder),
+        None => softhsm::again_with_a_token(&format!("pkcs11::{test}"), |_| ()),
     }
-    need(&["softhsm2", "libsofthsm2"]);
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("tokens")).unwrap();
-    let configuration = folder.path().join("softhsm2.conf");
-    let tokens = folder.path().join("tokens");
-    let lines = format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display());
-    fs::write(&configuration, lines).unwrap();
-    let mut init = Command::new("softhsm2-util");
-    init.args(["--init-token", "--free", "--label", "maftia test", "--so-pin", "the officer's"]);
-    init.args(["--pin", PIN]).env("SOFTHSM2_CONF", &configuration);
-    assert!(init.output().unwrap().status.success());
-    let mut start = Command::new("env");
-    let assign = |name: &str, value: &Path| format!("{name}={}", value.display());
-    start.arg(assign("SOFTHSM2_CONF", &configuration)).arg(assign(FOLDER, folder.path()));
-    again(&format!("pkcs11::{test}"), start);
 }
 
 fn settings(folder: &Path) -> Settings {
     Settings {
-        module: PathBuf::from("/usr/lib/softhsm/libsofthsm2.so"),
-        token: "maftia test".into(),
+        module: PathBuf::from(MODULE),
+        token: LABEL.into(),
         pin: Zeroizing::new(PIN.into()),
         lock: folder.join("guard"),
     }

@@ -1,11 +1,11 @@
 //! What the tests with devices share: packages, and processes that end with the test.
 
 use std::io::Write;
-#[cfg(any(feature = "tpm", feature = "card"))]
+#[cfg(any(feature = "tpm2", feature = "card"))]
 use std::process::Child;
 use std::process::Command;
 use std::sync::Mutex;
-#[cfg(any(feature = "tpm", feature = "card"))]
+#[cfg(any(feature = "tpm2", feature = "card"))]
 use std::time::{Duration, Instant};
 
 /// Installs what is missing; a test that lacks something fails and is never skipped.
@@ -35,12 +35,12 @@ fn is_installed(package: &str) -> bool {
     question.output().is_ok_and(|answer| answer.stdout == b"installed")
 }
 
-#[cfg(any(feature = "tpm", feature = "card"))]
+#[cfg(any(feature = "tpm2", feature = "card"))]
 /// A process that is ended, by its number, when the test ends.
 #[derive(Debug)]
 pub(crate) struct Running(pub(crate) Child);
 
-#[cfg(any(feature = "tpm", feature = "card"))]
+#[cfg(any(feature = "tpm2", feature = "card"))]
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -48,7 +48,7 @@ impl Drop for Running {
     }
 }
 
-#[cfg(any(feature = "tpm", feature = "card"))]
+#[cfg(any(feature = "tpm2", feature = "card"))]
 /// Waits for something that another process does; there is nobody to be told by.
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();

@@ -1,14 +1,13 @@
 //! The guard in a TPM, with an emulated one, and who attacks it.
 
-use crate::support::{Running, eventually, need};
+use crate::support::Running;
+use crate::swtpm::boot;
 use maftia_guard::quote::{QuoteError, verify};
 use maftia_guard::tpm::{Settings, TpmGuard};
 use maftia_guard::{Attestation, GuardError, KeyGuard, Memory, TpmQuote};
 use maftia_ttcb_api::{BootKeys, Host};
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::str::FromStr;
 use tempfile::TempDir;
 use tss_esapi::attributes::NvIndexAttributesBuilder;
@@ -31,7 +30,6 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        need(&["swtpm", "libtss2-esys-3.0.2-0", "libtss2-tcti-swtpm0"]);
         let folder = || tempfile::tempdir().unwrap();
         let mut machine = Self { state: folder(), disk: folder(), power: None };
         machine.boot();
@@ -41,22 +39,7 @@ impl Machine {
     /// Off and on again: registers are as after a reset, the rest is what was stored.
     fn boot(&mut self) {
         self.power = None;
-        self.power = Some(eventually("a TPM on a free port", || {
-            let port = two_free_ports()?;
-            let mut tpm = Command::new("swtpm");
-            tpm.args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"]);
-            tpm.arg("--tpmstate").arg(format!("dir={}", self.state.path().display()));
-            for (channel, port) in [("--server", port), ("--ctrl", port + 1)] {
-                tpm.arg(channel).arg(format!("type=tcp,bindaddr=127.0.0.1,port={port}"));
-            }
-            let mut tpm = Running(tpm.stderr(Stdio::null()).spawn().expect("swtpm starts"));
-            eventually("the TPM to listen, or to find its port taken", || {
-                let is_gone = tpm.0.try_wait().unwrap().is_some();
-                (is_gone || TcpStream::connect(("127.0.0.1", port + 1)).is_ok()).then_some(())
-            });
-            let is_up = tpm.0.try_wait().unwrap().is_none();
-            is_up.then_some((tpm, port))
-        }));
+        self.power = Some(boot(self.state.path()));
     }
 
     fn settings(&self) -> Settings {
@@ -99,12 +82,6 @@ impl Machine {
     }
 }
 
-fn two_free_ports() -> Option<u16> {
-    let first = TcpListener::bind(("127.0.0.1", 0)).ok()?;
-    let port = first.local_addr().ok()?.port();
-    TcpListener::bind(("127.0.0.1", port.checked_add(1)?)).ok().map(|_| port)
-}
-
 fn copy_all(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         if entry.file_type().unwrap().is_file() {
@@ -133,7 +110,7 @@ fn certifies_the_keys_of_each_boot_and_counts_over_reboots() {
     for _ in 0..12 {
         machine.boot();
         let mut guard: Box<dyn KeyGuard> = Box::new(machine.open().unwrap());
-        assert_eq!((guard.name(), guard.public_key()), ("tpm", public_key));
+        assert_eq!((guard.name(), guard.public_key()), ("tpm2", public_key));
         let epoch = guard.begin_epoch().unwrap();
         assert!(epoch > last, "{epoch} comes after {last}");
         assert!(guard.certify(&keys(epoch)).unwrap().is_signed_by(&public_key));

@@ -192,6 +192,7 @@ fn deal_on(folder: &Path, told: &[Value]) -> GroupConfig {
     let guards = guards.filter_map(|line| line.strip_suffix('"')).filter(|key| key.len() == 64);
     let components = guards.zip(told).map(|(guard, host)| WormholeConfig {
         socket: host["socket"].as_str().unwrap().into(),
+        status: host["status"].as_str().unwrap().into(),
         guard: const_hex::decode_to_array(guard).unwrap(),
     });
     let new = NewGroup {

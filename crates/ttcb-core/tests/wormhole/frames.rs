@@ -2,7 +2,7 @@
 
 use crate::world::{Chance, value};
 use ed25519_dalek::{Signer, SigningKey};
-use maftia_ttcb_api::session::{Impostor, exchange_key};
+use maftia_ttcb_api::session::{Impostor, VERSION, exchange_key, other_version};
 use maftia_ttcb_api::wire::{Fixed, Reader, Writer};
 use maftia_ttcb_api::{
     Answer, BootKeys, Call, HOSTS_MAX, Handshake, Host, Numbered, Refusal, Sealed, Session,
@@ -73,17 +73,53 @@ fn calls_and_answers_travel_and_nobody_else_makes_replays_or_changes_them() {
         changed[bit / 8] ^= 1 << (bit % 8);
         // The last bytes of a frame are not used.
         if bit / 8 < 312 {
-            assert_eq!(sessions.open(2, &changed), Err(Refusal::Malformed));
+            assert_eq!(sessions.claim(2, &changed), Err(Refusal::Malformed));
         }
     }
-    assert_eq!(sessions.open(1, &frame), Err(Refusal::Unknown), "another role's session");
-    assert_eq!(sessions.open(2, &frame), Ok(call));
+    assert_eq!(sessions.claim(1, &frame), Err(Refusal::Unknown), "another role's session");
+    assert_eq!(sessions.open(2, &frame), Err(Refusal::Unknown), "it has not called yet");
+    assert_eq!(sessions.claim(2, &frame), Ok(call));
+    assert_eq!(sessions.claim(2, &frame), Err(Refusal::Unknown), "it has the role now");
     assert_eq!(sessions.open(2, &frame), Err(Refusal::Contradiction), "a replay");
     let answer = Answer::Random(value(1));
     let frame = sessions.seal(2, 1, answer).expect("there is a session");
     let opened = session.key.open_answer(&frame).expect("it is genuine");
     assert_eq!(opened, Numbered { number: 1, body: answer });
     assert!(session.key.open_call(&frame).is_err(), "an answer is no call");
+}
+
+#[test]
+fn whoever_is_welcomed_takes_nobodys_place_before_it_calls() {
+    let (mut shell, boot, _) = life(0, 1);
+    let mut sessions = Sessions::new(boot);
+    let call = |number| Numbered { number, body: Call::Random };
+    let first = session(&mut sessions, &mut shell, 0);
+    let frame = first.key.seal_call(&call(1));
+    assert_eq!(sessions.claim(0, &frame), Ok(call(1)));
+    let second = session(&mut sessions, &mut shell, 0);
+    assert_eq!(sessions.claim(0, &first.key.seal_call(&call(2))), Err(Refusal::Malformed));
+    assert_eq!(sessions.open(0, &first.key.seal_call(&call(2))), Ok(call(2)));
+    let answer = sessions.seal(0, 2, Answer::Done).expect("the first has the role");
+    assert!(first.key.open_answer(&answer).is_ok());
+    assert_eq!(sessions.claim(0, &second.key.seal_call(&call(0))), Err(Refusal::Contradiction));
+    assert_eq!(sessions.claim(0, &second.key.seal_call(&call(1))), Ok(call(1)));
+    assert_eq!(sessions.open(0, &first.key.seal_call(&call(3))), Err(Refusal::Malformed));
+}
+
+#[test]
+fn a_process_of_another_version_is_told_the_components() {
+    let (mut shell, boot, _) = life(0, 1);
+    let mut sessions = Sessions::new(boot);
+    let handshake = Handshake::new([3; 32], [4; 32]);
+    let mut frame = handshake.frame();
+    frame[..2].copy_from_slice(&(VERSION - 1).to_le_bytes());
+    assert_eq!(sessions.welcome(0, &frame, &mut shell), Err(Refusal::Unknown));
+    let mut told = other_version();
+    let key = guard(0).verifying_key().to_bytes();
+    let finish = |told| handshake.finish(&told, &key).map(drop);
+    assert_eq!(finish(told), Err(Impostor::Uncertified), "who speaks this one has no reason to");
+    told[1..3].copy_from_slice(&(VERSION + 1).to_le_bytes());
+    assert_eq!(finish(told), Err(Impostor::OtherVersion(VERSION + 1)));
 }
 
 #[test]

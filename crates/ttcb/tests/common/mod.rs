@@ -7,6 +7,7 @@
 
 use maftia_ttcb::client::Client;
 use maftia_ttcb::config::{Config, User};
+use maftia_ttcb::testnet::{DAEMON, PAYLOAD};
 use maftia_ttcb_api::{Answer, Call, Interval};
 use rustix::process::{Gid, Pid, Signal, Uid, kill_process};
 use rustix::thread::{
@@ -16,6 +17,7 @@ use rustix::thread::{
 use serde_json::Value;
 use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -200,4 +202,45 @@ pub(crate) fn is_alive(pid: i64) -> bool {
     stat.rsplit(')')
         .next()
         .is_some_and(|rest| !rest.trim().is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+/// A key guard in a file, as a configuration names it.
+pub(crate) const FILE_GUARD: &str = "{ kind = \"file\", file = \"guard.seed\", mark = \
+                                     \"guard.mark\", key_file = \"guard.key\" }";
+
+/// Writes a configuration for one host on its loopback, with a guard whose key is made.
+pub(crate) fn alone(folder: &Path, guard: &str, accept: &[&str]) -> String {
+    let path = folder.join("config.toml").to_str().unwrap().to_owned();
+    std::os::unix::fs::chown(folder, Some(DAEMON.uid), None).unwrap();
+    let head = format!("guard = {guard}\nuid = {}\n", DAEMON.uid);
+    std::fs::write(&path, &head).unwrap();
+    let output = Command::new(PROGRAM).args(["keygen", "--config", &path]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let key = String::from_utf8(output.stdout).unwrap();
+    // Tests that share the machine's network have a port each.
+    let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = format!(
+        "host = 0\nbound = \"50ms\"\nsocket = \"run/t.sock\"\nstatus = \"run/s.sock\"\n\
+         accept_missing = {accept:?}\n{head}\
+         [[hosts]]\naddress = \"{address}\"\nguard = \"{}\"\n\
+         [[roles]]\nrole = 0\nuid = {}\nbudget = \"2ms\"\nperiod = \"10ms\"\n\
+         [launch]\nprocessor = 1\npayload_uid = {}\n",
+        key.trim(),
+        PAYLOAD.uid,
+        PAYLOAD.uid
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Gives a folder, and all that is in it, to a user.
+pub(crate) fn hand_over(folder: &Path, uid: u32) {
+    let done = Command::new("chown").args(["-R", &uid.to_string()]).arg(folder).status();
+    assert!(done.unwrap().success());
+}
+
+/// Runs the program to its end: its exit code, and what it complained of.
+pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(PROGRAM).args(arguments).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
