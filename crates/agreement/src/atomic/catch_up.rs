@@ -200,7 +200,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         match decided.decision.holds(cx.group(), &answers) {
             Some(seed) => {
                 let record = super::message::Record::Learned { decided: decided.clone(), seed };
-                cx.note(record);
+                self.keep(record, cx);
                 self.ready.insert(round, (decided, seed));
             }
             None => self.on_lie(from, cx),

@@ -220,7 +220,8 @@ pub enum Record<S: Suite> {
     },
     /// A note: this server's own batch was certified.
     Certified(Head<S>),
-    /// A note: a round that this server learned by its certificate. One that it decided itself is
+    /// A note, but durable before what follows from it with trusted components, as is what an
+    /// agreement decides: a round that this server learned by its certificate. One that it decided itself is
     /// among the records of that round's agreement.
     Learned {
         /// The round.
@@ -228,7 +229,7 @@ pub enum Record<S: Suite> {
         /// The agreed seed.
         seed: Digest,
     },
-    /// A note: a batch that was ordered and that no other record of this log has.
+    /// The same: a batch that was ordered and that no other record of this log has.
     Kept {
         /// In whose lane.
         lane: Party,
