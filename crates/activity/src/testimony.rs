@@ -188,3 +188,127 @@ impl Refounding {
         Digest::of_encoded("maftia refounding", &(before, (self.held, self.lives.clone())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use maftia_agreement::hybrid::Member;
+    use maftia_base::GroupId;
+    use maftia_crypto::Done;
+    use maftia_crypto::ideal::{self, IdealSuite};
+    use maftia_ttcb_api::{Host, Sealed, Statement as _};
+
+    fn p(index: usize) -> Party {
+        Party::new(index)
+    }
+
+    fn set(parties: &[usize]) -> PartySet {
+        parties.iter().map(|index| p(*index)).collect()
+    }
+
+    fn structure() -> AdversaryStructure {
+        AdversaryStructure::threshold(3, 1).expect("well-formed")
+    }
+
+    fn guard(host: usize) -> [u8; 32] {
+        [host as u8 + 1; 32]
+    }
+
+    fn says(host: usize, round: u64, state: u8, life: u8) -> Testimony {
+        let digest = Digest([state; 32]);
+        let held = Held { epoch: Epoch(0), round: Round(round), position: 7, digest };
+        let (epoch, signing) = (u64::from(life), [life; 32]);
+        let said = BootKeys { host: Host(host as u8), epoch, signing, exchange: [0; 32] };
+        let seal = ideal::seal(&guard(host), &said.digest());
+        Testimony { held, life: Attested(Sealed { said, seal }) }
+    }
+
+    fn of(said: &[(usize, Testimony)], left_out: &[usize]) -> Result<Refounding, Disagreement> {
+        let said: Vec<_> = said.iter().map(|(host, it)| (p(*host), *it)).collect();
+        Refounding::of(&said, set(left_out), &structure())
+    }
+
+    fn members() -> Members {
+        let member = |host: usize| Member::of(&says(host, 0, 0, 1).life.0.said, 0, guard(host));
+        Members::new((0..3).map(member))
+    }
+
+    #[test]
+    fn all_testify_or_are_named_and_those_that_do_are_a_quorum() {
+        let (one, two, three) = (says(0, 5, 1, 2), says(1, 5, 1, 2), says(2, 5, 1, 2));
+        assert!(of(&[(0, one), (1, two), (2, three)], &[]).is_ok());
+        assert_eq!(of(&[(0, one), (1, two)], &[]), Err(Disagreement::Missing(set(&[2]))));
+        assert!(of(&[(0, one), (1, two)], &[2]).is_ok());
+        let alone = of(&[(0, one)], &[1, 2]);
+        assert_eq!(alone, Err(Disagreement::Missing(set(&[1, 2]))), "two may not be corrupt");
+        let named = of(&[(0, one), (1, two), (2, three)], &[2]);
+        assert_eq!(named, Err(Disagreement::NotMissing(set(&[2]))));
+    }
+
+    #[test]
+    fn who_holds_less_than_another_wins_nothing_nor_do_two_of_them() {
+        let (ahead, behind) = (says(0, 6, 1, 2), says(1, 5, 1, 2));
+        let two = of(&[(0, ahead), (1, behind), (2, says(2, 5, 1, 2))], &[]);
+        assert_eq!(two, Err(Disagreement::Behind(set(&[1, 2]))));
+        let other_state = of(&[(0, ahead), (1, says(1, 6, 2, 2)), (2, says(2, 6, 1, 2))], &[]);
+        assert!(matches!(other_state, Err(Disagreement::Differ(..))));
+    }
+
+    #[test]
+    fn a_group_of_which_enough_components_live_on_is_not_founded_anew() {
+        let needless = |lives: [u8; 3], left_out: &[usize]| {
+            let said = (0..3).filter(|host| !left_out.contains(host));
+            let said: Vec<_> = said.map(|host| (host, says(host, 5, 1, lives[host]))).collect();
+            let made = of(&said, left_out).expect("they agree");
+            made.is_needless(&members(), &structure())
+        };
+        assert_eq!(needless([2, 2, 2], &[]), None);
+        assert_eq!(needless([2, 2, 1], &[]), None);
+        assert_eq!(needless([2, 1, 1], &[]), Some(Disagreement::CanGoOn(set(&[1, 2]))));
+        let beside = needless([2, 1, 1], &[2]);
+        assert_eq!(beside, Some(Disagreement::CanGoOn(set(&[1, 2]))), "it may run with the other");
+    }
+
+    #[test]
+    fn a_founding_is_named_by_the_one_before_the_state_and_the_lives() {
+        let founding = |before: u8, state: u8, life: u8| {
+            let all: Vec<_> = (0..3).map(|host| (host, says(host, 5, state, life))).collect();
+            of(&all, &[]).expect("they agree").founding(Digest([before; 32]))
+        };
+        let names = [(0, 1, 2), (1, 1, 2), (0, 2, 2), (0, 1, 3)];
+        let names = names.map(|(before, state, life)| founding(before, state, life));
+        let different: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(different.len(), names.len());
+    }
+
+    #[test]
+    fn a_testimony_holds_for_who_signed_it_where_it_was_signed_with_a_certified_life() {
+        let formula = maftia_base::Formula::exact(&structure());
+        let keyrings = ideal::keyrings(&structure(), &formula, 1);
+        let scope = Scope::root(GroupId::default(), Epoch(0));
+        let run = |work, who: usize| {
+            let done = IdealSuite::run_many(vec![work], &keyrings[who], Default::default());
+            done.into_iter().next().expect("one answer")
+        };
+        let signed = |who: usize, testimony: Testimony| {
+            let Done::Signed(signed) = run(Work::Sign(testimony.statement(scope)), who) else {
+                panic!("a signature was asked for")
+            };
+            SignedTestimony::<IdealSuite> { testimony, signature: signed.signature }
+        };
+        let holds = |said: SignedTestimony<IdealSuite>, of: usize, scope| {
+            let work = said.verification(p(of), &members(), scope);
+            work.is_some_and(|work| maftia_agreement::checkpoint::holds(&run(work, 0)))
+        };
+        let good = signed(1, says(1, 5, 1, 2));
+        assert!(holds(good.clone(), 1, scope));
+        assert!(!holds(good.clone(), 2, scope), "another says it");
+        assert!(!holds(good.clone(), 1, scope.founded(Digest([9; 32]))), "under another founding");
+        let altered = SignedTestimony { testimony: says(1, 6, 1, 2), ..good };
+        assert!(!holds(altered, 1, scope));
+        assert!(!holds(signed(2, says(1, 5, 1, 2)), 2, scope), "the life is another host's");
+        let mut uncertified = says(1, 5, 1, 2);
+        uncertified.life.0.said.signing = [8; 32];
+        assert!(!holds(signed(1, uncertified), 1, scope), "no guard certified it");
+    }
+}
