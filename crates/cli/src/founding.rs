@@ -1,11 +1,12 @@
-//! The file `founders` of a home folder: with which lives of trusted components a group was founded,
-//! and how often and with what it was founded anew since.
+//! The file `founders` of a home folder: with which lives of trusted components a group was
+//! founded, and how often and with what it was founded anew since.
 //!
 //! # Promise
 //! - Servers of different foundings never meet, and nothing that was signed under one counts under
-//!   another: the digest of all that the file says is in the name of the network and in every scope.
-//! - The file is replaced as a whole or not at all; with it, and with nothing else, a server changes
-//!   from one founding to the next.
+//!   another: the digest of all that the file says is in the name of the network and in every
+//!   scope.
+//! - The file is replaced as a whole or not at all; with it, and with nothing else, a server
+//!   changes from one founding to the next.
 
 use crate::Failure;
 use crate::config::GroupConfig;

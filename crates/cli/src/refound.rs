@@ -3,9 +3,9 @@
 //!
 //! Every server that has stopped says where its journal ends, and with which life of its component
 //! it would begin; every server is given what all have said, checks it by itself, and writes its
-//! next journal from what its own last one holds. Nobody fetches a state from anybody, and no server
-//! takes another's word for what was ordered. [`maftia_activity::Testimony`] says why nothing
-//! acknowledged is lost.
+//! next journal from what its own last one holds. Nobody fetches a state from anybody, and no
+//! server takes another's word for what was ordered. [`maftia_activity::Testimony`] says why
+//! nothing acknowledged is lost.
 
 use crate::Failure;
 use crate::args::Refound;
@@ -92,9 +92,10 @@ pub fn run(args: &Refound) -> Result<(), Failure> {
     Ok(())
 }
 
-const CLOSED_LIFE: &str = "a life in these testimonies was closed before, or its number is not above that of the life \
-     that the group knows: that host's key guard was rolled back. Right would be: that server left \
-     out by name, and its guard made to count on";
+const CLOSED_LIFE: &str = "\
+    a life in these testimonies was closed before, or its number is not above that of the life \
+    that the group knows: that host's key guard was rolled back. Right would be: that server left \
+    out by name, and its guard made to count on";
 
 fn replayed(setting: &Setting) -> Result<Stopped, Failure> {
     let Setting { home, config, members, notary, .. } = setting;

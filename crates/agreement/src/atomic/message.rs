@@ -221,8 +221,8 @@ pub enum Record<S: Suite> {
     /// A note: this server's own batch was certified.
     Certified(Head<S>),
     /// A note, but durable before what follows from it with trusted components, as is what an
-    /// agreement decides: a round that this server learned by its certificate. One that it decided itself is
-    /// among the records of that round's agreement.
+    /// agreement decides: a round that this server learned by its certificate. One that it decided
+    /// itself is among the records of that round's agreement.
     Learned {
         /// The round.
         decided: DecidedRound<S>,
