@@ -24,6 +24,7 @@ mod session;
 mod signing;
 mod snapshot;
 mod state;
+mod testimony;
 mod transfer;
 mod values;
 
@@ -53,6 +54,7 @@ pub use signing::{
     SigningOutcome, SigningTicket, ThresholdSigning,
 };
 pub use snapshot::{CHUNK_BYTES, CHUNKS_MAX, Chunk, Manifest, chunk_digest};
+pub use testimony::{Disagreement, Held, Refounding, SignedTestimony, Testimony};
 pub use transfer::{
     Found, Piece, Transfer, TransferCommand, TransferMessage, TransferOutcome, WINDOW,
 };

@@ -37,7 +37,7 @@
 //!   must not be admitted.
 //! - Enough servers are there to order the admission. If more components reboot at once than
 //!   servers may be corrupt, as after a power cut of all, nobody admits anybody, and nothing wrong
-//!   is said: that takes operators who agree on a state and on the lives to begin with.
+//!   is said: that takes operators ([`crate::Testimony`]).
 //!
 //! # Bounds
 //! For each server what each of the others said last, and what is approved.
@@ -77,14 +77,19 @@ impl Lives {
 
     /// May this life follow the present one, and what is approved? (J2)
     pub(crate) fn may_follow(&self, rejoins: &Rejoins, party: Party, life: &Life) -> bool {
-        let approved = rejoins.approved(party).and_then(|nonce| self.offer(party, nonce));
+        let approved = rejoins.approved(party).and_then(|nonce| self.offered(party, nonce));
         let follows = |approved: &Life| approved == life || approved.number < life.number;
         self.members.member(party).is_some_and(|member| member.may_become(life))
             && approved.is_none_or(follows)
     }
 
-    fn offer(&self, party: Party, nonce: Nonce) -> Option<&Life> {
+    fn offered(&self, party: Party, nonce: Nonce) -> Option<&Life> {
         self.offered.get(&party)?.get(&nonce)
+    }
+
+    /// This life of `party` is asked for, or approved.
+    pub(crate) fn offer(&mut self, party: Party, life: Life) {
+        self.offered.entry(party).or_default().insert(Nonce::of_life(&life), life);
     }
 
     /// `voter` says that `party` asks with this life, which is certified. (J2)
@@ -97,9 +102,8 @@ impl Lives {
         now: AgreedTime,
     ) {
         if self.may_follow(rejoins, party, &life) {
-            let nonce = Nonce::of_life(&life);
-            self.offered.entry(party).or_default().insert(nonce, life);
-            rejoins.ask(structure, voter, (party, nonce), now);
+            self.offer(party, life);
+            rejoins.ask(structure, voter, (party, Nonce::of_life(&life)), now);
             self.forget_unasked(rejoins);
         }
     }
@@ -115,7 +119,7 @@ impl Lives {
         let mut lives: Vec<Life> = self.members.iter().map(|member| member.life).collect();
         for party in admitted.iter() {
             let nonce = rejoins.admission(party).expect("it was just admitted").nonce;
-            let life = self.offer(party, nonce).expect("what is approved is kept");
+            let life = self.offered(party, nonce).expect("what is approved is kept");
             lives[party.index()] = *life;
         }
         self.members = self.members.with_lives(&lives).expect("as many as before");

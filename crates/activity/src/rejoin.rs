@@ -99,10 +99,13 @@ impl Rejoins {
     pub(crate) fn settle(&mut self, structure: &AdversaryStructure, now: AgreedTime) {
         let due: Vec<(Party, Nonce)> =
             self.confirmed(structure).filter(|(party, _)| self.not_before(*party) <= now).collect();
-        for (party, nonce) in due {
-            self.approved.insert(party, nonce);
-            self.forget_known(party);
-        }
+        due.into_iter().for_each(|(party, nonce)| self.approve(party, nonce));
+    }
+
+    /// This question is granted when the epoch ends.
+    pub(crate) fn approve(&mut self, party: Party, nonce: Nonce) {
+        self.approved.insert(party, nonce);
+        self.forget_known(party);
     }
 
     /// Of what is said about `party`, only what is neither approved nor granted matters.

@@ -18,6 +18,7 @@
 //!   was granted are given up.
 
 mod image;
+mod refound;
 
 use crate::lives::Lives;
 use crate::rejoin::{Admission, Nonce, Rejoins};

@@ -29,6 +29,7 @@ pub struct Group {
     me: Party,
     structure: Arc<AdversaryStructure>,
     sharing: Arc<Formula>,
+    founding: Option<Digest>,
 }
 
 impl Group {
@@ -36,7 +37,20 @@ impl Group {
     pub fn new(id: GroupId, epoch: Epoch, me: Party, structure: AdversaryStructure) -> Self {
         assert!(me.index() < structure.n(), "this server is one of its group");
         let sharing = Arc::new(Formula::exact(&structure));
-        Self { id, epoch, me, structure: Arc::new(structure), sharing }
+        Self { id, epoch, me, structure: Arc::new(structure), sharing, founding: None }
+    }
+
+    /// The group as one ceremony founded it, in the hybrid configuration: nothing that its servers
+    /// say among themselves under another founding counts, though the keys are the same. To clients
+    /// all foundings are one group.
+    #[must_use]
+    pub fn founded(self, founding: Digest) -> Self {
+        Self { founding: Some(founding), ..self }
+    }
+
+    /// What [`founded`](Self::founded) was told, if anything.
+    pub fn founding(&self) -> Option<Digest> {
+        self.founding
     }
 
     /// Secrets are shared by `sharing`, which the caller has checked against the structure.
@@ -91,8 +105,9 @@ impl Group {
         Self { epoch, ..self.clone() }
     }
 
-    /// The root of all scopes of this epoch: binds wire version, group and epoch.
+    /// The root of all scopes of this epoch: binds wire version, group, epoch and founding.
     pub fn scope(&self) -> Scope {
-        Scope::root(self.id, self.epoch)
+        let root = Scope::root(self.id, self.epoch);
+        self.founding.map_or(root, |founding| root.founded(founding))
     }
 }

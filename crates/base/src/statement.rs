@@ -15,6 +15,11 @@ impl Scope {
         Self(Digest::of_encoded("maftia scope root", &(WIRE_VERSION, (group.0, epoch.0))))
     }
 
+    /// The same under one founding of the group.
+    pub fn founded(self, founding: Digest) -> Self {
+        Self(Digest::of_encoded("maftia scope founding", &(self.0, founding)))
+    }
+
     /// The scope of the child instance called `name` with number `label`.
     pub fn child(self, name: &'static str, label: u64) -> Self {
         let mut bytes = Vec::with_capacity(48 + name.len());
@@ -58,6 +63,9 @@ pub enum StatementKind {
     Link,
     /// The state at a checkpoint: place (mark, 0), value = digest of the state.
     Checkpoint,
+    /// What a server that has stopped holds of the order: place (epoch, round), value = digest of
+    /// that and of the life of its trusted component with which it would begin anew.
+    Testimony,
 }
 
 wire_enum!(StatementKind {
@@ -73,6 +81,7 @@ wire_enum!(StatementKind {
     9 => ServerCommand,
     10 => Link,
     11 => Checkpoint,
+    12 => Testimony,
 });
 
 /// A position within an instance: what the numbers mean is the statement kind's affair.
@@ -164,8 +173,11 @@ mod tests {
     }
 
     #[test]
-    fn scopes_differ_by_group_epoch_name_and_label() {
+    fn scopes_differ_by_group_epoch_founding_name_and_label() {
         let root = |epoch| Scope::root(GroupId::default(), Epoch(epoch));
+        let founded = |by| root(0).founded(Digest([by; 32]));
+        assert_ne!(root(0), founded(0));
+        assert_ne!(founded(0), founded(1));
         assert_ne!(root(0), root(1));
         assert_ne!(root(0).child("a", 0), root(0).child("a", 1));
         assert_ne!(root(0).child("a", 0), root(0).child("b", 0));

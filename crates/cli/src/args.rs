@@ -212,6 +212,35 @@ pub enum WormholeWhat {
         #[arg(required = true)]
         lives: Vec<PathBuf>,
     },
+    /// After the loss of more components than may be faulty: print the line that tells what a
+    /// server, which has stopped, holds, and with which life of its component it would begin anew.
+    Testify {
+        /// The server's home folder.
+        #[arg(long)]
+        home: PathBuf,
+        /// Passphrase of the share file, if it has one (first line of this file).
+        #[arg(long)]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Have a server, which has stopped, begin anew with what all have testified.
+    Refound(Refound),
+}
+
+/// `maftia wormhole refound`.
+#[derive(Debug, Args)]
+pub struct Refound {
+    /// The server's home folder.
+    #[arg(long)]
+    pub home: PathBuf,
+    /// Passphrase of the share file, if it has one (first line of this file).
+    #[arg(long)]
+    pub passphrase_file: Option<PathBuf>,
+    /// A server that does not testify, by name: it then counts among those that may be faulty.
+    #[arg(long)]
+    pub without: Vec<String>,
+    /// Files with the lines that `testify` printed.
+    #[arg(required = true)]
+    pub testimonies: Vec<PathBuf>,
 }
 
 /// `maftia demo`.

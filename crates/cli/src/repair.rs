@@ -7,11 +7,12 @@ use crate::server::{self, Setting};
 use maftia_activity::Nonce;
 use maftia_base::Digest;
 use maftia_node::begun::Begun;
-use maftia_node::journal::{JournalError, Report};
+use maftia_node::journal::{GUARD_SUFFIX, JournalError, Report};
 use maftia_node::lost::Lost;
 use maftia_node::production;
 use maftia_node::server::{Inspected, ServerConfig};
 use serde_json::json;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,8 +64,9 @@ pub fn run(args: &Repair) -> Result<(), Failure> {
 }
 
 /// Sets the journal aside and declares it lost, with a number drawn now: one that stood there from
-/// before may have come with a backup, and be used up.
-pub(crate) fn give_up(home: &Path, config: &ServerConfig) -> Result<(), Failure> {
+/// before may have come with a backup, and be used up. After a crash in between there is no journal
+/// and nothing that says so: the server does not start, and the next repair goes on.
+fn give_up(home: &Path, config: &ServerConfig) -> Result<(), Failure> {
     if !config.begun.exists() {
         // From here on, whatever crashes: there was a journal.
         let noted = Begun::at(&config.begun).note(0);
@@ -74,7 +76,13 @@ pub(crate) fn give_up(home: &Path, config: &ServerConfig) -> Result<(), Failure>
         eprintln!("repair: the journal is now {}", aside.display());
     }
     let declared = Lost::at(&config.lost).declare(Nonce(Digest(rand::random())));
-    declared.map_err(|error| Failure::file(&config.lost, "cannot be written", &error))
+    declared.map_err(|error| Failure::file(&config.lost, "cannot be written", &error))?;
+    for folder in [home, &config.data] {
+        if folder.exists() {
+            forget_asides(folder)?;
+        }
+    }
+    Ok(())
 }
 
 fn look(config: &ServerConfig, home: &Home) -> Result<Finding, Failure> {
@@ -137,42 +145,133 @@ fn tell(as_json: bool, finding: &Finding, rejoins: bool) {
     }
 }
 
+/// How many journals that were set aside are kept.
+const ASIDES_KEPT: usize = 2;
+
 /// Moves the journal out of the way, for whoever wants to know what happened to it. If it is a file
-/// system of its own it stays where it is, and what is in it moves to a folder inside.
+/// system of its own it stays where it is, and what is in it moves to a folder inside. A crash
+/// leaves a journal that is whole, or none that a server would start with.
 fn set_aside(home: &Path) -> Result<Option<PathBuf>, Failure> {
     let journal = home.join(JOURNAL);
     if !journal.exists() {
         return Ok(None);
     }
-    let free = |stem: PathBuf| {
-        let name = |number: u32| stem.with_extension(format!("aside-{number}"));
-        (1..).map(name).find(|aside| !aside.exists()).expect("numbers do not end")
-    };
-    let aside = free(journal.clone());
+    let failed = |error| Failure::file(&journal, "cannot be set aside", &error);
+    let aside = next_aside(home).map_err(failed)?;
     let moved = match fs::rename(&journal, &aside) {
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-            let aside = free(journal.join(JOURNAL));
-            empty_into(&journal, &aside).map(|()| aside)
+            next_aside(&journal).and_then(|aside| empty_into(&journal, &aside).map(|()| aside))
         }
         moved => moved.and_then(|()| File::open(home)?.sync_all()).map(|()| aside),
     };
-    let moved = moved.map_err(|error| Failure::file(&journal, "cannot be set aside", &error))?;
-    Ok(Some(moved))
+    moved.map(Some).map_err(failed)
 }
 
-/// Moves what is in `journal` to the new folder `aside` in it. If that is interrupted, what is left
-/// is no sound journal, and the next repair goes on.
+/// Removes the journals that were set aside in `folder`, but for the last ones.
+fn forget_asides(folder: &Path) -> Result<(), Failure> {
+    let failed = |error| Failure::file(folder, "has journals that cannot be removed", &error);
+    let asides = asides(folder).map_err(failed)?;
+    for (_, aside) in asides.iter().rev().skip(ASIDES_KEPT) {
+        fs::remove_dir_all(aside).map_err(failed)?;
+        let kept = format!("the last {ASIDES_KEPT} are kept");
+        eprintln!("repair: {} is removed: of journals set aside {kept}", aside.display());
+    }
+    Ok(())
+}
+
+/// The journals that were set aside in `folder`, the latest last.
+fn asides(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut asides = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let number = aside_number(&entry.file_name());
+        asides.extend(number.map(|number| (number, entry.path())));
+    }
+    asides.sort();
+    Ok(asides)
+}
+
+fn aside_number(name: &OsStr) -> Option<u64> {
+    name.to_str()?.strip_prefix(JOURNAL)?.strip_prefix(".aside-")?.parse().ok()
+}
+
+fn next_aside(folder: &Path) -> io::Result<PathBuf> {
+    let last = asides(folder)?.last().map_or(0, |(number, _)| *number);
+    Ok(folder.join(format!("{JOURNAL}.aside-{}", last.saturating_add(1))))
+}
+
+/// Moves what is in `journal` to the new folder `aside` in it: first what says whose log it is and
+/// how far, without which what is left is no journal.
 fn empty_into(journal: &Path, aside: &Path) -> io::Result<()> {
-    let entries: Vec<_> = fs::read_dir(journal)?.collect::<io::Result<_>>()?;
+    let names = fs::read_dir(journal)?.map(|entry| entry.map(|entry| entry.file_name()));
+    let mut names: Vec<OsString> = names.collect::<io::Result<_>>()?;
+    // A file system keeps its own folder of what it found; earlier journals stay as well.
+    names.retain(|name| name != "lost+found" && aside_number(name).is_none());
     fs::create_dir(aside)?;
-    for entry in entries {
-        let name = entry.file_name();
-        let stem = format!("{JOURNAL}.aside-");
-        // A file system keeps its own folder of what it found; earlier journals stay as well.
-        if name != "lost+found" && !name.to_string_lossy().starts_with(&stem) {
-            fs::rename(entry.path(), aside.join(name))?;
+    for some in guards_first(names) {
+        for name in some {
+            fs::rename(journal.join(&name), aside.join(&name))?;
+        }
+        File::open(aside)?.sync_all()?;
+        File::open(journal)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn guards_first(names: Vec<OsString>) -> [Vec<OsString>; 2] {
+    let is_guard = |name: &OsString| name.to_string_lossy().ends_with(GUARD_SUFFIX);
+    let (guards, rest) = names.into_iter().partition(is_guard);
+    [guards, rest]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A home folder with a journal that says which one it is.
+    fn write_journal(home: &Path, which: usize) {
+        let journal = home.join(JOURNAL);
+        fs::create_dir_all(&journal).unwrap();
+        for name in ["log_data".into(), format!("log{GUARD_SUFFIX}"), "log-1_data".into()] {
+            fs::write(journal.join(name), which.to_string()).unwrap();
         }
     }
-    File::open(aside)?.sync_all()?;
-    File::open(journal)?.sync_all()
+
+    #[test]
+    fn of_journals_set_aside_the_last_two_are_kept_and_no_number_is_used_again() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(set_aside(home.path()).unwrap().is_none(), "there is none");
+        for which in 1..=4 {
+            write_journal(home.path(), which);
+            let aside = set_aside(home.path()).unwrap().unwrap();
+            assert_eq!(aside, home.path().join(format!("journal.aside-{which}")));
+            assert!(!home.path().join(JOURNAL).exists());
+            forget_asides(home.path()).unwrap();
+        }
+        let kept: Vec<u64> = asides(home.path()).unwrap().iter().map(|(it, _)| *it).collect();
+        assert_eq!(kept, [3, 4]);
+        let last = home.path().join("journal.aside-4").join("log_data");
+        assert_eq!(fs::read_to_string(last).unwrap(), "4", "each is what it was");
+    }
+
+    #[test]
+    fn what_makes_a_journal_one_leaves_it_first_if_it_cannot_be_renamed() {
+        let home = tempfile::tempdir().unwrap();
+        let journal = home.path().join(JOURNAL);
+        write_journal(home.path(), 1);
+        for kept in ["lost+found", "journal.aside-1"] {
+            fs::create_dir(journal.join(kept)).unwrap();
+        }
+        let aside = next_aside(&journal).unwrap();
+        empty_into(&journal, &aside).unwrap();
+        let left = fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut left: Vec<OsString> = left.collect();
+        left.sort();
+        assert_eq!(left, ["journal.aside-1", "journal.aside-2", "lost+found"]);
+        assert_eq!(fs::read_dir(&aside).unwrap().count(), 3);
+        let names = ["log_data", "log_guard", "log-1_data", "log-1_guard"].map(OsString::from);
+        let [first, then] = guards_first(names.into());
+        assert_eq!(first, ["log_guard", "log-1_guard"]);
+        assert_eq!(then, ["log_data", "log-1_data"]);
+    }
 }

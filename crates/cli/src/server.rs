@@ -1,13 +1,11 @@
 //! `maftia server`: one server of a group, from its home folder to its end.
 
+use crate::Failure;
 use crate::args::Server as ServerArgs;
-use crate::config::{self, GroupConfig};
 use crate::deal;
+use crate::founding::Founding;
 use crate::home::{self, BEGUN, Home, JOURNAL, LOST, Lock, NOTARY_KEY};
-use crate::wormhole;
-use crate::{Failure, process, repair};
 use maftia_agreement::hybrid::Members;
-use maftia_base::{Party, PartySet};
 use maftia_crypto::GroupKeys;
 use maftia_node::network::{FRAMES_PER_SECOND, NetworkConfig, Peer};
 use maftia_node::notary::NotaryFrontEnd;
@@ -16,13 +14,10 @@ use maftia_node::server::{ServerConfig, ServerError, Tuning};
 use maftia_services::notary::{ObjectIdentifier, Profile};
 use openssl::error::ErrorStack;
 use openssl::x509::X509;
-use serde_json::Value;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
-use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 /// What a home folder says about how to run its server.
@@ -45,12 +40,15 @@ impl Setting {
     pub fn load(folder: &Path, passphrase_file: Option<&Path>) -> Result<Self, Failure> {
         let passphrase = home::passphrase(passphrase_file)?;
         let lock = Lock::take(folder)?;
-        let home = Home::load(folder, passphrase.as_deref().map(Vec::as_slice))?;
+        let mut home = Home::load(folder, passphrase.as_deref().map(Vec::as_slice))?;
         let notary = profile(&home)?;
         let mut config = server_config(&home);
-        let founders = wormhole::members(&home.public.config, folder)?;
-        let members = founders.map(|(members, digest)| {
+        let is_hybrid = home.public.config.is_hybrid;
+        let founding = is_hybrid.then(|| Founding::read(&home)).transpose()?;
+        let members = founding.map(|Founding { members, digest, generation, .. }| {
+            home.group = home.group.clone().founded(digest);
             config.network.namespace.extend_from_slice(&digest.0);
+            config.generation = generation;
             members
         });
         Ok(Self { home, lock, config, members, notary })
@@ -67,51 +65,13 @@ pub fn run(args: &ServerArgs) -> Result<(), Failure> {
     start_logging(args.log_json);
     let setting = Setting::load(&args.home, args.passphrase_file.as_deref())?;
     let Setting { home, lock: _lock, mut config, members, notary } = setting;
-    let Home { group, keyring, public, .. } = home;
-    let me = group.me();
+    let Home { group, keyring, .. } = home;
     if let Some(threads) = args.worker_threads {
         config.tuning.worker_threads = threads.into();
     }
-    match production::serve(config.clone(), group, keyring, members, notary) {
-        // This process handles signals now, and could not be stopped while it waits.
+    match production::serve(config, group, keyring, members, notary) {
         Err(ServerError::LifeEnded) => begin_anew(),
-        Err(error @ ServerError::OtherLife) => {
-            warn!("{error}");
-            wait_for_a_group(&public.config, me);
-            repair::give_up(&args.home, &config)?;
-            begin_anew()
-        }
         ended => ended.map_err(|error| Failure::because(error.to_string())),
-    }
-}
-
-/// Waits until so many of the others are members that they can admit this server. If they cannot,
-/// because their trusted components have restarted, too, nobody gives up a journal: it may be
-/// needed. What the pages say is not authenticated: a liar can have this server set its journal
-/// aside, and no more.
-fn wait_for_a_group(config: &GroupConfig, me: Party) {
-    let is_member = |server: &config::ServerConfig| {
-        let page = process::get(server.http, "/status").ok();
-        let status: Option<Value> = page.and_then(|page| serde_json::from_str(&page).ok());
-        status.is_some_and(|status| status["standing"] == "member")
-    };
-    for attempt in 1_u64.. {
-        let others = config.servers.iter().enumerate().filter(|(index, _)| *index != me.index());
-        let members = others.filter(|(_, server)| is_member(server));
-        let members: PartySet = members.map(|(index, _)| Party::new(index)).collect();
-        if config.structure.is_quorum(members) {
-            return;
-        }
-        if attempt.is_power_of_two() {
-            warn!(
-                attempt,
-                "waiting for others to admit this server: only {} of them are members. If the \
-                 trusted components of more hosts than may be faulty have restarted, the group \
-                 cannot go on by itself",
-                config.names(members)
-            );
-        }
-        std::thread::sleep(Duration::from_secs(1));
     }
 }
 
@@ -148,6 +108,7 @@ fn server_config(home: &Home) -> ServerConfig {
         .map(|(server, keys)| Peer { identity: keys.link, address: server.peers });
     ServerConfig {
         data: home.folder.join(JOURNAL),
+        generation: 0,
         begun: home.folder.join(BEGUN),
         lost: home.folder.join(LOST),
         network: NetworkConfig {

@@ -161,6 +161,9 @@ macro_rules! wire_types {
             activity_agreed_time: maftia_activity::AgreedTime;
             activity_nonce: maftia_activity::Nonce;
             activity_admission: maftia_activity::Admission;
+            activity_held: maftia_activity::Held;
+            activity_testimony: maftia_activity::Testimony;
+            activity_signed_testimony: maftia_activity::SignedTestimony<Real>;
             activity_session_id: maftia_activity::SessionId;
             activity_ask: maftia_activity::Ask;
             activity_client_bundle: maftia_activity::ClientBundle;

@@ -123,6 +123,8 @@ pub struct Engine<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> {
     halted: Option<String>,
     reported: BTreeMap<(Party, FaultKind), u64>,
     open: bool,
+    /// What the protocol is told first of all.
+    first: Option<P::Command>,
 }
 
 impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> std::fmt::Debug for Engine<P, H, X, T> {
@@ -184,8 +186,15 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
             halted: None,
             reported: BTreeMap::new(),
             open: true,
+            first: None,
         };
         Ok((engine, task))
+    }
+
+    /// No call of the trusted component is answered; `why` is what the protocol is told first.
+    #[must_use]
+    pub fn without_component(self, why: P::Command) -> Self {
+        Self { consult: Box::new(|_, _| {}), first: Some(why), ..self }
     }
 
     /// The protocol, as it is.
@@ -197,6 +206,7 @@ impl<P: Driven, H: Host<P>, X: Post, T: Tamper<P>> Engine<P, H, X, T> {
     pub async fn run(mut self, context: impl RuntimeClock) -> Result<P, EngineError> {
         canary!("node-does-not-resume", (), self.step(Event::Resumed));
         let mut desk = self.desk();
+        desk.commands.extend(self.first.take());
         self.host.on_started(&mut desk);
         self.clear(desk);
         loop {

@@ -35,6 +35,7 @@ pub mod notary;
 pub mod outbox;
 mod places;
 pub mod production;
+pub mod refound;
 pub mod replica;
 pub mod server;
 pub mod start;

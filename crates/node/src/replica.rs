@@ -128,7 +128,8 @@ pub enum Request<S: Suite> {
 pub struct Status {
     /// Its number in the group.
     pub party: usize,
-    /// How it stands in its group: `starting`, `member`, `catching up`, `rejoining` or `fetching`.
+    /// How it stands in its group: `starting`, `member`, `catching up`, `rejoining`, `fetching`
+    /// or `waiting` for the group to admit a new life of its trusted component.
     pub standing: String,
     /// Of a state that is being fetched: chunks that are here, and all of them.
     pub chunks: Option<(usize, usize)>,
@@ -282,6 +283,7 @@ impl<S: Suite, P: Served<S>> ReplicaHost<S, P> {
             Standing::CatchingUp(here, all) => ("catching up", Some((here, all))),
             Standing::Rejoining => ("rejoining", None),
             Standing::Fetching(here, all) => ("fetching", Some((here, all))),
+            Standing::Waiting => ("waiting", None),
         };
         (status.standing, status.chunks) = (standing.into(), chunks);
         let heard = |party| {

@@ -5,29 +5,33 @@ use crate::client::{self, Reception};
 use crate::clock::{Clock, SystemClock};
 use crate::component;
 use crate::engine::{Consult, Engine, EngineError, Parts, no_trusted_component};
+use crate::host::Host;
 use crate::http::{self, Face, FrontEnd, OPEN_MAX};
 use crate::inbox::Inbox;
 use crate::journal::{self, JournalError, LogConfig, Report};
 use crate::metrics::Metrics;
 use crate::network::{self, NetworkConfig, NetworkError};
+use crate::outbox::Post;
+use crate::refound::log_name;
 use crate::replica::{ReplicaHost, Served, StatusBoard};
 use crate::start::{Beside, Files, identity, open_log, work_with};
 use crate::tamper::{Honest, Tamper};
 use crate::watch::{LOOK_EVERY, Room};
-use crate::wormhole::{self, Connection, WormholeConfig};
+use crate::wormhole::{self, Connection, Life, WormholeConfig};
 use bytes::Bytes;
 use commonware_runtime::tokio::{Config as RuntimeConfig, Context, Runner};
 use commonware_runtime::{
     Clock as _, Error as RuntimeError, Handle, Metrics as _, Runner as _, Spawner as _,
     Supervisor as _,
 };
-use maftia_activity::{Record, Replica, StateMachine};
+use maftia_activity::{Command, Record, Replica, StateMachine};
 use maftia_agreement::hybrid::Members;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::wire::Wire;
 use maftia_base::{Group, ServiceId};
 use maftia_crypto::{Attested, ClientClaim, Done, RealKeyring, RealSuite, Suite, Work};
 use maftia_links::Linked;
+use maftia_ttcb_api::EntityId;
 use rand_core::Rng;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -39,10 +43,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
-use tracing::info;
-
-/// The log's name on the disk.
-const LOG: &str = "log";
+use tracing::{info, warn};
 
 /// Requests of all connections that wait for the engine.
 const ARRIVALS_WAITING: usize = 1024;
@@ -52,6 +53,9 @@ const ARRIVALS_WAITING: usize = 1024;
 pub struct ServerConfig {
     /// Where its log is.
     pub data: PathBuf,
+    /// How often operators have founded its group anew. Each founding has a log of its own, so that
+    /// to change from one to the next is to replace one file.
+    pub generation: u64,
     /// A file, not in `data`, that says how often this server ran with a log: without it, a server
     /// that lost its log would begin another, or go on with an older copy, and contradict what it
     /// signed before.
@@ -145,13 +149,14 @@ pub enum ServerError {
     /// The runtime does not take a socket.
     #[error("cannot listen: {0}")]
     Sockets(std::io::Error),
-    /// The trusted component is not the one that the group counts on.
+    /// The trusted component knows this process as another than the group does.
     #[error(
-        "this server's trusted component has begun another life, in which it has forgotten what \
-         it identified: the group must admit that life"
+        "the trusted component of this host knows this user by another role, or is of another \
+         host. Right would be: the user that has the role of the server, and that host's component"
     )]
-    OtherLife,
-    /// The trusted component has begun another life while the server ran.
+    OtherEntity,
+    /// The trusted component has begun another life while the server ran, or the group has
+    /// admitted the life that it began before: the server is to be started again.
     #[error("this server's trusted component has begun another life")]
     LifeEnded,
     /// A new journal would begin with the life in which the old one was lost.
@@ -220,7 +225,8 @@ where
     Linked<P>: Driven,
     ReplicaHost<RealSuite, P>:
         crate::host::Host<Linked<P>, Request = crate::replica::Request<RealSuite>>,
-    Linked<P>: Vocabulary<Work = Work<RealSuite>, Done = Done<RealSuite>>,
+    Linked<P>:
+        Vocabulary<Command = Command<RealSuite>, Work = Work<RealSuite>, Done = Done<RealSuite>>,
     T: Tamper<Linked<P>>,
 {
     /// A server that an intruder took over: another protocol, and another use of its keys.
@@ -263,7 +269,7 @@ where
     ) -> Result<(), ServerError> {
         let Self { config, group, keyring, replica, tamper, front_end } = self;
         let beside = Files::of(&config);
-        let log = LogConfig::new(LOG, identity::<P>(&group));
+        let log = LogConfig::new(log_name(config.generation), identity::<P>(&group));
         let wormhole = reach_wormhole(&context, &config).await;
         let life = wormhole.as_ref().map(Connection::life);
         let asked_with = life.map(|life| Attested(life.boot));
@@ -303,10 +309,10 @@ where
         };
         let linked = Linked::new(replica, &group, clock.reading().0);
         let (engine, log) = Engine::restore(linked, journal, parts).await?;
-        if engine.protocol().inner().known_as(group.me()) != life.map(|life| life.entity) {
-            return Err(ServerError::OtherLife);
-        }
+        // Before anything is signed, whether or not the group knows this life yet.
         life.map_or(Ok(()), |life| beside.note_life(life.boot.said.signing))?;
+        let known = engine.protocol().inner().known_as(group.me());
+        let (engine, waits) = settle_life(engine, known, life)?;
         let log = context.child("log").spawn(|_| log);
         context.child("receive").spawn(|_| receive);
         let runner = context.child("run");
@@ -324,10 +330,44 @@ where
         info!(me = %group.me(), clients = %config.clients, http = %config.http, "up");
 
         let asked = until(stop, membership(&context, &board), config.until_member);
+        let other_life = async {
+            tokio::select! {
+                () = other_life => {}
+                () = membership(&context, &board), if waits && !config.until_member => {}
+            }
+        };
         end((running, log), &inbox, asked, other_life).await?;
         let is_member = board.read().standing == "member";
         (is_member || !config.until_member).then_some(()).ok_or(ServerError::NotYetMember)
     }
+}
+
+/// Has the engine do without the trusted component while the group knows another life of it, or
+/// none; answers whether that is so.
+fn settle_life<P, H, X, T>(
+    engine: Engine<P, H, X, T>,
+    known: Option<EntityId>,
+    life: Option<Life>,
+) -> Result<(Engine<P, H, X, T>, bool), ServerError>
+where
+    P: Driven + Vocabulary<Command = Command<RealSuite>>,
+    H: Host<P>,
+    X: Post,
+    T: Tamper<P>,
+{
+    let Some((known, life)) = known.zip(life) else { return Ok((engine, false)) };
+    if known == life.entity {
+        return Ok((engine, false));
+    }
+    if known != (EntityId { boot: known.boot, ..life.entity }) {
+        return Err(ServerError::OtherEntity);
+    }
+    warn!(
+        "this server's trusted component has begun another life, and waits for the group to admit \
+         it. If components of more hosts than may be faulty have restarted, the group cannot go on \
+         by itself: found it anew (maftia wormhole testify)"
+    );
+    Ok((engine.without_component(Command::OtherLife(Attested(life.boot))), true))
 }
 
 /// Waits for the end of the engine and of its log: by itself, or because it was asked for, or
@@ -409,10 +449,6 @@ pub fn inspect<P: Vocabulary>(
     config: &ServerConfig,
     group: &Group,
 ) -> Result<Inspected, ServerError> {
-    let log =
-        LogConfig { begun: Files::of(config).run()?, ..LogConfig::new(LOG, identity::<P>(group)) };
-    check_usable(&config.data)?;
-    let runtime = RuntimeConfig::new().with_storage_directory(config.data.clone());
     let (mut rejoining, mut chunks) = (false, 0);
     let look = &mut |record: Bytes| {
         match Record::<RealSuite>::from_wire(record)? {
@@ -424,10 +460,24 @@ pub fn inspect<P: Vocabulary>(
         }
         Ok(())
     };
+    let report = look_at_log::<P>(config, group, look)?;
+    Ok(Inspected { report, rejoining })
+}
+
+/// Hands every record of the log of a server that does not run to `look`; changes nothing.
+pub(crate) fn look_at_log<P: Vocabulary>(
+    config: &ServerConfig,
+    group: &Group,
+    look: &mut (impl FnMut(Bytes) -> Result<(), commonware_codec::Error> + ?Sized),
+) -> Result<Report, ServerError> {
+    let log = LogConfig::new(log_name(config.generation), identity::<P>(group));
+    let log = LogConfig { begun: Files::of(config).run()?, ..log };
+    check_usable(&config.data)?;
+    let runtime = RuntimeConfig::new().with_storage_directory(config.data.clone());
     let inspected = Runner::new(runtime).start(|context| async move {
         journal::inspect(context.child("journal"), log, look).await
     });
-    Ok(Inspected { report: inspected?, rejoining })
+    Ok(inspected?)
 }
 
 /// What is found in the log of a server that does not run.
@@ -474,7 +524,7 @@ async fn membership(context: &Context, board: &StatusBoard) {
 }
 
 /// The runtime panics where it cannot write.
-fn check_usable(data: &Path) -> Result<(), ServerError> {
+pub(crate) fn check_usable(data: &Path) -> Result<(), ServerError> {
     let failed = |source| ServerError::Data { data: data.to_owned(), source };
     std::fs::create_dir_all(data).map_err(failed)?;
     let probe = data.join(".writable");

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use commonware_storage::Context as StorageContext;
 use maftia_activity::{Nonce, Record};
 use maftia_base::protocol::Vocabulary;
-use maftia_base::wire::Encode;
+use maftia_base::wire::{Encode, Wire};
 use maftia_base::{Group, WIRE_VERSION};
 use maftia_crypto::{Attested, Done, Suite, Work};
 use maftia_ttcb_api::BootKeys;
@@ -127,7 +127,7 @@ pub async fn open_log<S: Suite, E: StorageContext>(
             None => Record::Rejoining(nonce),
         };
         let began;
-        (journal, began) = journal.begin_with(&question).await?;
+        (journal, began) = journal.begin_with(&[question.to_wire()]).await?;
         beside.forget_nonce()?;
         if began {
             warn!("the journal was lost: this server asks its group to admit it again");
@@ -136,11 +136,12 @@ pub async fn open_log<S: Suite, E: StorageContext>(
     Ok(journal)
 }
 
-/// Whose log it is: no other server, group or version may use it.
+/// Whose log it is: no other server, group, founding or version may use it.
 pub fn identity<P: Vocabulary>(group: &Group) -> Bytes {
     let mut identity = format!("maftia log {WIRE_VERSION} {} ", P::NAME).into_bytes();
     identity.extend_from_slice(&group.id().encode());
     identity.extend_from_slice(&group.me().encode());
+    identity.extend(group.founding().iter().flat_map(|founding| founding.0));
     identity.into()
 }
 

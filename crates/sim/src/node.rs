@@ -69,6 +69,12 @@ impl<R> Log<R> {
         Self { records, forgotten: 0, durable: 0, gate: 0, syncs }
     }
 
+    /// A log that has these records, which are safe.
+    pub(crate) fn of(records: Vec<R>) -> Self {
+        let (durable, gate) = (records.len(), records.len());
+        Self { records, durable, gate, ..Self::new() }
+    }
+
     /// True if a sync must now be issued: one that was issued at this same instant covers these
     /// records too.
     pub(crate) fn wants_sync(&mut self, now: Time) -> bool {

@@ -2,7 +2,7 @@ use crate::Random;
 use crate::adversary::Corruption;
 use crate::builder::Builder;
 use crate::network::{Letter, Local, Scheduler, UNIT};
-use crate::node::{Effects, Node, Told};
+use crate::node::{Effects, Log, Node, Told};
 use crate::observer::Observer;
 use crate::queue::Queue;
 use crate::report::{Failure, Happening, Stats, Trace, Violation};
@@ -299,6 +299,13 @@ impl<P: TimedProtocol> Simulation<P> {
         if self.corrupt.insert(party) {
             self.corruptions.push(Corruption::passive(party));
         }
+    }
+
+    /// Takes a server down and puts this log in the place of its own: one that its operators made.
+    pub fn give_log(&mut self, party: Party, records: Vec<P::Record>) {
+        self.wipe(party);
+        self.trust_again(party);
+        self.nodes[party.index()].log = Log::of(records);
     }
 
     /// A server that was wiped counts as honest from now on: nothing that it signed before is

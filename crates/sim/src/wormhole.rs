@@ -9,15 +9,16 @@
 //!   run begins.
 //! - **W4** A component that reboots has forgotten everything, makes itself a new key, and has it
 //!   certified by the key guard of its host. What was asked of it before is never answered.
+//! - **W5** A server's driver may keep its calls from it: those are never answered.
 //! - **W3** When nobody waits for an answer, components are looked at only when somebody calls
 //!   again: a simulation becomes silent. They then do in order what was due meanwhile; of a very
 //!   long silence only the end.
 
 use crate::Random;
 use crate::simulation::Trusted;
-use maftia_base::Party;
 use maftia_base::protocol::Vocabulary;
 use maftia_base::time::Time;
+use maftia_base::{Party, PartySet};
 use maftia_ttcb_api::{
     Answer, BootKeys, Call, Host, Moment, Numbered, ROLES_MAX, Seal, Sealed, Span, Statement, Value,
 };
@@ -98,6 +99,8 @@ pub struct Wormhole<P: Vocabulary> {
     /// Calls that wait for an answer: at which host, under which number.
     waiting: BTreeMap<(usize, u64), u64>,
     answers: Vec<(u64, Answer)>,
+    /// Whose calls do not reach their component.
+    kept_from: PartySet,
 }
 
 struct Effects<'a> {
@@ -154,6 +157,7 @@ impl<P: Vocabulary> Wormhole<P> {
             sequence: 0,
             waiting: BTreeMap::new(),
             answers: Vec::new(),
+            kept_from: PartySet::EMPTY,
         };
         (0..n).for_each(|host| wormhole.with_core(host, |core, now, out| core.tick(now, out)));
         wormhole.run_until(HEAD_START);
@@ -185,6 +189,14 @@ impl<P: Vocabulary> Wormhole<P> {
     /// The component of a server stops for ever.
     pub fn crash(&mut self, party: Party) {
         self.stations[party.index()].core = None;
+    }
+
+    /// The driver of a server passes its calls on, or from now on does not. (W5)
+    pub fn pass_calls(&mut self, party: Party, passes: bool) {
+        match passes {
+            true => self.kept_from.remove(party),
+            false => self.kept_from.insert(party),
+        };
     }
 
     fn with_core(&mut self, host: usize, act: impl FnOnce(&mut Core, Now, &mut Effects<'_>)) {
@@ -302,6 +314,9 @@ fn local(now: Time) -> u64 {
 impl<P: Vocabulary> Trusted<P> for Wormhole<P> {
     fn call(&mut self, party: Party, number: u64, call: P::Work, now: Time) {
         self.run_until(local(now));
+        if self.kept_from.contains(party) {
+            return;
+        }
         let host = party.index();
         self.waiting.insert((host, number), number);
         let call = Numbered { number, body: (self.tongue.call)(call) };

@@ -1,9 +1,9 @@
-//! New lives of trusted components, in the hybrid configuration: R11, R12.
+//! New lives of trusted components, in the hybrid configuration: R11, R12, R16.
 
 use super::{Halt, Message, Record, Replica, Tap, Ticket};
 use crate::{Nonce, ServerCommand, StateMachine};
 use maftia_agreement::hybrid::Life;
-use maftia_base::{Context, Fault, FaultKind, Party};
+use maftia_base::{Context, Fault, FaultKind, Party, Target};
 use maftia_crypto::{Attested, Suite, Work};
 use maftia_ttcb_api::{BootKeys, EntityId};
 
@@ -89,6 +89,42 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         }
     }
 
+    /// The component lives this life, and the group knows another. (R11, R16)
+    pub(super) fn on_other_life<C: Context<Self>>(
+        &mut self,
+        life: Attested<BootKeys>,
+        cx: &mut Tap<'_, C>,
+    ) {
+        let asked = Question::Life(life);
+        if let Some(question) = &mut self.recovery.question {
+            if asked.is_later_than(question) {
+                *question = asked;
+                self.recovery.is_question_recorded = false;
+                self.ask_to_rejoin(Target::Others, cx);
+            }
+            return;
+        }
+        self.recovery.waiting = Some((cx.group().me(), life));
+        self.ask_to_be_admitted(Target::Others, cx);
+    }
+
+    /// With what this server asks to be admitted, until it is. (R16)
+    fn waiting(&self) -> Option<Attested<BootKeys>> {
+        let (me, life) = self.recovery.waiting?;
+        let known = self.members()?.member(me)?.life;
+        (known != Life::from(&life.0.said)).then_some(life)
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting().is_some()
+    }
+
+    pub(super) fn ask_to_be_admitted<C: Context<Self>>(&self, to: Target, cx: &mut Tap<'_, C>) {
+        if let Some(life) = self.waiting() {
+            cx.send(to, Message::NewLife(life));
+        }
+    }
+
     /// A server asks with a new life: the certificate is checked. (J1)
     pub(super) fn on_new_life<C: Context<Self>>(
         &mut self,
@@ -104,7 +140,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         // What was asked before may be sent again at any time: it is no fault.
         let is_known = self.state.knows_rejoin(from, Nonce::of_life(&life));
         let is_open = !is_known && self.state.may_follow(from, &life);
-        if self.is_rejoining() || !self.live || !is_open {
+        if self.is_rejoining() || self.is_waiting() || !self.live || !is_open {
             return;
         }
         if let Some((now, next)) = self.recovery.checking.get_mut(&from) {

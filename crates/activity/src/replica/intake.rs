@@ -111,7 +111,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         bundle: ClientBundle,
         cx: &mut Tap<'_, C>,
     ) {
-        if self.intake.room() > 0 && !self.is_rejoining() {
+        let is_member = !self.is_rejoining() && !self.is_waiting();
+        if self.intake.room() > 0 && is_member {
             self.intake.waiting.push(bundle);
             self.check_waiting(cx);
         }
@@ -167,7 +168,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             let reply = FrontEndReply::Refused(refusal);
             cx.output(Outcome::FrontEndReply { id, reply });
         };
-        if self.is_rejoining() {
+        if self.is_rejoining() || self.is_waiting() {
             return refuse(Refusal::CatchingUp, cx);
         }
         if self.state.machine(service).is_none() {

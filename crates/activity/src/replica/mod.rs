@@ -39,8 +39,11 @@
 //! - R11. A server that lost its log takes part in nothing but transfer, convictions and
 //!   certificates, and asks to be admitted again (see [`Admission`](crate::Admission)). It goes on
 //!   from the first certified state in which it is admitted with the number that it drew.
-//!   In the hybrid configuration it asks with a new life of its trusted component, and does so
-//!   whenever the component was restarted (see [`Halt::OtherLife`]).
+//!   In the hybrid configuration it asks with a new life of its trusted component.
+//! - R16. A server that has its log, and whose trusted component lives another life than the group
+//!   knows, asks to be admitted with that life. Meanwhile it can have nothing identified, and goes
+//!   on as with a component that does not answer: it learns what is decided, and gives what others
+//!   lack. If nobody can admit anybody, all thus come to hold what one of them held.
 //! - R12. A server that finds that its state is not the certified one, that it has signed what is
 //!   not in its log, or that its trusted component lives another life than the group knows, says so
 //!   and does nothing more.
@@ -63,6 +66,7 @@ mod answer;
 mod intake;
 mod large;
 mod recover;
+mod refound;
 mod slots;
 mod tap;
 mod vocabulary;
@@ -294,6 +298,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     }
 
     fn on_reconnected<C: Context<Self>>(&mut self, peer: Party, cx: &mut Tap<'_, C>) {
+        self.ask_to_be_admitted(Target::One(peer), cx);
         if self.is_rejoining() {
             self.ask_to_rejoin(Target::One(peer), cx);
         } else {
@@ -322,6 +327,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             }
             Command::WakeDue(passed) => self.on_wake_due(passed, cx),
             Command::Component(entity) => self.on_component(entity, cx),
+            Command::OtherLife(life) => self.on_other_life(life, cx),
             Command::ChangeEpoch => {
                 self.step_order(Event::Command(epochs::Command::ChangeEpoch), cx);
             }

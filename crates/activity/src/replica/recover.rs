@@ -12,8 +12,9 @@ use maftia_agreement::atomic::{MARK_INTERVAL, epochs};
 use maftia_agreement::checkpoint::{self, Checkpoint, Checkpoints, Mark};
 use maftia_base::canary;
 use maftia_base::wire::Bytes;
-use maftia_base::{Context, Digest, Epoch, Event, Fault, FaultKind, Party, Target};
-use maftia_crypto::Suite;
+use maftia_base::{Context, Epoch, Event, Fault, FaultKind, Party, Target};
+use maftia_crypto::{Attested, Suite};
+use maftia_ttcb_api::BootKeys;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a replica knows of its own recovery.
@@ -25,6 +26,9 @@ pub(super) struct Recovery<S: Suite> {
     pub(super) question: Option<Question>,
     /// The question is in the log.
     pub(super) is_question_recorded: bool,
+    /// This server, and with which life of its component it, which has its log, asks to be
+    /// admitted.
+    pub(super) waiting: Option<(Party, Attested<BootKeys>)>,
     /// A state in the log of which not all chunks were replayed.
     restoring: Option<Assembly<S>>,
     /// Marks at which the log can begin.
@@ -48,6 +52,7 @@ impl<S: Suite> Default for Recovery<S> {
             interval: MARK_INTERVAL,
             question: None,
             is_question_recorded: false,
+            waiting: None,
             restoring: None,
             begun: BTreeSet::new(),
             unwritten: None,
@@ -86,6 +91,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
 
     /// How this server stands in its group.
     pub fn standing(&self) -> Standing {
+        if self.is_waiting() {
+            return Standing::Waiting;
+        }
         match (self.is_rejoining(), self.transfer.progress()) {
             (true, None) => Standing::Rejoining,
             (true, Some((here, all))) => Standing::Fetching(here, all),
@@ -453,11 +461,5 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             let remember = SigningCommand::Remember { position, key, input };
             self.step_signing(Event::Command(remember), cx);
         }
-    }
-
-    /// The digest of this server's state, as a checkpoint at this point would certify it.
-    pub fn digest(&self) -> Digest {
-        let (frontier, admitted) = (self.order.frontier(), self.state.admitted());
-        Manifest::of(frontier, admitted, &self.state.snapshot()).0.digest()
     }
 }

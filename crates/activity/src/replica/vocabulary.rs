@@ -34,8 +34,7 @@ pub enum Halt {
     /// was put in its place.
     Forgot,
     /// Its trusted component answers in another life than the one with which the group knows this
-    /// server: it has rebooted, and what it identified is forgotten. The server comes back with a
-    /// new log: [`Replica::rejoining_as`](super::Replica::rejoining_as).
+    /// server, and nobody said so before: see [`Command::OtherLife`].
     OtherLife,
 }
 
@@ -53,6 +52,9 @@ pub enum Standing {
     Rejoining,
     /// It is about to be admitted again, and fetches the state: chunks, of how many.
     Fetching(usize, usize),
+    /// Its trusted component lives another life than the group knows: it has its log, tells and
+    /// learns what was decided, and waits until that life is admitted.
+    Waiting,
 }
 
 /// What the driver asks for.
@@ -96,6 +98,10 @@ pub enum Command<S: Suite> {
     /// In the hybrid configuration: the trusted component answers as this entity. To be given
     /// whenever a session with it begins, after the log was replayed.
     Component(EntityId),
+    /// In the hybrid configuration: the trusted component lives this life, and the group knows
+    /// another. To be given once, after the log was replayed; no call of the component is answered
+    /// in this run, and once the server is a [`Standing::Member`] it is to be started again.
+    OtherLife(Attested<BootKeys>),
     /// An operator wants a new epoch with the same members.
     ChangeEpoch,
     /// The answer to [`Outcome::Recall`].

@@ -11,6 +11,7 @@ mod ledger;
 mod once;
 #[path = "../replica/outside.rs"]
 mod outside;
+mod refound;
 #[path = "../replica/restarts.rs"]
 mod restarts;
 #[path = "../replica/signing.rs"]

@@ -40,8 +40,14 @@ pub(crate) fn replica() -> Sut {
 
 /// A group whose servers do their cryptography, answer recalls and do outside work as told.
 pub(crate) fn builder(n: usize, seed: u64) -> Builder<Sut> {
+    builder_of(groups(n), seed)
+}
+
+/// The same for a group that is told.
+pub(crate) fn builder_of(groups: Vec<Group>, seed: u64) -> Builder<Sut> {
+    let n = groups.len();
     let keyrings = keyrings(n, seed);
-    prepared(Simulation::builder(groups(n), seed), n, seed)
+    prepared(Simulation::builder(groups, seed), n, seed)
         .worker(move |party, work, clock| {
             IdealSuite::run_many(work, &keyrings[party.index()], clock)
         })

@@ -206,7 +206,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         match decided.decision.holds(cx.group(), &answers) {
             Some(seed) => {
                 let record = super::message::Record::Learned { decided: decided.clone(), seed };
-                cx.note(record);
+                self.keep(record, cx);
                 self.skipped = true;
                 self.ready.insert(round, (decided, seed));
             }

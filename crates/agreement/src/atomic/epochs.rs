@@ -332,6 +332,13 @@ impl<S: Suite> EpochChain<S> {
         Frontier { mark, epoch, round, heads, turned, leaders }
     }
 
+    /// Where the order would stand if the present epoch ended here.
+    pub fn next_epoch(&self) -> Frontier<S> {
+        let mut next = self.clone();
+        next.begin(Epoch(self.epoch().0 + 1), Vec::new());
+        Frontier { mark: self.mark.next(), ..next.frontier() }
+    }
+
     /// In the hybrid configuration, among these members.
     #[must_use]
     pub fn with_members(mut self, members: Members) -> Self {
@@ -430,9 +437,8 @@ impl<S: Suite> EpochChain<S> {
             _ => {}
         }
         if self.told.insert(from) {
-            let (epoch, round) = (self.epoch(), self.round());
-            let body = message::Message::Status { round };
-            cx.send(Target::One(from), Message { epoch, body });
+            let body = message::Message::Status { round: self.round() };
+            cx.send(Target::One(from), Message { epoch: self.epoch(), body });
         }
     }
 
@@ -564,8 +570,7 @@ impl<S: Suite> EpochChain<S> {
         }
         self.step(Event::Resumed, cx);
         let epoch = self.epoch();
-        let ahead: Vec<(Party, Epoch)> =
-            self.ahead.iter().map(|(peer, seen)| (*peer, *seen)).collect();
+        let ahead = self.ahead.clone();
         self.ahead.retain(|_, seen| *seen > epoch);
         for (peer, seen) in ahead.into_iter().filter(|(_, seen)| *seen >= epoch) {
             self.step(Event::Reconnected(peer), cx);

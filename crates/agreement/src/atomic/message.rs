@@ -220,15 +220,16 @@ pub enum Record<S: Suite> {
     },
     /// A note: this server's own batch was certified.
     Certified(Head<S>),
-    /// A note: a round that this server learned by its certificate. One that it decided itself is
-    /// among the records of that round's agreement.
+    /// A note, but durable before what follows from it with trusted components, as is what an
+    /// agreement decides: a round that this server learned by its certificate. One that it decided
+    /// itself is among the records of that round's agreement.
     Learned {
         /// The round.
         decided: DecidedRound<S>,
         /// The agreed seed.
         seed: Digest,
     },
-    /// A note: a batch that was ordered and that no other record of this log has.
+    /// The same: a batch that was ordered and that no other record of this log has.
     Kept {
         /// In whose lane.
         lane: Party,

@@ -95,6 +95,12 @@
 //! follow the log. A note that is lost can be had again: certificates from votes, decisions from
 //! the agreement's own durable votes or from peers, batches from voters.
 //!
+//! *Durability* with a trusted component (Q2): as long as components go on, as above. If all begin
+//! another life at once, nobody can be made to repeat a vote, and a voter that denies its own may
+//! be all that two quorums share. So what is decided, and the batches, are durable in the log of
+//! each server before anything that follows from them leaves it: whatever an honest server told
+//! anybody is in its own log, with proof.
+//!
 //! *With a trusted component* (Q2) two quorums may share nobody honest, and a certificate proves
 //! only that a batch is stored: one of its voters is honest. That voter saw the identifier, of
 //! which there is one at a place: again certified batches of a lane form one chain. Rounds are

@@ -122,6 +122,16 @@ impl<S: Suite> AtomicBroadcast<S> {
         true
     }
 
+    /// Writes down what was ordered. With trusted components it is waited for: if all of them begin
+    /// another life at once, it cannot be derived again, and so must be durable wherever somebody
+    /// was told what follows from it.
+    pub(super) fn keep(&self, record: Record<S>, cx: &mut impl Context<Self>) {
+        match self.hybrid {
+            Some(_) => cx.persist(record),
+            None => cx.note(record),
+        }
+    }
+
     /// From a head down to what is delivered, along the digests that the batches carry. (D2)
     fn walk(&self, head: &Head<S>) -> Result<Vec<Due<S>>, Missing> {
         let lane = self.lanes.get(&head.lane).expect("a decided lane is known");
@@ -152,8 +162,9 @@ impl<S: Suite> AtomicBroadcast<S> {
         let batch = stored.sealed.batch.clone();
         if live && !stored.recorded {
             stored.recorded = true;
-            cx.note(Record::Kept { lane, batch: batch.clone() });
+            self.keep(Record::Kept { lane, batch: batch.clone() }, cx);
         }
+        let known = self.lane(lane);
         known.delivered = height;
         known.forget_old(KEPT_BATCHES);
         let place = (seed, (lane, height));

@@ -9,6 +9,7 @@ mod idle;
 mod large;
 mod operator;
 mod recovery;
+mod refound;
 mod sizes;
 mod support;
 

@@ -79,6 +79,18 @@ pub(crate) struct Question {
     pub(crate) bytes: Vec<u8>,
 }
 
+impl Question {
+    /// The file that is to be stamped.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The file with the query.
+    pub(crate) fn query(&self) -> &Path {
+        &self.query
+    }
+}
+
 /// A group in a folder of its own, which goes when the test ends.
 pub(crate) struct Town {
     group: LocalGroup,

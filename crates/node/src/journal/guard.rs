@@ -28,9 +28,12 @@ use std::ops::Range;
 /// Largest name of a server.
 pub const IDENTITY_BYTES_MAX: usize = 1024;
 
+/// How the name of the partition ends without which the rest of a log is none.
+pub const GUARD_SUFFIX: &str = "_guard";
+
 /// The partition that the head and the watermark of the log `partition` are in.
 pub(super) fn partition_of(partition: &str) -> String {
-    format!("{partition}_guard")
+    format!("{partition}{GUARD_SUFFIX}")
 }
 
 /// Whose log it is, and where it begins.

@@ -58,7 +58,7 @@ pub use error::{Damage, DamageKind, JournalError};
 use frame::{Frame, Link};
 use futures::StreamExt;
 use guard::Guard;
-pub use guard::IDENTITY_BYTES_MAX;
+pub use guard::{GUARD_SUFFIX, IDENTITY_BYTES_MAX};
 pub use inspect::{Report, inspect, partitions};
 use maftia_base::canary;
 use maftia_base::wire::Wire;
@@ -257,13 +257,13 @@ impl<E: Context> Journal<E> {
         self.rest.guard.label()
     }
 
-    /// Makes `record` the first of a log that has none; answers whether it did.
-    pub async fn begin_with<R: Wire>(mut self, record: &R) -> Result<(Self, bool), JournalError> {
+    /// Makes `records` the first of a log that has none; answers whether it did.
+    pub async fn begin_with(mut self, records: &[Bytes]) -> Result<(Self, bool), JournalError> {
         if self.records.size() > 0 {
             return Ok((self, false));
         }
         self.check(&mut |_, _| Ok(())).await?;
-        Ok((self.commit(&[record.to_wire()], true).await?, true))
+        Ok((self.commit(records, true).await?, true))
     }
 
     /// Appends `records` and makes them durable. (R2, R3, R6)

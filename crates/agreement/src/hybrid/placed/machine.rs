@@ -374,7 +374,9 @@ impl<S: Suite, V: Value> PlacedAgreement<S, V> {
 
     fn decide(&mut self, value: V, decision: Decision, cx: &mut impl Context<Self>) {
         let (proof, seed) = (decision.clone(), decision.seed());
-        cx.note(Record::Decided { value: value.clone(), decision: proof.clone() });
+        // Waited for: nobody who comes after the loss of all components can find out what was
+        // decided, but from a log that says so.
+        cx.persist(Record::Decided { value: value.clone(), decision: proof.clone() });
         self.verdict = Some((value.clone(), decision));
         self.checking.clear();
         for asker in std::mem::take(&mut self.askers).iter() {

@@ -501,7 +501,9 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
         if self.verdict.is_some() {
             return;
         }
-        cx.note(Record::Decided { value: value.clone(), decision: decision.clone() });
+        // Waited for: nobody who comes after the loss of all components can find out what was
+        // decided, but from a log that says so.
+        cx.persist(Record::Decided { value: value.clone(), decision: decision.clone() });
         self.settle(value, decision, cx);
     }
 

@@ -58,8 +58,8 @@
 //! most one link for each view in which the value was proposed again.
 //!
 //! # Cost
-//! Two message delays and two durable waits; n - 1 proposals and (n - 1)^2 votes; each server has
-//! one value identified, and checks a quorum of signatures.
+//! Two message delays and three durable waits, the last for the decision; n - 1 proposals and
+//! (n - 1)^2 votes; each server has one value identified, and checks a quorum of signatures.
 //!
 //! # Sources
 //! Veronese, Correia, Bessani, Lung and Verissimo, "Efficient Byzantine fault-tolerance" (2013;
