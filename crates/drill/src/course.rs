@@ -3,13 +3,13 @@
 use crate::adversary::{CONDUCTS, NETWORKS, Special};
 use crate::plan::{Choices, Plan, Wishes};
 use crate::protocols::{
-    Atomic, Binary, Checkpointing, Coded, Coin, Consistent, Linking, Multivalued, OnLinks,
-    Reliable, Replication,
+    Atomic, Binary, Cast, Checkpointing, Coded, Coin, Consistent, Hybrid, Linking, Multivalued,
+    OnLinks, Ordered, Reliable, Replication, Simple, Trusting, Vector, Views,
 };
 use crate::run::{Options, STORAGES, Verdict, run};
 use crate::stage::Stage;
+use crate::ttcb::TTCB;
 use crate::whole::WHOLE;
-use crate::world::Shape;
 use maftia_crypto::{IdealSuite, RealSuite};
 
 /// Something that can be run.
@@ -29,7 +29,8 @@ pub struct Course {
     pub one_in: u64,
 }
 
-/// All protocols. Whole servers, [`WHOLE`], take much longer, and are run when they are named.
+/// All protocols. Trusted components, [`TTCB`], and whole servers, [`WHOLE`], which take much
+/// longer, are run when they are named.
 pub const COURSES: &[Course] = &[
     Course {
         name: "reliable",
@@ -104,6 +105,54 @@ pub const COURSES: &[Course] = &[
         one_in: 25,
     },
     Course {
+        name: "views",
+        about: "agreement in views, with trusted components",
+        choices: choices_of::<Trusting<IdealSuite, Views>>,
+        run: run::<Trusting<IdealSuite, Views>>,
+        specials: specials_of::<Trusting<IdealSuite, Views>>,
+        one_in: 40,
+    },
+    Course {
+        name: "multicast",
+        about: "reliable multicast, by block agreements of trusted components",
+        choices: choices_of::<Trusting<IdealSuite, Cast>>,
+        run: run::<Trusting<IdealSuite, Cast>>,
+        specials: specials_of::<Trusting<IdealSuite, Cast>>,
+        one_in: 20,
+    },
+    Course {
+        name: "simple",
+        about: "consensus, by the same",
+        choices: choices_of::<Trusting<IdealSuite, Simple>>,
+        run: run::<Trusting<IdealSuite, Simple>>,
+        specials: specials_of::<Trusting<IdealSuite, Simple>>,
+        one_in: 100,
+    },
+    Course {
+        name: "vector",
+        about: "consensus of a vector, by the same",
+        choices: choices_of::<Trusting<IdealSuite, Vector>>,
+        run: run::<Trusting<IdealSuite, Vector>>,
+        specials: specials_of::<Trusting<IdealSuite, Vector>>,
+        one_in: 200,
+    },
+    Course {
+        name: "ordered",
+        about: "atomic multicast, by the order of trusted components",
+        choices: choices_of::<Trusting<IdealSuite, Ordered>>,
+        run: run::<Trusting<IdealSuite, Ordered>>,
+        specials: specials_of::<Trusting<IdealSuite, Ordered>>,
+        one_in: 200,
+    },
+    Course {
+        name: "hybrid-order",
+        about: "the same among fewer servers, with trusted components",
+        choices: choices_of::<Atomic<IdealSuite, Hybrid>>,
+        run: run::<Atomic<IdealSuite, Hybrid>>,
+        specials: specials_of::<Atomic<IdealSuite, Hybrid>>,
+        one_in: 50,
+    },
+    Course {
         name: "replica",
         about: "replicated services, with their clients",
         choices: choices_of::<Replication<IdealSuite>>,
@@ -119,15 +168,6 @@ pub const COURSES: &[Course] = &[
         specials: specials_of::<Replication<IdealSuite, OnLinks>>,
         one_in: 200,
     },
-];
-
-/// Groups of runs of one protocol.
-const SHAPES: &[(u64, Shape)] = &[
-    (65, Shape::Four),
-    (80, Shape::Seven),
-    (90, Shape::Lopsided),
-    (96, Shape::Sites),
-    (100, Shape::Ten),
 ];
 
 fn choices_of<T: Stage>() -> Choices {
@@ -149,7 +189,7 @@ fn choices_of<T: Stage>() -> Choices {
     let networks = NETWORKS.iter().map(|(name, _)| *name).collect();
     Choices {
         protocol: T::NAME,
-        shapes: SHAPES,
+        shapes: T::SHAPES,
         conducts,
         networks,
         storages,
@@ -169,7 +209,7 @@ fn either<I: Stage, R: Stage>(plan: &Plan, options: Options) -> Verdict {
 
 /// The course of this name.
 pub fn course(name: &str) -> Option<&'static Course> {
-    COURSES.iter().chain([&WHOLE]).find(|course| course.name == name)
+    COURSES.iter().chain([&TTCB, &WHOLE]).find(|course| course.name == name)
 }
 
 /// The plan of a token.
@@ -198,7 +238,7 @@ pub fn draw(course: &Course, number: u64, wishes: &Wishes) -> (Plan, Verdict) {
 
 /// A conduct or network by its name, as the registry has it.
 pub fn adversary_named(name: &str) -> Option<&'static str> {
-    let all = COURSES.iter().chain([&WHOLE]).flat_map(|course| {
+    let all = COURSES.iter().chain([&TTCB, &WHOLE]).flat_map(|course| {
         let choices = (course.choices)();
         let listed = choices.conducts.into_iter().chain(choices.networks);
         listed.chain(choices.storages).chain(choices.unlisted)

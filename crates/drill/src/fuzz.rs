@@ -13,7 +13,7 @@
 
 use crate::adversary::{Brief, HandOf, LetterOf};
 use crate::course::Course;
-use crate::plan::Plan;
+use crate::plan::{Choices, Plan};
 use crate::run::{Options, Verdict};
 use crate::stage::{Said, Stage};
 use crate::world::Shape;
@@ -50,8 +50,11 @@ fn plan(course: &Course, script: &[u8]) -> Plan {
     let (said, rest) = script.split_at(script.len().min(HEADER));
     header[..said.len()].copy_from_slice(said);
     let [shape, storage, suite, number @ ..] = header;
-    let storages = (course.choices)().storages;
-    let shapes = [Shape::Four, Shape::Four, Shape::Lopsided, Shape::Seven, Shape::Sites];
+    let Choices { storages, shapes: drawn, .. } = (course.choices)();
+    let mut shapes = vec![Shape::Four, Shape::Four, Shape::Lopsided, Shape::Seven, Shape::Sites];
+    if drawn.iter().all(|(_, shape)| !shapes.contains(shape)) {
+        shapes = drawn.iter().map(|(_, shape)| *shape).collect();
+    }
     Plan {
         protocol: course.name,
         shape: shapes[usize::from(shape) % shapes.len()],

@@ -12,6 +12,8 @@
 //! - [`explore`]: every order of deliveries and lies in a group of four.
 //! - [`throughput`]: what each adversary costs.
 //! - [`fuzz`]: runs that bytes decide.
+//! - [`wormhole`]: trusted components, in the hybrid configuration.
+//! - [`ttcb`]: trusted components by themselves.
 //! - [`whole`]: whole servers, with journals and clients.
 //! - [`ledger`]: failing seeds, kept for ever. [`soak`]: many runs, counted.
 //!
@@ -33,6 +35,8 @@ pub mod run;
 pub mod soak;
 pub mod stage;
 pub mod throughput;
+pub mod ttcb;
 pub mod twins;
 pub mod whole;
 pub mod world;
+pub mod wormhole;

@@ -5,6 +5,7 @@
 //! are there to draw from; failures are reported and kept with full tokens.
 
 use crate::world::Shape;
+use crate::wormhole::MISHAPS;
 use maftia_base::PartySet;
 use maftia_sim::Random;
 use std::fmt;
@@ -135,20 +136,23 @@ impl Plan {
     /// [wiped](Self::wiped) counts as corrupt for a while, and is none of them.
     pub fn corrupt(&self) -> PartySet {
         let mut corrupt = self.owned();
-        if self.storage == "wiped" {
+        if self.storage != "wiped-beyond" {
             corrupt = corrupt.difference(self.wiped());
         }
         corrupt
     }
 
-    /// Who loses all but its keys in the course of the run: within what the structure allows, or,
-    /// beside a full set of corrupt ones, beyond it.
+    /// Who loses all but its keys in the course of the run, or its trusted component: within what
+    /// the structure allows, or, beside a full set of corrupt ones, beyond it.
     pub fn wiped(&self) -> PartySet {
         let (owned, mut random) = (self.owned(), self.random(5));
         let all = PartySet::all(self.shape.n());
+        let is_mishap = MISHAPS.iter().any(|(name, _)| *name == self.storage);
         let among = match self.storage {
-            "wiped" if owned.is_empty() => self.shape.quorums().corruptible(),
-            "wiped" => owned,
+            name if name == "wiped" || is_mishap => match owned.is_empty() {
+                true => self.shape.quorums().corruptible(),
+                false => owned,
+            },
             "wiped-beyond" => all.difference(owned),
             _ => return PartySet::EMPTY,
         };

@@ -178,6 +178,9 @@ pub(crate) fn build<T: Stage>(
     if !corrupt.is_empty() {
         builder = builder.corrupt(corrupt.iter(), adversary::conduct(plan.conduct, &brief));
     }
+    if let Some(components) = stage.components() {
+        builder = builder.trusted(components);
+    }
     let crashes = crashes::<T>(plan, *corrupt);
     builder = builder.crashes(crashes);
     if plan.storage == "crash-at" {

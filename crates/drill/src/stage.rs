@@ -4,13 +4,15 @@
 use crate::adversary::Special;
 use crate::check::{Complaint, Fact, Monitor};
 use crate::plan::Plan;
-use crate::world::{Court, DrillSuite, work};
+use crate::world::{Court, DrillSuite, Shape, work};
+use crate::wormhole::Components;
 use maftia_base::protocol::{TimedProtocol, Vocabulary};
 use maftia_base::time::{Reading, Time};
 use maftia_base::wire::Wire;
 use maftia_base::{Group, Party, PartySet, Scope, Statement};
 use maftia_crypto::{Done, KeyId, SignedShare, SigningInput, Suite, Work};
 use maftia_sim::{CLOCK_START, Letter, Random, Simulation};
+use maftia_ttcb_api::{Answer, Call};
 use std::rc::Rc;
 
 /// The messages of a stage.
@@ -51,6 +53,8 @@ pub trait Stage: Sized + 'static {
     const ASKS_AGAIN: bool = true;
     /// Does the driver tell of losses? Not to protocols that retransmit by themselves.
     const IS_AIDED: bool = true;
+    /// Groups of runs, each with the sum of the parts of a hundred of it and those before.
+    const SHAPES: &'static [(u64, Shape)] = SHAPES;
     /// Events a server over which disturbances are spread.
     const SPAN: u64 = 60;
     /// Conducts and storages that are drawn more often than others, so many times.
@@ -65,6 +69,11 @@ pub trait Stage: Sized + 'static {
 
     /// The protocol at one server; `restarts` times it has been there before.
     fn make(&self, group: &Group, restarts: u32) -> Self::Protocol;
+
+    /// In the hybrid configuration, the trusted components of its servers.
+    fn components(&self) -> Option<Components<Self::Protocol>> {
+        None
+    }
 
     /// Most items that a server may hold on behalf of its peers.
     fn footprint_max(&self, n: usize) -> usize;
@@ -227,6 +236,15 @@ pub trait Stage: Sized + 'static {
     }
 }
 
+/// Groups of runs of most protocols.
+pub(crate) const SHAPES: &[(u64, Shape)] = &[
+    (65, Shape::Four),
+    (80, Shape::Seven),
+    (90, Shape::Lopsided),
+    (96, Shape::Sites),
+    (100, Shape::Ten),
+];
+
 /// What an adversary can use: its own parties' keys, and what everybody knows.
 pub struct Seat<T: Stage> {
     /// The run's inputs.
@@ -290,6 +308,12 @@ impl<T: Stage> Seat<T> {
         with_proof: bool,
     ) -> SignedShare<T::Suite, <T::Suite as Suite>::SignatureShare> {
         maftia_crypto::Corrupt::bad_signature_share(self.keyring(by), key, input, with_proof)
+    }
+
+    /// What the trusted component of one of its parties answers to a call of the adversary's own.
+    pub fn ask(&self, by: Party, call: Call) -> Option<Answer> {
+        assert!(self.corrupt.contains(by), "nobody calls another server's component");
+        self.stage.components()?.borrow_mut().ask(by, call)
     }
 
     /// Everybody else.

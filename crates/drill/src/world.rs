@@ -19,6 +19,10 @@ use std::rc::Rc;
 pub enum Shape {
     /// One server, whom everybody trusts: cheap where it is about its disk. Not drawn.
     One,
+    /// Three servers, one corrupt: for the hybrid configuration.
+    Three,
+    /// Five servers, two corrupt: for the hybrid configuration.
+    Five,
     /// Four servers, one corrupt.
     Four,
     /// Seven servers, two corrupt.
@@ -33,12 +37,15 @@ pub enum Shape {
 
 impl Shape {
     /// All that runs are drawn from.
-    pub const ALL: [Self; 5] = [Self::Four, Self::Seven, Self::Ten, Self::Lopsided, Self::Sites];
+    pub const ALL: [Self; 7] =
+        [Self::Four, Self::Seven, Self::Ten, Self::Lopsided, Self::Sites, Self::Three, Self::Five];
 
     /// Name in a token.
     pub fn name(self) -> &'static str {
         match self {
             Self::One => "1",
+            Self::Three => "3",
+            Self::Five => "5",
             Self::Four => "4",
             Self::Seven => "7",
             Self::Ten => "10",
@@ -56,6 +63,8 @@ impl Shape {
     pub fn quorums(self) -> Quorums {
         match self {
             Self::One => Quorums::threshold(1, 0),
+            Self::Three => Quorums::threshold(3, 1),
+            Self::Five => Quorums::threshold(5, 2),
             Self::Four => Quorums::threshold(4, 1),
             Self::Seven => Quorums::threshold(7, 2),
             Self::Ten => Quorums::threshold(10, 3),
@@ -70,6 +79,8 @@ impl Shape {
     pub fn n(self) -> usize {
         match self {
             Self::One => 1,
+            Self::Three => 3,
+            Self::Five => 5,
             Self::Four => 4,
             Self::Lopsided => 6,
             Self::Seven | Self::Sites => 7,

@@ -9,7 +9,9 @@ fn explore(name: &str, states_max: usize) -> maftia_drill::explore::Explored {
 
 #[test]
 fn every_order_and_every_lie_leaves_the_promises_of_the_broadcasts_and_of_a_coin() {
-    for name in ["consistent-honest", "consistent-corrupt", "reliable-honest", "coin"] {
+    let complete =
+        ["consistent-honest", "consistent-corrupt", "reliable-honest", "coin", "blocks-two"];
+    for name in complete {
         let explored = explore(name, 2_000_000);
         assert_eq!(explored.violation, None, "{name}");
         assert!(explored.is_complete && explored.states >= 100, "{explored:?}");
@@ -18,7 +20,7 @@ fn every_order_and_every_lie_leaves_the_promises_of_the_broadcasts_and_of_a_coin
 
 #[test]
 fn what_does_not_fit_is_reported_as_incomplete() {
-    for name in ["binary-0-1-1", "multivalued", "checkpoint"] {
+    for name in ["binary-0-1-1", "multivalued", "checkpoint", "blocks-three"] {
         let explored = explore(name, 20_000);
         assert!(!explored.is_complete && explored.violation.is_none(), "{explored:?}");
     }

@@ -330,25 +330,32 @@ where
         info!(me = %group.me(), clients = %config.clients, http = %config.http, "up");
 
         let asked = until(stop, membership(&context, &board), config.until_member);
-        let other_life = async {
-            tokio::select! {
-                () = other_life => {}
-                () = membership(&context, &board), if waits && !config.until_member => {}
-            }
-        };
+        let admitted = membership(&context, &board);
+        let other_life = either(other_life, admitted, waits && !config.until_member);
         end((running, log), &inbox, asked, other_life).await?;
         let is_member = board.read().standing == "member";
         (is_member || !config.until_member).then_some(()).ok_or(ServerError::NotYetMember)
     }
 }
 
+/// Until the first is over; or the second, if that counts.
+async fn either(first: impl Future<Output = ()>, second: impl Future<Output = ()>, counts: bool) {
+    tokio::select! {
+        () = first => {}
+        () = second, if counts => {}
+    }
+}
+
+/// An engine, and whether it waits for its component's new life to be admitted.
+type Settled<P, H, X, T> = (Engine<P, H, X, T>, bool);
+
 /// Has the engine do without the trusted component while the group knows another life of it, or
-/// none; answers whether that is so.
+/// none.
 fn settle_life<P, H, X, T>(
     engine: Engine<P, H, X, T>,
     known: Option<EntityId>,
     life: Option<Life>,
-) -> Result<(Engine<P, H, X, T>, bool), ServerError>
+) -> Result<Settled<P, H, X, T>, ServerError>
 where
     P: Driven + Vocabulary<Command = Command<RealSuite>>,
     H: Host<P>,

@@ -56,13 +56,28 @@ pub struct Weather {
     pub lost: u32,
     /// Frames that take up to ten times the bound, in thousandths.
     pub late: u32,
+    /// For a while, some components hear nothing of the others.
+    pub cut: Option<Cut>,
+    /// When it becomes fair, for good.
+    pub until: Time,
 }
 
 impl Default for Weather {
     fn default() -> Self {
         let (bound, delay) = (Span::from_millis(2), Span::from_micros(500));
-        Self { bound, delay, lost: 0, late: 0 }
+        Self { bound, delay, lost: 0, late: 0, cut: None, until: Time(u64::MAX / 2_000) }
     }
+}
+
+/// A partition of the control channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// One of its sides.
+    pub side: PartySet,
+    /// When it begins.
+    pub from: Time,
+    /// When it ends.
+    pub until: Time,
 }
 
 /// 2023-11-14, where the clocks of the other servers stand, too, in nanoseconds.
@@ -70,6 +85,9 @@ const BEGIN: u64 = crate::CLOCK_START.0 * 1_000;
 
 /// The silence of which more is not made up for.
 const SILENCE_MAX: u64 = 30_000_000_000;
+
+/// The number of a call that no server's code makes.
+const ASKED: u64 = u64::MAX;
 
 /// How long before the run the components were started.
 const HEAD_START: u64 = 1_000_000_000;
@@ -199,6 +217,17 @@ impl<P: Vocabulary> Wormhole<P> {
         };
     }
 
+    /// What a corrupt server's component answers at once to a call that its code never makes.
+    pub fn ask(&mut self, party: Party, call: Call) -> Option<Answer> {
+        let host = party.index();
+        self.waiting.insert((host, ASKED), ASKED);
+        let call = Numbered { number: ASKED, body: call };
+        self.with_core(host, |core, now, out| core.call(0, &call, now, out));
+        self.waiting.remove(&(host, ASKED));
+        let index = self.answers.iter().position(|(number, _)| *number == ASKED)?;
+        Some(self.answers.remove(index).1)
+    }
+
     fn with_core(&mut self, host: usize, act: impl FnOnce(&mut Core, Now, &mut Effects<'_>)) {
         let station = &mut self.stations[host];
         let Some(core) = &mut station.core else { return };
@@ -225,8 +254,11 @@ impl<P: Vocabulary> Wormhole<P> {
     }
 
     fn post(&mut self, from: Peer, to: usize, control: Control) {
-        let Weather { bound, delay, lost, late } = self.weather;
-        if self.random.chance(lost) {
+        let Weather { bound, delay, mut lost, mut late, cut, until } = self.weather;
+        if self.now >= local(until) {
+            (lost, late) = (0, 0);
+        }
+        if self.random.chance(lost) || cut.is_some_and(|cut| self.is_cut(&cut, from.host, to)) {
             return;
         }
         let mut after = 20_000 + self.random.below(delay.0);
@@ -235,6 +267,12 @@ impl<P: Vocabulary> Wormhole<P> {
         }
         let control = Box::new(control);
         self.schedule(self.now + after, Happening::Frame { from, to, control });
+    }
+
+    fn is_cut(&self, cut: &Cut, from: Host, to: usize) -> bool {
+        let is_on_side = |host: usize| cut.side.contains(Party::new(host));
+        (local(cut.from)..local(cut.until)).contains(&self.now)
+            && is_on_side(usize::from(from.0)) != is_on_side(to)
     }
 
     fn schedule(&mut self, at: u64, what: Happening) {

@@ -28,7 +28,8 @@
 //! - **O5** A member that is behind says where it is, and is given what is chosen; places that
 //!   nobody remembers any more are skipped: whoever knows them can show them signed.
 //! - **O6** A channel is opened once in the life of a component: sequence numbers grow.
-//! - **O7** Whoever asks for a place is answered within [`WAIT`] bounds, also if nothing stands there.
+//! - **O7** Whoever asks for a place is answered within [`WAIT`] bounds, also if nothing stands
+//!   there.
 //!
 //! # Why it holds
 //! It is Paxos, one instance a place: O3 and O4 are its phases; a leader's ballot is its own, and

@@ -51,6 +51,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "maftia-activity",
             "maftia-services",
             "maftia-node",
+            "maftia-ttcb-api",
+            "maftia-ttcb-core",
             "maftia-sim",
         ],
     ),

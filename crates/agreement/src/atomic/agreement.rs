@@ -82,7 +82,11 @@ pub enum AgreeMessage<S: Suite> {
     Placed(placed::Message<Heads<S>>),
 }
 
-wire_enum!(<S: Suite> AgreeMessage<S> { 0 => Random(message), 1 => Views(message), 2 => Placed(message) });
+wire_enum!(<S: Suite> AgreeMessage<S> {
+    0 => Random(message),
+    1 => Views(message),
+    2 => Placed(message),
+});
 
 /// What must survive a crash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -96,7 +100,11 @@ pub enum AgreeRecord<S: Suite> {
     Placed(placed::Record<Heads<S>>),
 }
 
-wire_enum!(<S: Suite> AgreeRecord<S> { 0 => Random(record), 1 => Views(record), 2 => Placed(record) });
+wire_enum!(<S: Suite> AgreeRecord<S> {
+    0 => Random(record),
+    1 => Views(record),
+    2 => Placed(record),
+});
 
 /// Names a piece of work.
 #[derive(Clone, Debug)]
@@ -121,7 +129,11 @@ pub enum RoundDecision<S: Suite> {
     Placed(placed::Decision),
 }
 
-wire_enum!(<S: Suite> RoundDecision<S> { 0 => Random(decision), 1 => Views(decision), 2 => Placed(decision) });
+wire_enum!(<S: Suite> RoundDecision<S> {
+    0 => Random(decision),
+    1 => Views(decision),
+    2 => Placed(decision),
+});
 
 /// What the order is told.
 #[derive(Clone, Debug)]

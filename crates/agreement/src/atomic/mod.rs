@@ -76,8 +76,8 @@
 //!   was told last that this server is in an earlier round, tell it the present one: its answer to
 //!   the earlier word lacked what is current.
 //! - **C4** A decided round is taken on its certificate alone. Who gives a false one is ignored.
-//! - **C5** Whoever has come further by C4 tells everybody where it is: it has skipped agreements in
-//!   which others may wait for what it would have said.
+//! - **C5** Whoever has come further by C4 tells everybody where it is: it has skipped agreements
+//!   in which others may wait for what it would have said.
 //!
 //! # Why it holds
 //! *One digest at a place.* Two quorums share an honest server (Q3), which votes once at a place,

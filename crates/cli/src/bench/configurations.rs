@@ -1,6 +1,6 @@
-//! `maftia bench configurations`: what the trusted components are worth, and which of their services
-//! orders better. All groups survive one corrupt server, and run on the same machine, in the same
-//! way, one after the other.
+//! `maftia bench configurations`: what the trusted components are worth, and which of their
+//! services orders better. All groups survive one corrupt server, and run on the same machine, in
+//! the same way, one after the other.
 
 use super::atomic::{self, Report};
 use crate::Failure;

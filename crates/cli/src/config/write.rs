@@ -39,16 +39,19 @@ configuration = \"hybrid\"
 # the ordering \"service\" of the components (fewer messages, more work for the components).
 ";
 
+fn configuration(new: &NewGroup) -> String {
+    match (new.components.is_empty(), new.ordered_by) {
+        (true, _) => ASYNCHRONOUS.to_owned(),
+        (false, OrderedBy::Identifiers) => format!("{HYBRID}ordering = \"identifiers\"\n"),
+        (false, OrderedBy::Service) => format!("{HYBRID}ordering = \"service\"\n"),
+    }
+}
+
 /// The text of `group.toml` for `new`.
 pub fn render(new: &NewGroup) -> String {
     let n = new.servers;
-    let is_hybrid = !new.components.is_empty();
-    let f = n.saturating_sub(1) / if is_hybrid { 2 } else { 3 };
-    let configuration = match (is_hybrid, new.ordered_by) {
-        (false, _) => ASYNCHRONOUS.to_owned(),
-        (true, OrderedBy::Identifiers) => format!("{HYBRID}ordering = \"identifiers\"\n"),
-        (true, OrderedBy::Service) => format!("{HYBRID}ordering = \"service\"\n"),
-    };
+    let f = n.saturating_sub(1) / if new.components.is_empty() { 3 } else { 2 };
+    let configuration = configuration(new);
     let mut text = format!(
         "\
 # A maftia group. This file is the same on every server and holds no secrets.

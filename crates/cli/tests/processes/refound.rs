@@ -99,7 +99,7 @@ struct Token {
 impl Token {
     fn get(town: &mut Town, index: usize) -> Self {
         let question = town.question();
-        let (data, query) = (question.data().to_owned(), question.query().to_owned());
+        let (data, query) = (question.data.clone(), question.query.clone());
         let reply = query.with_extension("tsr");
         let http = town.config().servers[index].http;
         wait_until("a token is given", || {

@@ -74,21 +74,9 @@ impl Ports {
 
 /// A time-stamp query: what for, in which file, and what is in that.
 pub(crate) struct Question {
-    data: PathBuf,
-    query: PathBuf,
+    pub(crate) data: PathBuf,
+    pub(crate) query: PathBuf,
     pub(crate) bytes: Vec<u8>,
-}
-
-impl Question {
-    /// The file that is to be stamped.
-    pub(crate) fn data(&self) -> &Path {
-        &self.data
-    }
-
-    /// The file with the query.
-    pub(crate) fn query(&self) -> &Path {
-        &self.query
-    }
 }
 
 /// A group in a folder of its own, which goes when the test ends.

@@ -1,6 +1,7 @@
 //! Strategies that remember: what was said elsewhere, what was said before, and forgetting it.
 
 use super::{Brief, HandOf, LetterOf};
+use crate::plan::Plan;
 use crate::stage::{Order, Said, Stage};
 use crate::world::DrillSuite;
 use maftia_base::Party;
@@ -25,10 +26,14 @@ impl<T: Stage> Observer<T::Protocol> for Ear<T> {
 pub(super) fn said_elsewhere<T: Stage>(brief: &Brief<T>) -> Vec<Rc<Said<T>>> {
     let heard = Rc::new(RefCell::new(Vec::new()));
     let (shape, epoch) = (brief.plan.shape, brief.plan.number ^ ELSEWHERE);
-    let stage = Rc::clone(&brief.seat.stage);
+    let stage = elsewhere(brief, epoch);
     let (keyrings, answers) = (T::Suite::keyrings(shape), Rc::clone(&stage));
     let (groups, maker) = (shape.groups(epoch), Rc::clone(&stage));
-    let mut sim = Simulation::<T::Protocol>::builder(shape.groups(epoch), epoch)
+    let mut builder = Simulation::<T::Protocol>::builder(shape.groups(epoch), epoch);
+    if let Some(components) = stage.components() {
+        builder = builder.trusted(components);
+    }
+    let mut sim = builder
         .trace(0)
         .worker(move |party, works, clock| {
             T::Suite::run_many(works, &keyrings[party.index()], clock)
@@ -44,6 +49,19 @@ pub(super) fn said_elsewhere<T: Stage>(brief: &Brief<T>) -> Vec<Rc<Said<T>>> {
     // What goes wrong there is another run's affair.
     let _ = sim.run_until(|_| false, 2_000);
     heard.take()
+}
+
+/// The inputs of the other instance: the run's, but in the hybrid configuration, where the trusted
+/// components lived other lives then.
+fn elsewhere<T: Stage>(brief: &Brief<T>, number: u64) -> Rc<T> {
+    let stage = &brief.seat.stage;
+    match stage.components() {
+        None => Rc::clone(stage),
+        Some(_) => {
+            let plan = Plan { number, ..brief.plan.clone() };
+            Rc::new(T::new(&plan, &mut brief.random.clone()))
+        }
+    }
 }
 
 /// Says in this instance what was said in another.

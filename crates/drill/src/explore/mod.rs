@@ -25,6 +25,7 @@
 //! `sim::explore` enumerates orders of deliveries of a whole scenario without storing states. It
 //! fits scenarios with adversaries of arbitrary code; this one stores states, and fits alphabets.
 
+mod blocks;
 mod local;
 mod models;
 mod search;

@@ -3,7 +3,7 @@
 
 use super::consistent::{alone, thin};
 use super::multivalued::{group_of, number_of, statements, view_of};
-use super::short;
+use super::{short, views};
 use crate::adversary::STEPS_PER_ROUND;
 use crate::check::{Complaint, ensure};
 use crate::stage::{Seat, Stage};
@@ -13,7 +13,10 @@ use maftia_agreement::atomic::{
     RoundDecision, epochs,
 };
 use maftia_agreement::digest_of;
+use maftia_agreement::hybrid::Members;
+use maftia_agreement::hybrid::views::Place as ViewsPlace;
 use maftia_agreement::multivalued::{self, Basis, Choice, Step};
+use maftia_base::canary;
 use maftia_base::time::Reading;
 use maftia_base::wire::List;
 use maftia_base::{Annotation, Digest, Epoch, Party, Place, Scope, Statement, StatementKind};
@@ -78,7 +81,10 @@ pub(crate) fn step<S: Suite>(said: &Chained<S>) -> u64 {
             _ => at(round.0, 6),
         },
         Body::Status { round } => at(round.0, 7),
-        Body::Agree { round, .. } => at(round.0, 6),
+        Body::Agree { round, message: AgreeMessage::Views(message) } => {
+            at(round.0, 3 + views::step(message).min(3))
+        }
+        Body::Agree { round, message: AgreeMessage::Placed(_) } => at(round.0, 3),
         Body::Want { .. } | Body::Found { .. } | Body::Rounds(_) => 7,
     }
 }
@@ -155,8 +161,14 @@ pub(crate) fn lies<T: Stage>(
             }]
         }
         Body::Head(head) => vec![Body::Head(false_head(by, head, scope, seat, random))],
-        // No liar of these courses has a trusted component.
-        Body::Agree { message: AgreeMessage::Views(_) | AgreeMessage::Placed(_), .. } => Vec::new(),
+        // No course has a group that is ordered by the service.
+        Body::Agree { message: AgreeMessage::Placed(_), .. } => Vec::new(),
+        Body::Agree { round, message: AgreeMessage::Views(message) } => {
+            let at = (agreement(chain, epoch, *round), ViewsPlace { epoch, round: round.0 });
+            let lies = views::lies(by, message, at, fewer, seat, random).into_iter();
+            let lies = lies.map(AgreeMessage::Views);
+            lies.map(|message| Body::Agree { round: *round, message }).collect()
+        }
         Body::Agree { round, message: AgreeMessage::Random(message) } => {
             let scope = agreement(chain, epoch, *round);
             let lies = false_agreement(by, message, scope, seat, random);
@@ -192,6 +204,12 @@ pub(crate) fn lies<T: Stage>(
         }
     };
     bodies.into_iter().map(|body| Chained { epoch, body }).collect()
+}
+
+/// A vector that lacks its first head.
+fn fewer<S: Suite>(heads: &Heads<S>) -> Heads<S> {
+    let fewer = heads.iter().skip(1).cloned().collect();
+    Heads(List::new(fewer).expect("fewer than before"))
 }
 
 fn false_batches<T: Stage>(
@@ -247,8 +265,7 @@ fn false_agreement<T: Stage>(
     let odd = Digest::of("drill no value", b"");
     match said.clone() {
         Agreed::Propose { view, value, basis, .. } => {
-            let fewer: Vec<_> = value.iter().skip(1).cloned().collect();
-            let value = Heads(List::new(fewer).expect("fewer than before"));
+            let value = fewer(&value);
             let statement = statements::echo(scope, view, Step::Lock, by, digest_of(&value));
             let lie = Agreed::Propose { view, value, basis, signature: seat.sign(by, statement) };
             if random.chance(500) { vec![lie] } else { vec![said.clone(), lie] }
@@ -396,11 +413,17 @@ pub(crate) fn thinned<S: DrillSuite>(said: &Chained<S>, random: &mut Random) -> 
 /// L3, L5, C4, as whoever listens understands them.
 #[derive(Default)]
 pub(crate) struct OrderReasons {
+    /// Who the servers are before the wormhole, in the hybrid configuration.
+    members: Option<Members>,
     /// Batches that each server was shown by their owners: epoch, owner, height, digest.
     shown: BTreeSet<(Party, u64, Party, u64, u64)>,
 }
 
 impl OrderReasons {
+    pub(crate) fn among(members: Option<Members>) -> Self {
+        Self { members, ..Self::default() }
+    }
+
     pub(crate) fn heard<S: Suite>(&mut self, by: Party, from: Party, said: &Chained<S>) {
         if let Body::Batch { batch, .. } = &said.body {
             let digest = short(&batch.digest());
@@ -431,22 +454,42 @@ impl OrderReasons {
                 })
             }
             Body::Rounds(rounds) => {
-                let group = group_of(court);
-                let holds = rounds.iter().all(|decided| {
-                    let scope = agreement(chain, epoch, decided.round);
-                    let digest = digest_of(&decided.heads);
-                    // The drill plays the asynchronous configuration.
-                    let RoundDecision::Random(decision) = &decided.decision else { return false };
-                    let checks = decision.checks(scope, &group, digest);
-                    checks.is_some_and(|checks| {
-                        let run = |piece| work::<S>(&court.keyrings[0], piece);
-                        let dones: Vec<_> = checks.into_iter().map(run).collect();
-                        decision.holds(&group, &dones).is_some()
-                    })
-                });
+                let holds =
+                    rounds.iter().all(|decided| self.is_decided(decided, (chain, epoch), court));
                 ensure(holds, "transfer", || format!("{by} sends a round that is not decided so"))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl OrderReasons {
+    fn is_decided<S: DrillSuite>(
+        &self,
+        decided: &DecidedRound<S>,
+        (chain, epoch): (Scope, Epoch),
+        court: &Court<S>,
+    ) -> bool {
+        let (group, digest) = (group_of(court), digest_of(&decided.heads));
+        let scope = agreement(chain, epoch, decided.round);
+        let run = |checks: Vec<_>| -> Vec<_> {
+            checks.into_iter().map(|piece| work::<S>(&court.keyrings[0], piece)).collect()
+        };
+        match (&decided.decision, &self.members) {
+            (RoundDecision::Random(decision), None) => decision
+                .checks(scope, &group, digest)
+                .is_some_and(|checks| decision.holds(&group, &run(checks)).is_some()),
+            (RoundDecision::Views(decision), Some(members)) => {
+                let place = ViewsPlace { epoch, round: decided.round.0 };
+                // Who leads first follows from the rounds before: whoever does, it must hold.
+                group.parties().iter().any(|base| {
+                    let checks = canary::quietly(|| {
+                        decision.checks((place, base), members, scope, &group, digest)
+                    });
+                    checks.is_some_and(|checks| decision.holds(&run(checks)).is_some())
+                })
+            }
+            _ => false,
         }
     }
 }

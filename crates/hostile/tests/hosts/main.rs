@@ -8,6 +8,7 @@
 use maftia::config::{self, GroupConfig, NewGroup};
 use maftia::home::CERTIFICATE;
 use maftia::{deal, judge, process, wormhole};
+use maftia_agreement::hybrid::OrderedBy;
 use maftia_node::wormhole::WormholeConfig;
 use rustix::process::{Gid, Pid, Signal, Uid, kill_process};
 use rustix::thread::{
@@ -202,6 +203,7 @@ fn deal_on(folder: &Path, told: &[Value]) -> GroupConfig {
         base_port: 7100,
         key_bits: 2048,
         components: components.collect(),
+        ordered_by: OrderedBy::Identifiers,
     };
     assert_eq!(new.components.len(), HOSTS);
     let text = (0..HOSTS).fold(config::render(&new), |text, host| {

@@ -6,6 +6,7 @@ use super::{DOUBLINGS_MAX, LEAD_MS, PATIENCE_MS};
 use crate::hybrid::Members;
 use crate::hybrid::agreed::{Proof, Question, Start};
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::{
     Context, Digest, Event, Fault, FaultKind, Party, PartySet, Protocol, Scope, Target,
@@ -353,7 +354,11 @@ impl<S: Suite, V: Value> Multicast<S, V> {
                 let Some(proof) = question.told(self.me, start, *sealed) else { return };
                 let digest = digest_of(&value);
                 match proof.value() {
-                    Some(decided) if decided == digest => self.deliver(value, proof, cx),
+                    Some(decided)
+                        if canary!("multicast-believes-its-sender", true, decided == digest) =>
+                    {
+                        self.deliver(value, proof, cx);
+                    }
                     // It proposed one thing, and said another.
                     Some(_) if self.me != self.sender => {
                         cx.blame(Fault::suspected(self.sender, FaultKind::Equivocation));
@@ -395,9 +400,10 @@ impl<S: Suite, V: Value> Multicast<S, V> {
     /// Delivers, and sees to it that all do. (B3, B4)
     pub(super) fn deliver(&mut self, value: V, proof: Proof, cx: &mut impl Context<Self>) {
         // Before anybody is told: who acknowledged, or was seen to deliver, must not forget.
-        cx.persist(Record::Delivered { value: value.clone(), proof });
+        let record = Record::Delivered { value: value.clone(), proof };
+        canary!("multicast-delivered-not-durable", cx.note(record), cx.persist(record));
         self.settle(value, proof, cx);
-        self.spread(false, cx);
+        canary!("multicast-keeps-to-itself", (), self.spread(false, cx));
     }
 
     fn settle(&mut self, value: V, proof: Proof, cx: &mut impl Context<Self>) {

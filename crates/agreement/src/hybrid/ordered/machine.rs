@@ -538,10 +538,11 @@ impl<S: Suite, V: Value> Ordered<S, V> {
         self.watching = false;
         self.patience += 1;
         self.waiting.values().for_each(|item| self.vouch(item, cx));
-        // The component may have had no time, or others did not know.
+        // The component may have had no time, or others did not know; or it missed what they know.
         self.asking = None;
-        if let Some(place) = self.wanted.take() {
-            self.want(place, cx);
+        let next = self.reached + 1;
+        if self.wanted.take().is_some() || self.heard.values().any(|it| *it >= next) {
+            self.want(next, cx);
         }
     }
 

@@ -25,8 +25,9 @@
 //! - **A4** What stands at the next place is delivered, as soon as its content is here, if its
 //!   number comes after what was delivered of its sender; else, and if nothing stands there, the
 //!   place is passed over. Whoever delivers tells all, once.
-//! - **A5** Whoever lacks the content of a place, or whose component has forgotten the place, asks
-//!   all others; who has delivered it answers with the message and what its component signed.
+//! - **A5** Whoever lacks the content of a place, or whose component has forgotten the place, or
+//!   does not tell it for long where others have delivered it, asks all others; who has delivered
+//!   it answers with the message and what its component signed.
 //! - **A6** When a message waits for its place for long, vouch for it once more.
 //!
 //! # Why it holds

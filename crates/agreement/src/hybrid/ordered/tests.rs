@@ -1,10 +1,10 @@
 use super::*;
 use crate::hybrid::testing::{self, *};
-use maftia_base::time::Duration;
+use maftia_base::time::{Duration, Time};
 use maftia_base::{AdversaryStructure, Party, PartySet, Protocol};
 use maftia_crypto::IdealSuite;
 use maftia_sim::attacks::{Flooder, Mutator, Mute, Passive, Replayer, Silent, Twins};
-use maftia_sim::wormhole::{Weather, Wormhole};
+use maftia_sim::wormhole::{Cut, Weather, Wormhole};
 use maftia_sim::{
     Adversary, Builder, Crashes, Failure, Letter, Network, Random, Simulation, UNIT,
     check_deterministic, seeds,
@@ -194,6 +194,17 @@ fn a_late_and_lossy_control_channel_delays_and_nothing_else() {
             world(&structure, seed, (weather, PartySet::EMPTY), |builder| builder).multicast()
         });
     }
+}
+
+#[test]
+fn who_is_not_told_by_its_own_component_is_shown_by_others() {
+    let structure = &structures()[1];
+    seeds(0..20, |seed| {
+        let cut = Cut { side: parties([2]), from: Time(0), until: Time(u64::MAX / 2_000) };
+        let weather = Weather { cut: Some(cut), ..Weather::default() };
+        let mut world = world(structure, seed, (weather, PartySet::EMPTY), |builder| builder);
+        world.multicast()
+    });
 }
 
 #[test]

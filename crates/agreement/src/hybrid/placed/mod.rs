@@ -56,8 +56,8 @@
 //! distributed systems" (2004), known to us in outline: a message has the place that the service
 //! gives its hash once f+1 know it. Deviations: (a) An agreement a round, each on a channel of its
 //! own, where the source has one sequence: rounds decide vectors of lane heads, and lanes carry the
-//! load. (b) What is vouched for was found acceptable. (c) A decision is signed, and shown to whoever
-//! is late. (d) One proposes first, where in the source all send.
+//! load. (b) What is vouched for was found acceptable. (c) A decision is signed, and shown to
+//! whoever is late. (d) One proposes first, where in the source all send.
 
 mod machine;
 mod message;

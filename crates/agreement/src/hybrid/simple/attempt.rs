@@ -5,6 +5,7 @@ use super::message::{Decision, Message, Record};
 use super::{STEP_MS, step};
 use crate::Value;
 use crate::hybrid::agreed::{Proof, Start};
+use maftia_base::canary;
 use maftia_base::{Context, Digest, Party, Target};
 use maftia_crypto::{Done, Suite, Work};
 use maftia_ttcb_api::{Answer, Call, Refusal, Span};
@@ -71,7 +72,7 @@ impl<S: Suite, V: Value> Consensus<S, V> {
 
     /// What this server proposes. (C3)
     fn preference(&self, start: Start) -> Option<Digest> {
-        if let Some(lock) = &self.lock {
+        if let Some(lock) = &canary!("simple-forgets-its-lock", None, self.lock) {
             return lock.value();
         }
         if let Some((_, hint)) = self.hint {
@@ -156,7 +157,7 @@ impl<S: Suite, V: Value> Consensus<S, V> {
         let (by_quorum, by_honest) =
             (structure.is_quorum(proposers), structure.has_honest(proposers));
         let is_mixed = structure.is_quorum(any);
-        if by_quorum {
+        if canary!("simple-locks-on-few", by_honest, by_quorum) {
             self.lock_on(proof, cx);
             // A later lock is on the same, if this is going to be decided.
             self.enter(start, Phase::Second, digest, cx);

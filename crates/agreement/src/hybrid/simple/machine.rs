@@ -6,6 +6,7 @@ use crate::hybrid::Members;
 use crate::hybrid::agreed::{Proof, Question, Start};
 use crate::multivalued::Command;
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::{
     Context, Digest, Event, Fault, FaultKind, Party, PartySet, Protocol, Scope, Target,
@@ -397,7 +398,8 @@ impl<S: Suite, V: Value> Consensus<S, V> {
     /// A lock is replaced by a later one only. (C4)
     pub(super) fn lock_on(&mut self, lock: Proof, cx: &mut impl Context<Self>) {
         if self.lock.is_none_or(|known| known.start < lock.start) {
-            cx.persist(Record::Locked(lock));
+            let record = Record::Locked(lock);
+            canary!("simple-lock-not-durable", cx.note(record), cx.persist(record));
             self.lock = Some(lock);
         }
     }

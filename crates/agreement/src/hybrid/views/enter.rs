@@ -7,6 +7,7 @@ use super::verify::{Stage, Ticket};
 use super::{DOUBLINGS_MAX, PATIENCE_MS};
 use crate::hybrid::members::Cast;
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::wire::List;
 use maftia_base::{Context, Digest, PartySet, Target};
 use maftia_crypto::{Attested, Suite, Work};
@@ -19,7 +20,7 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
         let awaits = self.input.is_some() || self.vote.is_some();
         if awaits && self.verdict.is_none() && self.waits_in.is_none_or(|in_| in_ < self.view) {
             self.waits_in = Some(self.view);
-            self.watch(Stage::Uneasy, cx);
+            canary!("views-waits-for-ever", (), self.watch(Stage::Uneasy, cx));
         }
     }
 
@@ -142,7 +143,7 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
         let votes = entered.filter_map(|(_, enter)| enter.vote.as_ref());
         let latest = votes.max_by_key(|vote| vote.view).cloned();
         let casts = List::new(casts).expect("one a party");
-        match (latest, self.input.clone()) {
+        match (canary!("views-leader-forgets-votes", None, latest), self.input.clone()) {
             (Some(latest), _) => {
                 let Prepare { view: at, value, origin, first, identifier, justification } = latest;
                 let basis = (at, identifier);

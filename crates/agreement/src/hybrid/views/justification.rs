@@ -4,6 +4,7 @@ use super::Here;
 use super::message::{COUNTER, Place, Step, View, proposal_digest, statement};
 use crate::hybrid::Members;
 use crate::hybrid::members::Casts;
+use maftia_base::canary;
 use maftia_base::wire::{List, wire_struct};
 use maftia_base::{Digest, Group, Party, PartySet, Scope};
 use maftia_crypto::{Attested, Done, SealClaim, Suite, Work};
@@ -212,7 +213,9 @@ impl Here<'_> {
         let value = statement(self.scope, view, step, proposal);
         let place = (said.position, said.value, said.marked)
             == (self.place.position(view, step), value.0, step != Step::Enter);
-        self.members.claim(party, COUNTER, identifier).filter(|_| place)
+        self.members
+            .claim(party, COUNTER, identifier)
+            .filter(|_| canary!("views-identifier-unplaced", true, place))
     }
 
     /// The view of the last vote before an identifier, if it was in this agreement.

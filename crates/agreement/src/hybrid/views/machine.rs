@@ -8,11 +8,12 @@ use crate::hybrid::Members;
 use crate::hybrid::members::Cast;
 use crate::multivalued::Command;
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::List;
 use maftia_base::{Context, Digest, Event, Party, PartySet, Protocol, Target};
 use maftia_crypto::{Attested, Done, Suite, Work};
-use maftia_ttcb_api::{Answer, Identifier, Refusal};
+use maftia_ttcb_api::{Answer, EntityId, Identifier, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often a peer is given a proposal that it asks for, until it reconnects.
@@ -274,9 +275,7 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
             return; // It was asked twice.
         }
         match answer {
-            Answer::Identified(identifier)
-                if !self.members.is_present(self.me, identifier.said.entity) =>
-            {
+            Answer::Identified(identifier) if self.is_of_other_life(identifier.said.entity) => {
                 self.notice_other_life(cx);
             }
             Answer::Identified(identifier) => {
@@ -292,6 +291,10 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
             Answer::Refused(Refusal::Contradiction) => self.forgot = true,
             _ => {} // It has no time now: it is asked again.
         }
+    }
+
+    fn is_of_other_life(&self, entity: EntityId) -> bool {
+        !canary!("views-other-life-unnoticed", true, self.members.is_present(self.me, entity))
     }
 
     /// The component has rebooted: what it identifies does not count.
@@ -455,7 +458,8 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
             let leader = self.leader(view);
             let mut voters: PartySet = casts.iter().map(|cast| cast.party).collect();
             voters.insert(leader);
-            if !cx.group().structure().is_quorum(voters) {
+            let enough = cx.group().structure().is_quorum(voters);
+            if !canary!("views-decides-few", true, enough) {
                 continue;
             }
             let known = self
@@ -560,7 +564,7 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
     fn on_resumed(&mut self, cx: &mut impl Context<Self>) {
         self.live = true;
         if self.verdict.is_none() {
-            self.try_identify(cx);
+            canary!("views-forgets-intent", self.intent = None, self.try_identify(cx));
             cx.group().others().iter().for_each(|peer| self.resend(peer, cx));
         }
     }
@@ -572,9 +576,7 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
         }
         self.told.remove(peer);
         self.given.remove(&peer);
-        for asked in self.wanted.values_mut() {
-            asked.remove(peer);
-        }
+        self.wanted.values_mut().for_each(|asked| _ = asked.remove(peer));
         if self.verdict.is_some() {
             return self.tell_decision(peer, cx);
         }

@@ -5,6 +5,7 @@ use super::machine::ViewAgreement;
 use super::message::{Enter, Message, Prepare, Step, View};
 use super::{Here, proposal_of};
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::{Context, Digest, Fault, FaultKind, Party};
 use maftia_crypto::{SealClaim, Suite, Work};
 
@@ -92,7 +93,7 @@ fn enter_claims<V: Value>(
     let Enter { view, identifier, vote } = enter;
     let step = (*view, Step::Enter, Digest::default());
     let mut claims = vec![here.claim(from, step, identifier)?];
-    match (here.last_vote(identifier), vote) {
+    match canary!("views-entry-hides-vote", (None, &None), (here.last_vote(identifier), vote)) {
         (None, None) => {}
         (Some(last), Some(prepare)) if last == prepare.view && last < *view => {
             if !here.is_vote(identifier, last, proposal_of(prepare)) {

@@ -1,8 +1,10 @@
 //! Every canary: where it is, and what is broken while it sings.
 
+mod hybrid;
 mod lower;
 mod upper;
 
+use hybrid::HYBRID;
 use lower::LOWER;
 use upper::UPPER;
 
@@ -31,12 +33,16 @@ const fn canary(
     Canary { name, place, broken, courses, real }
 }
 
-const COUNT: usize = LOWER.len() + UPPER.len();
+const COUNT: usize = LOWER.len() + UPPER.len() + HYBRID.len();
 
 const fn joined() -> [Canary; COUNT] {
     let (mut all, mut at) = ([LOWER[0]; COUNT], 0);
     while at < COUNT {
-        all[at] = if at < LOWER.len() { LOWER[at] } else { UPPER[at - LOWER.len()] };
+        all[at] = match at {
+            _ if at < LOWER.len() => LOWER[at],
+            _ if at < LOWER.len() + UPPER.len() => UPPER[at - LOWER.len()],
+            _ => HYBRID[at - LOWER.len() - UPPER.len()],
+        };
         at += 1;
     }
     all

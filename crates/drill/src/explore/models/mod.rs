@@ -6,7 +6,7 @@ mod checkpoint;
 mod coin;
 mod multivalued;
 
-use super::{Explored, explore};
+use super::{Explored, blocks, explore};
 use crate::world::{DrillSuite, Shape};
 use maftia_base::protocol::{Protocol, Vocabulary};
 use maftia_base::{Group, Party, Scope, Statement};
@@ -97,6 +97,12 @@ pub const MODELS: &[Entry] = &[
     }),
     ("multivalued", "multi-valued agreement, its first view, three proposals", |max| {
         explore(&multivalued::first_view(), max)
+    }),
+    ("blocks-two", "trusted block agreement of two components, which both propose", |max| {
+        blocks::explore("blocks-two", [Some(1), Some(2)], max)
+    }),
+    ("blocks-three", "the same of three, of which two propose", |max| {
+        blocks::explore("blocks-three", [Some(1), Some(2), None], max)
     }),
 ];
 

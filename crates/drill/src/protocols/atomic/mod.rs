@@ -1,17 +1,24 @@
 //! Atomic broadcast: the chain of epochs, with marks every few batches, changes of the epoch, and
 //! servers that submit again what they do not see ordered.
 
-use super::order::{self, OrderReasons, chain_of};
+mod hybrid;
+mod monitor;
+
+pub use hybrid::{Assumes, Asynchronous, Hybrid};
+use monitor::Sequence;
+
+use super::order::{self, chain_of};
 use crate::adversary::{Brief, HandOf, LetterOf, Says, Special};
-use crate::check::{Complaint, Fact, Goal, Monitor, ensure};
+use crate::check::{Fact, Goal};
 use crate::plan::Plan;
 use crate::stage::{CoinShareOf, Said, Seat, SignatureOf, Stage, Told, Written};
-use crate::world::{Court, DrillSuite};
+use crate::world::{Court, DrillSuite, Shape};
+use crate::wormhole::{Components, Mishap, members};
 use maftia_agreement::atomic::epochs::{Command, EpochChain, Message, Outcome, Record, Ticket};
-use maftia_agreement::atomic::{self, BATCH_WEIGHT, Delivery, Item};
+use maftia_agreement::atomic::{self, BATCH_WEIGHT, Item};
+use maftia_agreement::hybrid::Members;
 use maftia_base::protocol::{Never, Vocabulary};
-use maftia_base::wire::Encode;
-use maftia_base::{Context, Digest, Event, Group, Party, PartySet, Protocol, Scope, Slot};
+use maftia_base::{Context, Event, Group, Party, PartySet, Protocol, Scope, Slot};
 use maftia_crypto::{Done, Suite, Work};
 use maftia_sim::{Adversary, Letter, Random, Simulation};
 use std::cell::RefCell;
@@ -100,12 +107,16 @@ impl<S: Suite> Ordering<S> {
     }
 }
 
-/// A group that orders items.
-pub struct Atomic<S> {
+/// A group that orders items, under the assumptions of one configuration.
+pub struct Atomic<S: DrillSuite, C = Asynchronous> {
     corrupt: PartySet,
     interval: u64,
     world: RefCell<World>,
-    suite: PhantomData<S>,
+    components: Option<Components<Ordering<S>>>,
+    /// Who the servers are before the wormhole, as the group knows it.
+    members: Option<Members>,
+    mishap: Option<Mishap>,
+    assumes: PhantomData<C>,
 }
 
 /// What the layer above has submitted, and has seen ordered.
@@ -115,7 +126,9 @@ struct World {
     /// Submitted and not yet seen by their server, with its life then.
     open: BTreeMap<Vec<u8>, (Party, u32)>,
     open_max: usize,
+    /// What is due: everything but what somebody without a trusted component submitted.
     all: BTreeSet<Vec<u8>>,
+    unlucky: Option<Party>,
     lives: Vec<u32>,
     delivered: Vec<BTreeSet<Vec<u8>>>,
     turns: Vec<u64>,
@@ -124,7 +137,7 @@ struct World {
     feats: BTreeMap<&'static str, u64>,
 }
 
-type Adverse<S> = Box<dyn Adversary<Ordering<S>>>;
+pub(super) type Adverse<S> = Box<dyn Adversary<Ordering<S>>>;
 
 /// How many events pass between two submissions.
 const LOOK_EVERY: u64 = 5;
@@ -137,11 +150,13 @@ fn submit<S: DrillSuite>(content: &[u8]) -> Command<S> {
     Command::Submit(Item::new(content.to_vec()).expect("short"))
 }
 
-impl<S: DrillSuite> Stage for Atomic<S> {
+impl<S: DrillSuite, C: Assumes> Stage for Atomic<S, C> {
     type Suite = S;
     type Protocol = Ordering<S>;
     type Monitor = Sequence;
-    const NAME: &'static str = "atomic";
+    const NAME: &'static str = C::NAME;
+    const SHAPES: &'static [(u64, Shape)] = C::SHAPES;
+    const STORAGES: &'static [(&'static str, &'static str)] = C::STORAGES;
     const MAY_BE_FICKLE: bool = false;
     const ASKS_AGAIN: bool = false;
     const SPAN: u64 = 900;
@@ -152,17 +167,22 @@ impl<S: DrillSuite> Stage for Atomic<S> {
 
     fn new(plan: &Plan, random: &mut Random) -> Self {
         let (n, corrupt) = (plan.shape.n(), plan.corrupt());
+        let components = C::components(plan, random);
+        let members = components.as_ref().map(members);
         let load = if plan.storage == "restless" { 24 } else { 8 };
         let honest = |index: usize| !corrupt.contains(Party::new(index));
         let left = (0..n).map(|index| if honest(index) { random.below(load) } else { 0 });
         let left = left.collect();
         let span = Self::SPAN * n as u64;
         let turns = (0..random.below(4)).map(|_| random.below(span)).collect();
+        let mishap = Mishap::of(plan, span, random);
+        let unlucky = mishap.map(|mishap| mishap.victim);
         let world = World {
             left,
             open: BTreeMap::new(),
             open_max: 1 + random.below(3) as usize,
             all: BTreeSet::new(),
+            unlucky,
             lives: vec![0; n],
             delivered: vec![BTreeSet::new(); n],
             turns,
@@ -171,13 +191,21 @@ impl<S: DrillSuite> Stage for Atomic<S> {
             feats: BTreeMap::new(),
         };
         let interval = (1 + random.below(8)) * BATCH_WEIGHT;
-        Self { corrupt, interval, world: RefCell::new(world), suite: PhantomData }
+        let (world, assumes) = (RefCell::new(world), PhantomData);
+        Self { corrupt, interval, world, components, members, mishap, assumes }
     }
 
     fn make(&self, group: &Group, restarts: u32) -> Self::Protocol {
         self.world.borrow_mut().lives[group.me().index()] = restarts;
-        let chain = EpochChain::new().with_interval(self.interval);
+        let mut chain = EpochChain::new().with_interval(self.interval);
+        if let Some(members) = self.members.clone() {
+            chain = chain.with_members(members);
+        }
         Ordering { chain, interval: self.interval }
+    }
+
+    fn components(&self) -> Option<Components<Self::Protocol>> {
+        self.components.clone()
     }
 
     fn footprint_max(&self, n: usize) -> usize {
@@ -233,7 +261,11 @@ impl<S: DrillSuite> Stage for Atomic<S> {
                 self.world.borrow_mut().count("epochs");
                 Vec::new()
             }
-            Outcome::Delivered(_) | Outcome::Forgot | Outcome::OtherLife => Vec::new(),
+            Outcome::OtherLife => {
+                self.world.borrow_mut().count("other lives");
+                Vec::new()
+            }
+            Outcome::Delivered(_) | Outcome::Forgot => Vec::new(),
         }
     }
 
@@ -242,6 +274,9 @@ impl<S: DrillSuite> Stage for Atomic<S> {
         {
             let world = &mut *self.world.borrow_mut();
             world.tick += 1;
+            if let (Some(mishap), Some(components)) = (&self.mishap, &self.components) {
+                mishap.strike(world.tick, components);
+            }
             if !world.tick.is_multiple_of(LOOK_EVERY) && sim.pending() > 0 {
                 return;
             }
@@ -259,7 +294,11 @@ impl<S: DrillSuite> Stage for Atomic<S> {
     fn is_tended(&self, sim: &Simulation<Self::Protocol>) -> bool {
         let world = self.world.borrow();
         let has_all = |party: Party| world.all.is_subset(&world.delivered[party.index()]);
-        world.left.iter().all(|left| *left == 0) && sim.honest().iter().all(has_all)
+        let has_asked =
+            |(index, left): (usize, &u64)| *left == 0 || world.unlucky == Some(Party::new(index));
+        // Who has no trusted component counts as faulty until its next one is admitted.
+        let mut due = sim.honest().iter().filter(|party| world.unlucky != Some(*party));
+        world.left.iter().enumerate().all(has_asked) && due.all(has_all)
     }
 
     fn is_met(&self, sim: &Simulation<Self::Protocol>) -> bool {
@@ -316,7 +355,7 @@ impl<S: DrillSuite> Stage for Atomic<S> {
     }
 
     fn specials() -> Vec<Special<Self>> {
-        vec![
+        let mut specials = vec![
             Special {
                 name: "shown-to-some",
                 about: "shows its batches to a bare quorum, and its heads to one server",
@@ -328,7 +367,9 @@ impl<S: DrillSuite> Stage for Atomic<S> {
                         to whoever asks",
                 make: withheld,
             },
-        ]
+        ];
+        specials.extend(C::specials());
+        specials
     }
 
     fn words(&self, said: &Said<Self>) -> String {
@@ -337,7 +378,7 @@ impl<S: DrillSuite> Stage for Atomic<S> {
 }
 
 /// With as few others as make a quorum with it and its accomplices.
-fn bare_quorum<S: DrillSuite>(brief: &mut Brief<Atomic<S>>) -> PartySet {
+fn bare_quorum<S: DrillSuite, C: Assumes>(brief: &mut Brief<Atomic<S, C>>) -> PartySet {
     let mut chosen = brief.seat.corrupt;
     let mut others: Vec<Party> = brief.seat.victims().iter().collect();
     while !brief.seat.court.quorums.is_quorum(chosen) && !others.is_empty() {
@@ -347,11 +388,11 @@ fn bare_quorum<S: DrillSuite>(brief: &mut Brief<Atomic<S>>) -> PartySet {
     chosen
 }
 
-fn shown_to_some<S: DrillSuite>(brief: &Brief<Atomic<S>>) -> Adverse<S> {
+fn shown_to_some<S: DrillSuite, C: Assumes>(brief: &Brief<Atomic<S, C>>) -> Adverse<S> {
     let mut brief = brief.clone();
     let some = bare_quorum(&mut brief);
     let one = some.difference(brief.seat.corrupt).iter().next();
-    Box::new(Says(move |letter: &LetterOf<Atomic<S>>, hand: &mut HandOf<'_, Atomic<S>>| {
+    Box::new(Says(move |letter: &LetterOf<Atomic<S, C>>, hand: &mut HandOf<'_, Atomic<S, C>>| {
         match &letter.body.body {
             atomic::Message::Batch { .. } if !some.contains(letter.to) => brief.acts.add(),
             atomic::Message::Head(_) if Some(letter.to) != one => brief.acts.add(),
@@ -360,10 +401,10 @@ fn shown_to_some<S: DrillSuite>(brief: &Brief<Atomic<S>>) -> Adverse<S> {
     }))
 }
 
-fn withheld<S: DrillSuite>(brief: &Brief<Atomic<S>>) -> Adverse<S> {
+fn withheld<S: DrillSuite, C: Assumes>(brief: &Brief<Atomic<S, C>>) -> Adverse<S> {
     let mut brief = brief.clone();
     let some = bare_quorum(&mut brief);
-    Box::new(Says(move |letter: &LetterOf<Atomic<S>>, hand: &mut HandOf<'_, Atomic<S>>| {
+    Box::new(Says(move |letter: &LetterOf<Atomic<S, C>>, hand: &mut HandOf<'_, Atomic<S, C>>| {
         match &letter.body.body {
             atomic::Message::Batch { .. } if !some.contains(letter.to) => brief.acts.add(),
             atomic::Message::Found { .. } | atomic::Message::Rounds(_) => brief.acts.add(),
@@ -394,7 +435,9 @@ impl World {
                 self.left[index] -= 1;
                 let content = item(party, self.left[index], 0);
                 self.open.insert(content.clone(), (party, life));
-                self.all.insert(content.clone());
+                if self.unlucky != Some(party) {
+                    self.all.insert(content.clone());
+                }
                 commands.push((party, submit(&content)));
             }
         }
@@ -403,168 +446,5 @@ impl World {
             self.turns.retain(|at| *at > tick);
             commands.extend(up.iter().map(|party| (party, Command::ChangeEpoch)));
         }
-    }
-}
-
-/// The one order; L3, L5 and C4.
-pub struct Sequence {
-    corrupt: PartySet,
-    order: OrderReasons,
-    /// Everything that was delivered anywhere, in its order.
-    all: Vec<Digest>,
-    /// How far each server is in its present life.
-    reached: BTreeMap<Party, usize>,
-    /// What was delivered before each mark.
-    marks: BTreeMap<u64, usize>,
-    /// What each server was asked to order.
-    asked: BTreeSet<(Party, Vec<u8>)>,
-    places: BTreeSet<(u64, Party, u64)>,
-}
-
-impl Sequence {
-    fn delivered<S: DrillSuite>(
-        &mut self,
-        by: Party,
-        delivery: &Delivery,
-        court: &Court<S>,
-    ) -> Result<(), Complaint> {
-        let Delivery { epoch, round, lane, height, items, turn, readings, seed, .. } = delivery;
-        let items: Vec<Digest> = items.iter().map(|item| Digest::of("drill", item)).collect();
-        let read: Vec<(Party, u64)> = readings.iter().map(|(by, at)| (*by, at.0)).collect();
-        let place = ((epoch.0, round.0), (*lane, height.0));
-        let bytes = (place, (items, (*turn, (read, *seed)))).encode();
-        let digest = Digest::of("drill delivery", &bytes);
-        let at = self.reached.entry(by).or_default();
-        let position = *at;
-        *at += 1;
-        if let Some(first) = self.all.get(position) {
-            return ensure(*first == digest, "order", || {
-                format!("{by} delivers {height:?} of {lane} as number {position}, others do not")
-            });
-        }
-        self.all.push(digest);
-        let voters: PartySet = readings.iter().map(|(by, _)| *by).collect();
-        ensure(court.quorums.is_quorum(voters), "transfer", || {
-            format!("only {voters:?} vouch for {height:?} of {lane}")
-        })?;
-        ensure(self.places.insert((epoch.0, *lane, height.0)), "once", || {
-            format!("{height:?} of {lane} is delivered twice in {epoch:?}")
-        })?;
-        let is_honest = !self.corrupt.contains(*lane);
-        let is_asked = |item: &Item| self.asked.contains(&(*lane, item.to_vec()));
-        ensure(!is_honest || delivery.items.iter().all(is_asked), "validity", || {
-            format!("honest {lane} has something ordered that it was not asked to")
-        })
-    }
-}
-
-impl<S: DrillSuite> Monitor<Atomic<S>> for Sequence {
-    fn new(stage: &Atomic<S>) -> Self {
-        Self {
-            corrupt: stage.corrupt,
-            order: OrderReasons::default(),
-            all: Vec::new(),
-            reached: BTreeMap::new(),
-            marks: BTreeMap::new(),
-            asked: BTreeSet::new(),
-            places: BTreeSet::new(),
-        }
-    }
-
-    fn ordered(&mut self, by: Party, order: &Command<S>) {
-        if let Command::Submit(item) = order {
-            self.asked.insert((by, item.to_vec()));
-        }
-    }
-
-    fn heard(&mut self, by: Party, from: Party, said: &Message<S>, _: &Court<S>) {
-        self.order.heard(by, from, said);
-    }
-
-    fn restarted(&mut self, by: Party) {
-        self.reached.remove(&by);
-    }
-
-    fn says(
-        &mut self,
-        by: Party,
-        to: Party,
-        said: &Message<S>,
-        court: &Court<S>,
-    ) -> Result<(), Complaint> {
-        self.order.says(by, to, said, chain_of(court.scope), court)
-    }
-
-    fn told(&mut self, by: Party, told: &Outcome, court: &Court<S>) -> Result<(), Complaint> {
-        match told {
-            Outcome::Delivered(delivery) => self.delivered(by, delivery, court),
-            Outcome::Marked(mark) => {
-                let here = self.reached.get(&by).copied().unwrap_or_default();
-                let first = *self.marks.entry(mark.0).or_insert(here);
-                ensure(first == here, "order", || {
-                    format!("{by} has mark {} after {here} batches, others after {first}", mark.0)
-                })
-            }
-            Outcome::Forgot => {
-                Err(Complaint::new("state", format!("honest {by} says that it forgot something")))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::world::Shape;
-    use maftia_agreement::atomic::{Height, Items, Round};
-    use maftia_base::Epoch;
-    use maftia_base::time::Reading;
-    use maftia_crypto::IdealSuite;
-
-    fn delivery(lane: usize, height: u64, items: &[&[u8]]) -> Delivery {
-        let items = items.iter().map(|item| Item::new(item.to_vec()).expect("short"));
-        Delivery {
-            epoch: Epoch(0),
-            round: Round(1),
-            lane: Party::new(lane),
-            height: Height(height),
-            items: Items::new(items.collect()).expect("few"),
-            turn: false,
-            readings: (0..3).map(|by| (Party::new(by), Reading(7))).collect(),
-            sealed: None,
-            seed: Digest::default(),
-        }
-    }
-
-    #[test]
-    fn another_order_a_repetition_and_what_nobody_asked_for_are_noticed() {
-        let court = Court::<IdealSuite>::new(Shape::Four, 0);
-        let sequence = || Sequence {
-            corrupt: PartySet::from_iter([Party::new(3)]),
-            order: OrderReasons::default(),
-            all: Vec::new(),
-            reached: BTreeMap::new(),
-            marks: BTreeMap::new(),
-            asked: BTreeSet::from([(Party::new(0), b"a".to_vec())]),
-            places: BTreeSet::new(),
-        };
-        let told = |deliveries: &[(usize, Delivery)]| -> Vec<&'static str> {
-            let mut sequence = sequence();
-            let each = deliveries.iter().map(|(by, delivery)| {
-                let verdict = sequence.delivered(Party::new(*by), delivery, &court);
-                verdict.err().map_or("nothing", |complaint| complaint.checker)
-            });
-            each.collect()
-        };
-        let (a, b) = (delivery(0, 1, &[b"a"]), delivery(3, 1, &[b"b"]));
-        let good = [(0, a.clone()), (0, b.clone()), (1, a.clone()), (1, b.clone())];
-        assert_eq!(told(&good), ["nothing"; 4]);
-        assert_eq!(told(&[(0, a.clone()), (1, b.clone())]), ["nothing", "order"]);
-        assert_eq!(told(&[(0, a.clone()), (0, a.clone())]), ["nothing", "once"]);
-        assert_eq!(told(&[(0, delivery(0, 1, &[b"b"]))]), ["validity"]);
-        let mut few = b;
-        few.readings.truncate(2);
-        assert_eq!(told(&[(0, few)]), ["transfer"]);
     }
 }
