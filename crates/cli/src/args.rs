@@ -61,6 +61,12 @@ pub enum Command {
     ///
     ///   maftia wormhole show --group group.toml --server server-0     on that server's host
     ///   maftia wormhole found --home server-0 lives.txt               for each home folder
+    ///
+    /// After more components have restarted at once than may be faulty (a power failure), let the
+    /// servers run until `maftia status` shows them waiting and equally far, stop them all, and:
+    ///
+    ///   maftia wormhole testify --home server-0                       on each host
+    ///   maftia wormhole refound --home server-0 testimonies.txt       for each home folder
     #[command(verbatim_doc_comment)]
     Wormhole(Wormhole),
     /// Start a group here, attack it, and have OpenSSL judge every time stamp.

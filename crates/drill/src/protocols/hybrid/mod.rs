@@ -87,6 +87,8 @@ pub struct Roles {
     pub first: Party,
     /// Decides between forms of one protocol.
     pub form: u64,
+    /// Whose component dies or reboots, which is corrupt to the others.
+    pub victim: Option<Party>,
 }
 
 impl Roles {
@@ -95,10 +97,10 @@ impl Roles {
         PartySet::all(self.n).difference(self.corrupt)
     }
 
-    /// Who has something to propose of its own: somebody honest.
+    /// Who has something to propose of its own: somebody honest, whose component goes on.
     pub fn proposes(&self, party: Party) -> bool {
-        let chosen: PartySet =
-            self.honest().iter().filter(|it| self.form >> it.index() & 1 == 1).collect();
+        let is_chosen = |it: &Party| self.form >> it.index() & 1 == 1 && self.victim != Some(*it);
+        let chosen: PartySet = self.honest().iter().filter(is_chosen).collect();
         chosen.is_empty() || chosen.contains(party)
     }
 }
@@ -134,10 +136,11 @@ impl<S: DrillSuite, K: Play<S>> Stage for Trusting<S, K> {
     fn new(plan: &Plan, random: &mut Random) -> Self {
         let n = plan.shape.n();
         let first = Party::new(random.below(n as u64) as usize);
-        let roles = Roles { n, corrupt: plan.corrupt(), first, form: random.bits() };
+        let (corrupt, form) = (plan.corrupt(), random.bits());
         let components = components(plan, random);
         let members = members(&components);
         let mishap = Mishap::of(plan, Self::SPAN * n as u64 / 2, random);
+        let roles = Roles { n, corrupt, first, form, victim: mishap.map(|it| it.victim) };
         Self { roles, components, members, mishap, tick: Cell::new(0), play: PhantomData }
     }
 
