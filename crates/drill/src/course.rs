@@ -4,7 +4,7 @@ use crate::adversary::{CONDUCTS, NETWORKS, Special};
 use crate::plan::{Choices, Plan, Wishes};
 use crate::protocols::{
     Atomic, Binary, Cast, Checkpointing, Coded, Coin, Consistent, Hybrid, Linking, Multivalued,
-    OnLinks, Ordered, Reliable, Replication, Simple, Trusting, Vector, Views,
+    OnLinks, Ordered, Placed, Reliable, Replication, Simple, Trusting, Vector, Views,
 };
 use crate::run::{Options, STORAGES, Verdict, run};
 use crate::stage::Stage;
@@ -110,6 +110,14 @@ pub const COURSES: &[Course] = &[
         choices: choices_of::<Trusting<IdealSuite, Views>>,
         run: run::<Trusting<IdealSuite, Views>>,
         specials: specials_of::<Trusting<IdealSuite, Views>>,
+        one_in: 40,
+    },
+    Course {
+        name: "placed",
+        about: "agreement by places of the order of trusted components",
+        choices: choices_of::<Trusting<IdealSuite, Placed>>,
+        run: run::<Trusting<IdealSuite, Placed>>,
+        specials: specials_of::<Trusting<IdealSuite, Placed>>,
         one_in: 40,
     },
     Course {

@@ -20,7 +20,7 @@ pub use checkpoint::Checkpointing;
 pub use coded::Coded;
 pub use coin::Coin;
 pub use consistent::Consistent;
-pub use hybrid::{Cast, Ordered, Simple, Trusting, Vector, Views};
+pub use hybrid::{Cast, Ordered, Placed, Simple, Trusting, Vector, Views};
 pub use links::{Courier, Got, Linking, Note, OnLinks, Write};
 pub use multivalued::Multivalued;
 pub use reliable::Reliable;

@@ -151,7 +151,6 @@ impl Daemon {
         Writer::new(&mut frame).put(&hello);
         let mut effects = effects(self.key, random);
         let answer = self.sessions.welcome(0, &frame, &mut effects).expect("it is welcome");
-        self.core.forget_calls(0);
         let welcome: Welcome = Reader::new(&answer).take().expect("it is well-formed");
         let Welcome { entity, exchange, boot, .. } = welcome;
         let transcript = Transcript { hello, entity, exchange, boot: boot.said };
@@ -171,7 +170,11 @@ impl Daemon {
 
     /// A frame of the local socket.
     pub fn on_frame(&mut self, frame: &Frame, mut yard: Yard<'_>) -> Left {
-        let call = match self.sessions.open(0, frame) {
+        let claimed = self.sessions.claim(0, frame);
+        if claimed.is_ok() {
+            self.core.forget_calls(0);
+        }
+        let call = match claimed.or_else(|_| self.sessions.open(0, frame)) {
             Ok(call) => Some(call),
             Err(Refusal::Malformed) => canary!("ttcb-takes-forged-calls", read(frame), None),
             Err(Refusal::Contradiction) => {

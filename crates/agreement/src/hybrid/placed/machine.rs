@@ -6,6 +6,7 @@ use crate::hybrid::Members;
 use crate::hybrid::views::Place;
 use crate::multivalued::Command;
 use crate::{Value, digest_of};
+use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
 use maftia_base::wire::List;
 use maftia_base::{Context, Digest, Event, Fault, FaultKind, Party, PartySet, Protocol, Target};
@@ -183,7 +184,8 @@ impl<S: Suite, V: Value> PlacedAgreement<S, V> {
     fn vouch(&mut self, proposer: Party, cx: &mut impl Context<Self>) {
         let Some(proposal) = self.proposals.get_mut(&proposer) else { return };
         if !std::mem::replace(&mut proposal.vouched, true) {
-            cx.persist(Record::Vouches { proposer, value: proposal.value.clone() });
+            let record = Record::Vouches { proposer, value: proposal.value.clone() };
+            canary!("placed-vouch-not-durable", cx.note(record), cx.persist(record));
         }
         match self.access {
             Access::Open => self.tell_component(proposer, cx),
@@ -236,7 +238,8 @@ impl<S: Suite, V: Value> PlacedAgreement<S, V> {
             None => {
                 let proposal = Proposal { value: value.clone(), vouched: false };
                 self.proposals.insert(from, proposal);
-                if self.input.as_ref() == Some(&value) {
+                let acceptable = self.input.as_ref() == Some(&value);
+                if canary!("placed-vouches-for-anything", true, acceptable) {
                     self.vouch(from, cx);
                 } else {
                     cx.output(Outcome::Validate { from, value });
@@ -422,7 +425,7 @@ impl<S: Suite, V: Value> PlacedAgreement<S, V> {
             return;
         }
         self.patience = self.patience.saturating_add(1);
-        self.asking = None;
+        canary!("placed-asks-once", (), self.asking = None);
         match self.access {
             Access::Open => {
                 let proposers: Vec<Party> = self.proposals.keys().copied().collect();

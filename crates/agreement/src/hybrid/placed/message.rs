@@ -4,6 +4,7 @@ use super::PLACES_MAX;
 use crate::Value;
 use crate::hybrid::Members;
 use crate::hybrid::views::Place;
+use maftia_base::canary;
 use maftia_base::wire::{List, wire_enum, wire_struct};
 use maftia_base::{AdversaryStructure, Digest, Group, Party, PartySet, Scope};
 use maftia_crypto::{Attested, Done, Suite, Work};
@@ -116,6 +117,7 @@ impl Decision {
             .zip(self.places.iter())
             .all(|(number, place)| (place.0.said.channel, place.0.said.number) == (tag, number));
         let is_it = last.0.said.value == vouched(scope, self.proposer, value).0;
+        let is_it = canary!("placed-decision-of-another", true, is_it);
         let counts =
             is_something(&last.0.said) && !before.iter().any(|it| is_something(&it.0.said));
         let member = members.member(self.by)?;

@@ -175,6 +175,7 @@ fn what_one_alone_proposes_is_decided_though_it_does_not_lead() {
             let mut world = world(&structure, seed, |builder| builder);
             let one = p(structure.n() - 1);
             world.decide_from(parties([one.index()]))?;
+            world.sim.run_to_quiescence(EVENTS_MAX)?;
             assert_eq!(world.decided(p(0)).0, input(one));
             Ok(())
         });

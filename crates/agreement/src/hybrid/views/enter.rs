@@ -16,12 +16,17 @@ use maftia_ttcb_api::{Answer, Call, Identifier, Span, Verdict};
 impl<S: Suite, V: Value> ViewAgreement<S, V> {
     /// Begins to wait, once there is something to wait for. (V1, V5)
     pub(super) fn try_wait(&mut self, cx: &mut impl Context<Self>) {
-        // Not before the value may be valid: what is identified here ends what came before.
-        let awaits = self.input.is_some() || self.vote.is_some();
+        let awaits = self.has_begun() || !self.unasked().is_empty();
         if awaits && self.verdict.is_none() && self.waits_in.is_none_or(|in_| in_ < self.view) {
             self.waits_in = Some(self.view);
             canary!("views-waits-for-ever", (), self.watch(Stage::Uneasy, cx));
         }
+    }
+
+    /// Not before the value may be valid is a view left: what is identified here ends what came
+    /// before.
+    fn has_begun(&self) -> bool {
+        self.input.is_some() || self.vote.is_some()
     }
 
     fn watch(&self, stage: Stage, cx: &mut impl Context<Self>) {
@@ -76,7 +81,16 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
                 if let Some(value) = self.input.clone() {
                     cx.send(Target::Others, Message::Input { value });
                 }
-                self.watch(Stage::Over, cx);
+                let unasked = self.unasked().into_iter();
+                canary!(
+                    "views-trusts-in-a-quorum",
+                    (),
+                    unasked.for_each(|(proposal, voters)| self.want(proposal, voters, cx))
+                );
+                match self.has_begun() {
+                    true => self.watch(Stage::Over, cx),
+                    false => self.waits_in = None,
+                }
             }
             Stage::Over => self.is_over = true,
         }

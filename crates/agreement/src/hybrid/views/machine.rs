@@ -16,9 +16,6 @@ use maftia_crypto::{Attested, Done, Suite, Work};
 use maftia_ttcb_api::{Answer, EntityId, Identifier, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How often a peer is given a proposal that it asks for, until it reconnects.
-const GIVEN_MAX: u8 = 4;
-
 /// What the layer above is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::large_enum_variant, reason = "values are larger than what is here")]
@@ -56,7 +53,7 @@ pub(super) struct Intent {
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Commit {
     pub(super) view: View,
-    proposal: Digest,
+    pub(super) proposal: Digest,
     identifier: Attested<Identifier>,
 }
 
@@ -105,9 +102,9 @@ pub struct ViewAgreement<S: Suite, V: Value> {
     /// Who was told the decision since it last reconnected.
     told: PartySet,
     /// Who was asked for which proposal that a quorum may have voted for.
-    wanted: BTreeMap<Digest, PartySet>,
+    pub(super) wanted: BTreeMap<Digest, PartySet>,
     /// How often each was given a proposal that it asked for, since it last reconnected.
-    given: BTreeMap<Party, u8>,
+    pub(super) given: BTreeMap<Party, u8>,
     _suite: std::marker::PhantomData<S>,
 }
 
@@ -475,29 +472,6 @@ impl<S: Suite, V: Value> ViewAgreement<S, V> {
                 (first.unwrap_or(identifier), List::new(casts).expect("one a party"));
             let decision = Decision { view, origin, first, prepare: identifier, commits };
             return self.decide(value, decision, cx);
-        }
-    }
-
-    /// Asks those who voted for a proposal that is not here.
-    fn want(&mut self, proposal: Digest, voters: PartySet, cx: &mut impl Context<Self>) {
-        let live: BTreeSet<Digest> = self.commits.values().map(|commit| commit.proposal).collect();
-        self.wanted.retain(|known, _| live.contains(known));
-        let asked = self.wanted.entry(proposal).or_default();
-        for party in voters.difference(*asked).iter().filter(|party| *party != self.me) {
-            cx.send(Target::One(party), Message::Ask { proposal });
-        }
-        *asked = asked.union(voters);
-    }
-
-    /// Handles a question for a proposal: whoever voted for it has it. (V8)
-    fn on_ask(&mut self, from: Party, proposal: Digest, cx: &mut impl Context<Self>) {
-        let vote = self.vote.as_ref().filter(|vote| proposal_of(vote) == proposal);
-        let given = self.given.entry(from).or_default();
-        if let Some(vote) = vote
-            && *given < GIVEN_MAX
-        {
-            *given += 1;
-            cx.send(Target::One(from), Message::Prepare(vote.clone()));
         }
     }
 

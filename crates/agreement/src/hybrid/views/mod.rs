@@ -27,7 +27,9 @@
 //!   leader's proposal is its vote.
 //! - **V4** Votes of a quorum for one proposal in one view: decided.
 //! - **V5** When patience is over, enter the next view, and show its leader the last vote. A
-//!   quarter of that time before, tell all what there is to propose: the leader may not know.
+//!   quarter of that time before, tell all what there is to propose: the leader may not know; and
+//!   ask whoever voted for a proposal that is not here: the leader may not show it, and all others
+//!   may have decided.
 //! - **V6** The leader of a later view takes a quorum of those that entered it, with votes for
 //!   acceptable values. The latest vote of one of them is proposed again; if there is none,
 //!   anything.
@@ -71,6 +73,7 @@
 //! nothing to wait for does not enter, and V5 makes all have something. (e) The leader of the next
 //! agreement is who proposed first what this one decided, so that a dead leader is left behind.
 
+mod ask;
 mod enter;
 mod justification;
 mod machine;

@@ -200,6 +200,20 @@ fn a_leader_that_tells_some_and_not_others_stops_nobody() {
     against(60, || Mute { towards: parties([1, 2]) });
 }
 
+/// The leader shows its proposal to all but one; the other liars say nothing to that one.
+#[test]
+fn whom_all_liars_hide_a_decided_proposal_from_is_told_by_those_who_voted() {
+    let structure = &structures()[2];
+    seeds(0..40, |seed| {
+        let hides = Mute { towards: parties([2]) };
+        let mut world = world(structure, 5 * seed, |builder| builder.corrupt([p(0), p(4)], hides));
+        for liar in [p(0), p(4)] {
+            world.sim.command(liar, Command::Propose(input(liar)));
+        }
+        world.decide_from(PartySet::EMPTY)
+    });
+}
+
 /// Changes what it says, and leaves the identifiers as they are.
 fn garble(letter: &Letter<Said>, random: &mut Random) -> Vec<Said> {
     let garbled = match (*letter.body).clone() {

@@ -62,6 +62,31 @@ pub(super) const HYBRID: &[Canary] = &[
         "the leader of a later view proposes its own value whatever was voted for"
     ),
     views!("waits-for-ever", "enter.rs", "nobody leaves a view"),
+    views!("trusts-in-a-quorum", "enter.rs", "only what a quorum may have voted for is asked for"),
+    single!(
+        "placed",
+        "vouch-not-durable",
+        "machine.rs",
+        "what is vouched for is not waited for on the disk"
+    ),
+    single!(
+        "placed",
+        "vouches-for-anything",
+        "machine.rs",
+        "a proposal is vouched for before the application found it acceptable"
+    ),
+    single!(
+        "placed",
+        "asks-once",
+        "machine.rs",
+        "a component that had no answer is not asked again"
+    ),
+    single!(
+        "placed",
+        "decision-of-another",
+        "message.rs",
+        "a decision need not be of the value that comes with it"
+    ),
     single!(
         "multicast",
         "believes-its-sender",

@@ -1,8 +1,10 @@
-//! Single protocols of the hybrid configuration: agreement in views, reliable multicast, consensus
-//! of one value and of a vector, atomic multicast by the components' order.
+//! Single protocols of the hybrid configuration: agreement in views and by places, reliable
+//! multicast, consensus of one value and of a vector, atomic multicast by the components' order.
 
+mod placed;
 mod plays;
 
+pub use placed::Placed;
 pub use plays::{Cast, Ordered, Simple, Vector, Views};
 
 use crate::check::{Complaint, Fact, Goal, Monitor};

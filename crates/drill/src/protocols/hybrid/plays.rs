@@ -21,10 +21,10 @@ use std::collections::BTreeSet;
 const Q3: &[(u64, Shape)] = &[(70, Shape::Four), (90, Shape::Seven), (100, Shape::Lopsided)];
 
 /// More than half of them.
-const Q2: &[(u64, Shape)] = &[(70, Shape::Three), (100, Shape::Five)];
+pub(super) const Q2: &[(u64, Shape)] = &[(70, Shape::Three), (100, Shape::Five)];
 
 /// Even values are acceptable.
-fn input(party: Party, face: usize) -> u64 {
+pub(super) fn input(party: Party, face: usize) -> u64 {
     100 + 2 * party.index() as u64 + 50 * face as u64
 }
 
@@ -32,7 +32,7 @@ fn odd_digest() -> Digest {
     Digest::of("drill no value", b"")
 }
 
-fn acceptable(value: u64) -> Option<multivalued::Command<u64>> {
+pub(super) fn acceptable(value: u64) -> Option<multivalued::Command<u64>> {
     value.is_multiple_of(2).then(|| multivalued::Command::Accept(digest_of(&value)))
 }
 
