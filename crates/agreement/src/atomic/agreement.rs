@@ -355,7 +355,9 @@ impl<S: Suite> AgreeMessage<S> {
                     | views::Message::Enter(_)
                     | views::Message::Input { .. }
             ),
-            Self::Placed(message) => !matches!(message, placed::Message::Decided { .. }),
+            Self::Placed(message) => {
+                matches!(message, placed::Message::Ask | placed::Message::Propose(_))
+            }
         }
     }
 }

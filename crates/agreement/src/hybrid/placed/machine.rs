@@ -81,6 +81,8 @@ pub struct PlacedAgreement<S: Suite, V: Value> {
     /// The component would not watch.
     unwatched: bool,
     patience: u32,
+    /// Somebody says that it is decided.
+    over: bool,
     pub(super) verdict: Option<(V, Decision)>,
     /// Who asked before it was decided.
     askers: PartySet,
@@ -151,6 +153,7 @@ impl<S: Suite, V: Value> PlacedAgreement<S, V> {
             watching: false,
             unwatched: false,
             patience: 0,
+            over: false,
             verdict: None,
             askers: PartySet::EMPTY,
             told: BTreeMap::new(),
@@ -214,7 +217,7 @@ impl<S: Suite, V: Value> PlacedAgreement<S, V> {
         }
         self.unwatched = false;
         if self.verdict.is_some() {
-            if !matches!(message, Message::Decided { .. }) {
+            if !matches!(message, Message::Decided { .. } | Message::Over) {
                 self.tell_decision(from, cx);
             }
             return;
@@ -224,6 +227,7 @@ impl<S: Suite, V: Value> PlacedAgreement<S, V> {
             Message::Ask => {
                 self.askers.insert(from);
             }
+            Message::Over => self.over = true,
             Message::Decided { value, decision } => self.on_decided(from, value, decision, cx),
         }
     }
@@ -380,12 +384,22 @@ impl<S: Suite, V: Value> PlacedAgreement<S, V> {
         // Waited for: nobody who comes after the loss of all components can find out what was
         // decided, but from a log that says so.
         cx.persist(Record::Decided { value: value.clone(), decision: proof.clone() });
+        let vouchers = decision.vouchers();
         self.verdict = Some((value.clone(), decision));
         self.checking.clear();
+        if vouchers.contains(self.me) {
+            let rest = cx.group().others().difference(vouchers);
+            rest.iter().for_each(|peer| self.say_over(peer, cx));
+        }
         for asker in std::mem::take(&mut self.askers).iter() {
             self.tell_decision(asker, cx);
         }
         cx.output(Outcome::Decided { value, proof, seed });
+    }
+
+    /// Who vouched waits for its component; of the others nobody knows what they have heard. (P7)
+    fn say_over(&self, to: Party, cx: &mut impl Context<Self>) {
+        canary!("placed-keeps-to-itself", (), cx.send(Target::One(to), Message::Over));
     }
 
     /// Some times, until the peer reconnects. (P6)
@@ -400,7 +414,7 @@ impl<S: Suite, V: Value> PlacedAgreement<S, V> {
 
     /// Watches how long it takes, once there is something to wait for. (P5)
     fn try_watch(&mut self, cx: &mut impl Context<Self>) {
-        let waits = self.input.is_some() || !self.places.is_empty();
+        let waits = self.input.is_some() || !self.places.is_empty() || self.over;
         if waits && !self.watching && !self.unwatched {
             self.watching = true;
             let within = Span::from_millis(PATIENCE_MS << self.patience.min(DOUBLINGS_MAX));
@@ -425,6 +439,7 @@ impl<S: Suite, V: Value> PlacedAgreement<S, V> {
             return;
         }
         self.patience = self.patience.saturating_add(1);
+        self.over = false; // Who says so without need is asked once for it.
         canary!("placed-asks-once", (), self.asking = None);
         match self.access {
             Access::Open => {
@@ -453,8 +468,10 @@ impl<S: Suite, V: Value> PlacedAgreement<S, V> {
 
     fn on_resumed(&mut self, cx: &mut impl Context<Self>) {
         self.live = true;
-        if self.verdict.is_none() && !self.proposals.is_empty() {
-            self.open(cx);
+        if self.verdict.is_some() || !self.proposals.is_empty() {
+            if self.verdict.is_none() {
+                self.open(cx);
+            }
             cx.group().others().iter().for_each(|peer| self.resend(peer, cx));
         }
     }
@@ -466,7 +483,7 @@ impl<S: Suite, V: Value> PlacedAgreement<S, V> {
         }
         self.told.remove(&peer);
         if self.verdict.is_some() {
-            return;
+            return self.say_over(peer, cx);
         }
         if let Some(own) = self.proposals.get(&self.me) {
             cx.send(Target::One(peer), Message::Propose(own.value.clone()));

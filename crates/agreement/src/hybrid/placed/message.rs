@@ -18,6 +18,8 @@ pub enum Message<V: Value> {
     Propose(V),
     /// What was decided? (P5)
     Ask,
+    /// Something was: whoever has not heard of it may ask. (P7)
+    Over,
     /// The answer. (P6)
     Decided {
         /// What.
@@ -31,6 +33,7 @@ wire_enum!(<V: Value> Message<V> {
     0 => Propose(value),
     1 => Ask,
     2 => Decided { value, decision },
+    3 => Over,
 });
 
 /// What must survive a crash.
@@ -131,6 +134,14 @@ impl Decision {
             |done| matches!(done, Done::Verified(verdicts) if verdicts.iter().all(|good| *good)),
         );
         (good && !dones.is_empty()).then(|| self.seed())
+    }
+}
+
+impl Decision {
+    /// Whose components had heard that their servers vouch for it, when it got its place.
+    pub(super) fn vouchers(&self) -> PartySet {
+        let bits = self.places.last().map_or(0, |place| place.0.said.vouchers);
+        (0..u32::BITS as usize).filter(|bit| bits >> bit & 1 == 1).map(Party::new).collect()
     }
 }
 

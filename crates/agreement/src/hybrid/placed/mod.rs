@@ -27,6 +27,8 @@
 //!   decision. Patience doubles.
 //! - **P6** Who proposes to, or asks, a server that has decided is told the decision, with what its
 //!   component signed; who asked earlier, too.
+//! - **P7** Who decides what it vouched for says that it is over to all who had not vouched when
+//!   the place was given: a corrupt proposer need not have told them. They have patience, and ask.
 //!
 //! # Why it holds
 //! *Agreement.* Components tell one value for each place and for each that nothing stands there
@@ -48,8 +50,9 @@
 //! has that makes progress.
 //!
 //! # Cost
-//! n - 1 messages if the leader is honest and the network kind: one delay, a durable wait, and
-//! three delays of the control channel. The wormhole sees digests only.
+//! n - 1 messages until all decide, if the leader is honest and the network kind: one delay, a
+//! durable wait, and three delays of the control channel. f (f+1) at most that say it is over. The
+//! wormhole sees digests only.
 //!
 //! # Sources
 //! Correia, Neves and Verissimo, "How to tolerate half less one Byzantine nodes in practical

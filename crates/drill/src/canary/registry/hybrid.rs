@@ -77,6 +77,12 @@ pub(super) const HYBRID: &[Canary] = &[
     ),
     single!(
         "placed",
+        "keeps-to-itself",
+        "machine.rs",
+        "who decides does not say so to those that may not have heard of the proposal"
+    ),
+    single!(
+        "placed",
         "asks-once",
         "machine.rs",
         "a component that had no answer is not asked again"

@@ -64,7 +64,7 @@ impl<S: DrillSuite> Play<S> for Placed {
         match said {
             Message::Propose(_) => 0,
             Message::Ask => 1,
-            Message::Decided { .. } => 2,
+            Message::Decided { .. } | Message::Over => 2,
         }
     }
 
@@ -77,7 +77,9 @@ impl<S: DrillSuite> Play<S> for Placed {
         let other = 1 + random.below(3);
         match said {
             Message::Propose(value) => vec![Message::Propose(value ^ other)],
-            Message::Ask => vec![Message::Ask, Message::Propose(random.below(300))],
+            Message::Ask | Message::Over => {
+                vec![Message::Over, Message::Propose(random.below(300))]
+            }
             Message::Decided { value, decision } => {
                 vec![Message::Decided { value: value ^ other, decision: decision.clone() }]
             }
