@@ -67,8 +67,7 @@ impl<S: Suite> AtomicBroadcast<S> {
         }
         for (party, peer) in &mut self.peers {
             let was_ahead = peer.ahead.take_if(|ahead| *ahead < round).is_some();
-            let asks_on = canary!("atomic-catches-up-silently", false, was_ahead);
-            let is_asked = peer.later || peer.ahead.is_some() || asks_on;
+            let is_asked = peer.later || peer.ahead.is_some() || was_ahead;
             if is_asked && !peer.lied && peer.asked != Some(round) {
                 peer.asked = Some(round);
                 to_ask.insert(*party);

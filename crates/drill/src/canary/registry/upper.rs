@@ -83,13 +83,6 @@ pub(super) const UPPER: &[Canary] = &[
     ),
     canary(
         false,
-        "atomic-catches-up-silently",
-        "crates/agreement/src/atomic/catch_up.rs",
-        &["atomic"],
-        "whoever has caught up with a peer does not ask it for what is open",
-    ),
-    canary(
-        false,
         "atomic-skips-silently",
         "crates/agreement/src/atomic/catch_up.rs",
         &["atomic"],
