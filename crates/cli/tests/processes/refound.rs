@@ -124,13 +124,15 @@ fn a_group_that_lost_all_components_at_once_is_founded_anew_and_has_lost_nothing
     let mut town = running();
     let home = town.home(0);
     let mut tokens = vec![Token::get(&mut town, 0)];
+    const UNDER_WAY: usize = 3 * 4;
     let load = Load::start(&town, 3, 4);
     load.wait_for(100);
     for generation in 1..=2 {
         lose_everything(&mut town);
         let answered = load.answered();
         let_them_tell_each_other(&mut town);
-        assert_eq!(load.answered(), answered, "nobody can order anything");
+        // Answers to what had been ordered before may still come: as many as were under way.
+        assert!(load.answered() <= answered + UNDER_WAY, "nobody can order anything");
         let lines = testimonies(&town, &[0, 1, 2]);
         for index in 0..3 {
             refound(&town, index, &lines, &[]).unwrap();

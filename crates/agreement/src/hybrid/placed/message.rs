@@ -119,8 +119,8 @@ impl Decision {
         let in_order = (1..)
             .zip(self.places.iter())
             .all(|(number, place)| (place.0.said.channel, place.0.said.number) == (tag, number));
-        let is_it = last.0.said.value == vouched(scope, self.proposer, value).0;
-        let is_it = canary!("placed-decision-of-another", true, is_it);
+        let is_value = last.0.said.value == vouched(scope, self.proposer, value).0;
+        let is_it = canary!("placed-decision-of-another", true, is_value);
         let counts =
             is_something(&last.0.said) && !before.iter().any(|it| is_something(&it.0.said));
         let member = members.member(self.by)?;

@@ -40,8 +40,9 @@
 //! all vouch for the first proposal of an honest one: these are enough (Q2), so that some place is
 //! given. Every honest component tells its own server, and one of those that vouched is honest and
 //! has the content in its log (P2): it decides by its own component, and tells who asks (P6), as
-//! all do: they wait for what they vouched for, or hear that it is over (P7). *No views.* A leader is no more than who speaks first: proposals of several do no harm, as
-//! the first place is taken once.
+//! all do: they wait for what they vouched for, or hear that it is over (P7). *No views.* A leader
+//! is no more than who speaks first: proposals of several do no harm, as the first place is taken
+//! once.
 //!
 //! # Bounds
 //! One proposal of each server; one decision under verification for each peer. Places at which
