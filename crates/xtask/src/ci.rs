@@ -24,7 +24,7 @@ const STEPS: &[Step] = &[
             "warnings",
         ],
     ),
-    ("tests", &["cargo", "test", "--workspace", "--release", "--locked"]),
+    ("tests", &["cargo", "test", "--workspace", "--release", "--locked", "--no-fail-fast"]),
     // With the devices: in software, but with their own programs and protocols.
     ("guards", &["cargo", "test", "-p", "maftia-guard", "--all-features", "--release", "--locked"]),
     (
@@ -43,7 +43,7 @@ const STEPS: &[Step] = &[
     ),
 ];
 
-/// Runs every step; stops at the first that fails.
+/// Runs every step; stops at the first that fails, having run all the tests of that step.
 pub(crate) fn run() -> ExitCode {
     if let Err(problem) = tools::install_missing(tools::BUILD) {
         eprintln!("ci: {problem}");

@@ -245,7 +245,7 @@ fn what_is_changed_on_the_way_out_is_refused_and_nobody_honest_is_suspected() {
     against(80, || Mutator(garble));
     let structure = &structures()[1];
     let mut suspected = 0;
-    seeds(0..60, |seed| {
+    seeds(0..400, |seed| {
         let mut world = world(structure, seed, |builder| {
             builder.corrupt([p(2)], Mutator(garble)).network(Slow::letters(900))
         });
