@@ -32,7 +32,7 @@ use crate::{
     Ask, BUNDLE_REQUESTS_MAX, ClientBundle, LARGE_BYTES_MAX, REQUEST_BYTES_MAX, Refusal, ReplyBody,
     ReplyBundle, SESSION_WINDOW, SequencedReply, SessionId, replies_statement,
 };
-use maftia_agreement::broadcast::coded::honest_in_any_quorum;
+use maftia_agreement::broadcast::coded::code_of;
 use maftia_base::canary;
 use maftia_base::time::{Duration, Time};
 use maftia_base::wire::{Blob, Bytes, EncodeSize, List};
@@ -141,6 +141,8 @@ pub enum ClientReply {
 pub struct Client<S: Suite, A> {
     settings: ClientSettings,
     authority: A,
+    /// In which large requests are committed to: found when it is first needed.
+    code: Option<Code>,
     nonce: u64,
     session: Option<SessionId>,
     /// Which session each server says was opened.
@@ -214,6 +216,7 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
             server: settings.home,
             settings,
             authority,
+            code: None,
             session: None,
             opened: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -236,30 +239,16 @@ impl<S: Suite, A: Authority<S>> Client<S, A> {
         self.enqueue(Payload::Bundled(Blob::new(request)?), now)
     }
 
-    /// The longest request that this group takes. Values are broadcast beside the order only where
-    /// two quorums always share an honest server (Q3).
-    pub fn request_bytes_max(&self) -> usize {
-        match self.settings.structure.check_q3() {
-            Ok(()) => LARGE_BYTES_MAX,
-            Err(_) => REQUEST_BYTES_MAX,
-        }
-    }
-
-    /// As [`submit`](Self::submit), for a request of up to
-    /// [`request_bytes_max`](Self::request_bytes_max); it is encoded here, to learn its commitment.
-    /// (C7)
+    /// As [`submit`](Self::submit), for a request of up to [`LARGE_BYTES_MAX`]; it is encoded here,
+    /// to learn its commitment. (C7)
     pub fn submit_large(&mut self, request: Bytes, now: Time) -> Option<RequestId> {
-        if request.len() > self.request_bytes_max() {
-            return None;
-        }
         let value = CodedValue::new(request).filter(|value| value.len() <= LARGE_BYTES_MAX)?;
         let open = self.open.values().filter(|open| open.request.is_large()).count();
         let queued = self.queue.iter().filter(|(_, request, _)| request.is_large()).count();
         if open + queued >= LARGE_UNANSWERED_MAX {
             return None;
         }
-        let structure = &self.settings.structure;
-        let code = Code::new(structure.n(), honest_in_any_quorum(structure))?;
+        let code = *self.code.get_or_insert_with(|| code_of(&self.settings.structure));
         let commitment = commitment_of(code, &value);
         self.enqueue(Payload::Large(commitment, value), now)
     }

@@ -59,6 +59,6 @@ pub use transfer::{
     Found, Piece, Transfer, TransferCommand, TransferMessage, TransferOutcome, WINDOW,
 };
 pub use values::{
-    GRANTED_MAX, OPEN_MAX, ValueId, Values, ValuesCommand, ValuesMessage, ValuesOutcome,
+    Carried, GRANTED_MAX, OPEN_MAX, ValueId, Values, ValuesCommand, ValuesMessage, ValuesOutcome,
     ValuesRecord, ValuesTicket,
 };

@@ -204,6 +204,14 @@ pub(crate) fn reference(item: &Bytes) -> Option<(u64, ClientBundle)> {
     }
 }
 
+/// The value that a client signed for; `None` if no honest server orders it.
+pub(crate) fn named_value(bundle: &ClientBundle) -> Option<Commitment> {
+    match &bundle.ask {
+        Ask::Large { value, .. } if value.length() <= LARGE_BYTES_MAX => Some(*value),
+        _ => None,
+    }
+}
+
 /// What goes with an item: its value counts towards the next mark, in its turn.
 pub fn large_load(item: &atomic::Item) -> Option<atomic::Load> {
     let (number, bundle) = reference(item.bytes())?;

@@ -22,7 +22,7 @@ mod refound;
 
 use crate::lives::Lives;
 use crate::rejoin::{Admission, Nonce, Rejoins};
-use crate::request::reference;
+use crate::request::{named_value, reference};
 use crate::session::{FrontEndNumbers, Sessions, Share, Verdict};
 use crate::values::GRANTED_MAX;
 use crate::{
@@ -152,12 +152,12 @@ impl<M: StateMachine> State<M> {
         &self,
         lane: Party,
         items: impl Iterator<Item = &'a Bytes>,
-    ) -> Vec<u64> {
+    ) -> Vec<(u64, Commitment)> {
         let mut floor = self.floors.get(&lane).copied().unwrap_or_default();
         let mut wanted = Vec::new();
-        for (number, _) in items.filter_map(reference) {
+        for (number, bundle) in items.filter_map(reference) {
             if number == floor {
-                wanted.push(number);
+                wanted.extend(named_value(&bundle).map(|named| (number, named)));
                 floor += 1;
             }
         }

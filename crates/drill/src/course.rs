@@ -4,7 +4,7 @@ use crate::adversary::{CONDUCTS, NETWORKS, Special};
 use crate::plan::{Choices, Plan, Wishes};
 use crate::protocols::{
     Atomic, Binary, Cast, Checkpointing, Coded, Coin, Consistent, Hybrid, Linking, Multivalued,
-    OnLinks, Ordered, Placed, Reliable, Replication, Simple, Trusting, Vector, Views,
+    OnLinks, Ordered, Placed, Reliable, Replication, Simple, Spread, Trusting, Vector, Views,
 };
 use crate::run::{Options, STORAGES, Verdict, run};
 use crate::stage::Stage;
@@ -103,6 +103,14 @@ pub const COURSES: &[Course] = &[
         run: run::<Atomic<IdealSuite>>,
         specials: specials_of::<Atomic<IdealSuite>>,
         one_in: 25,
+    },
+    Course {
+        name: "dissemination",
+        about: "a large value for all who want it, which somebody honest holds",
+        choices: choices_of::<Spread<IdealSuite>>,
+        run: run::<Spread<IdealSuite>>,
+        specials: specials_of::<Spread<IdealSuite>>,
+        one_in: 2,
     },
     Course {
         name: "views",

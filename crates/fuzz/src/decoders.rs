@@ -91,6 +91,8 @@ macro_rules! wire_types {
             consistent_record: maftia_agreement::broadcast::consistent::Record<Real, u64>;
             coded_message: maftia_agreement::broadcast::coded::Message;
             coded_record: maftia_agreement::broadcast::coded::Record;
+            dissemination_message: maftia_agreement::hybrid::dissemination::Message;
+            dissemination_record: maftia_agreement::hybrid::dissemination::Record;
             coin_message: maftia_agreement::coin::Message<Real>;
             coin_record: maftia_agreement::coin::Record<Real>;
             coin_proof: maftia_agreement::coin::CoinProof<Real>;

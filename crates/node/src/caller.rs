@@ -15,7 +15,7 @@ use maftia_activity::client::{
     Authority, Client, ClientEffect, ClientReply, ClientSettings, LARGE_UNANSWERED_MAX, QUEUE_MAX,
     RequestId,
 };
-use maftia_activity::{ClientBundle, REQUEST_BYTES_MAX, ReplyBundle};
+use maftia_activity::{ClientBundle, LARGE_BYTES_MAX, REQUEST_BYTES_MAX, ReplyBundle};
 use maftia_base::time::{Duration as Span, Time};
 use maftia_base::{AdversaryStructure, GroupId, Party, ServiceId, Statement};
 use maftia_crypto::{
@@ -72,12 +72,10 @@ pub struct CallerSettings {
 #[non_exhaustive]
 pub enum CallError {
     /// It was never sent.
-    #[error("the request has {bytes} bytes, at most {most} can be sent to this group")]
+    #[error("the request has {bytes} bytes, at most {LARGE_BYTES_MAX} can be sent")]
     TooLong {
         /// Bytes of the request.
         bytes: usize,
-        /// Bytes of the longest that this group takes.
-        most: usize,
     },
     /// It was never sent: too many large ones are not answered.
     #[error(
@@ -245,9 +243,8 @@ impl Driver {
         } else {
             self.client.submit(call.request, now)
         };
-        let most = self.client.request_bytes_max();
-        let why = match bytes > most || !is_large {
-            true => CallError::TooLong { bytes, most },
+        let why = match bytes > LARGE_BYTES_MAX || !is_large {
+            true => CallError::TooLong { bytes },
             false => CallError::TooMany,
         };
         match submitted {

@@ -1,5 +1,5 @@
-use super::large::named_value;
 use super::{FrontEndReply, Outcome, Replica, Tap, Ticket};
+use crate::request::named_value;
 use crate::{
     AgreedTime, Ask, ClientBundle, FrontEndRequest, Item, Refusal, ServerCommand, StateMachine,
     TASK_BYTES_MAX, TaskId,
@@ -217,9 +217,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         for item in items {
             let bundle = match Item::from_wire(item.bytes().clone()) {
                 Ok(Item::Bundle(bundle)) if !matches!(bundle.ask, Ask::Large { .. }) => bundle,
-                Ok(Item::Large { number, bundle })
-                    if named_value(&bundle).is_some() && self.takes_large(cx) =>
-                {
+                Ok(Item::Large { number, bundle }) if named_value(&bundle).is_some() => {
                     values.extend(named_value(&bundle).map(|value| (number, value)));
                     bundle
                 }

@@ -3,8 +3,9 @@
 
 use super::slots::ValuesSlot;
 use super::{Outcome, Record, Replica, Tap, Ticket};
+use crate::request::named_value;
 use crate::values::{ValueId, Values, ValuesCommand, ValuesOutcome};
-use crate::{Ask, ClientBundle, LARGE_BYTES_MAX, StateMachine};
+use crate::{Ask, ClientBundle, StateMachine};
 use maftia_agreement::atomic::{Delivery, Height};
 use maftia_agreement::checkpoint::Mark;
 use maftia_base::{Context, Digest, Epoch, Event, Party};
@@ -33,8 +34,6 @@ pub(super) struct Large {
     /// What the order has told and is not applied: the first of it waits for values.
     pending: VecDeque<Pending>,
     applying: bool,
-    /// In the hybrid configuration, once it was asked: see [`Replica::takes_large`].
-    possible: Option<bool>,
 }
 
 /// What a client signed, and what for.
@@ -140,14 +139,6 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         Mark(mark.0 - u64::from(waits))
     }
 
-    /// Are values broadcast beside the order? Not where two quorums may share only a liar (no Q3):
-    /// there what is ordered would not be there for all, or not be the same.
-    pub(super) fn takes_large<C: Context<Self>>(&mut self, cx: &Tap<'_, C>) -> bool {
-        let structure = cx.group().structure();
-        let asks = self.order.is_hybrid();
-        !asks || *self.large.possible.get_or_insert_with(|| structure.check_q3().is_ok())
-    }
-
     /// A client asks something large; whoever asks too much asks again. (R13)
     pub(super) fn on_client_large<C: Context<Self>>(
         &mut self,
@@ -156,10 +147,6 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         cx: &mut Tap<'_, C>,
     ) {
         if named_value(&bundle).is_none_or(|named| named.length() != value.len()) {
-            return cx.output(Outcome::ClientLied(bundle.key));
-        }
-        if !self.takes_large(cx) {
-            // Its client knows that.
             return cx.output(Outcome::ClientLied(bundle.key));
         }
         let is_ready = self.live && !self.is_rejoining();
@@ -321,10 +308,12 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             return;
         }
         while let Some(front) = self.large.pending.front() {
-            if let Pending::Batch(delivery) = front
-                && self.lacks_value(delivery)
-            {
-                break;
+            if let Pending::Batch(delivery) = front {
+                let lacking = self.lacking_values(delivery);
+                if !lacking.is_empty() {
+                    self.want_values(lacking, cx);
+                    break;
+                }
             }
             match self.large.pending.pop_front().expect("just looked at") {
                 Pending::Batch(delivery) => self.on_delivered(delivery, cx),
@@ -338,16 +327,33 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         }
     }
 
-    fn lacks_value(&self, delivery: &Delivery) -> bool {
-        let lacks = |id| self.values.get(id).is_none();
-        self.wanted_by(delivery).into_iter().any(lacks)
+    /// What this batch cannot be applied without, and is not here.
+    fn lacking_values(&self, delivery: &Delivery) -> Vec<(ValueId, Commitment)> {
+        let is_hybrid = self.order.is_hybrid();
+        let lacks = |(id, named): &(ValueId, Commitment)| {
+            self.values.get(*id).is_none_or(|(found, _)| is_hybrid && found != named)
+        };
+        self.wanted_by(delivery).into_iter().filter(lacks).collect()
     }
 
-    fn wanted_by(&self, delivery: &Delivery) -> Vec<ValueId> {
+    /// In the hybrid configuration the order says what a number stands for. (R15)
+    fn want_values<C: Context<Self>>(
+        &mut self,
+        wanted: Vec<(ValueId, Commitment)>,
+        cx: &mut Tap<'_, C>,
+    ) {
+        if self.order.is_hybrid() && self.live {
+            for (id, commitment) in wanted {
+                self.step_values(Event::Command(ValuesCommand::Want(id, commitment)), cx);
+            }
+        }
+    }
+
+    fn wanted_by(&self, delivery: &Delivery) -> Vec<(ValueId, Commitment)> {
         let home = delivery.lane;
         let items = delivery.items.iter().map(|item| item.bytes());
         let wanted = self.state.wanted_values(home, items).into_iter();
-        wanted.map(|number| ValueId { home, number }).collect()
+        wanted.map(|(number, named)| (ValueId { home, number }, named)).collect()
     }
 
     /// The values that this batch is applied with.
@@ -355,7 +361,8 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         &self,
         delivery: &Delivery,
     ) -> BTreeMap<u64, (Commitment, CodedValue)> {
-        let value = |id: ValueId| Some((id.number, self.values.get(id)?.clone()));
+        let value =
+            |(id, _): (ValueId, Commitment)| Some((id.number, self.values.get(id)?.clone()));
         self.wanted_by(delivery).into_iter().filter_map(value).collect()
     }
 
@@ -393,13 +400,5 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             }
             self.apply_pending(cx);
         }
-    }
-}
-
-/// The value that a client signed for; `None` if no honest server orders it.
-pub(super) fn named_value(bundle: &ClientBundle) -> Option<Commitment> {
-    match &bundle.ask {
-        Ask::Large { value, .. } if value.length() <= LARGE_BYTES_MAX => Some(*value),
-        _ => None,
     }
 }

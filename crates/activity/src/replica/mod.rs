@@ -200,6 +200,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     pub fn with_members(mut self, members: Members) -> Self {
         self.state.set_members(members.clone());
         self.order = self.order.with_members(members);
+        self.values = Values::hybrid();
         self
     }
 
@@ -273,7 +274,6 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             Message::Accusation(body) => self.step_convictions(Event::Message { from, body }, cx),
             Message::Checkpoint(body) => self.step_checkpoints(Event::Message { from, body }, cx),
             Message::Transfer(body) => self.step_transfer(Event::Message { from, body }, cx),
-            Message::Value(_) if !self.takes_large(cx) => {}
             Message::Value(body) => self.step_values(Event::Message { from, body }, cx),
             Message::Rejoin(nonce) => self.on_rejoin(from, nonce, cx),
             Message::NewLife(life) => self.on_new_life(from, life, cx),

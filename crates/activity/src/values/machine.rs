@@ -1,19 +1,21 @@
 //! The rules.
 
 use super::{
-    GRANTED_MAX, LARGE_BYTES_MAX, OPEN_MAX, ValueId, ValueSlot, ValuesCommand, ValuesMessage,
-    ValuesOutcome, ValuesRecord, ValuesTicket,
+    BroadcastSlot, Carried, DisseminationSlot, GRANTED_MAX, LARGE_BYTES_MAX, OPEN_MAX, ValueId,
+    ValuesCommand, ValuesMessage, ValuesOutcome, ValuesRecord, ValuesTicket,
 };
 use maftia_agreement::broadcast::coded::{self, CodedBroadcast, code_of};
 use maftia_agreement::checkpoint::Mark;
+use maftia_agreement::hybrid::dissemination::{self, Dissemination};
 use maftia_base::protocol::{Never, Vocabulary};
-use maftia_base::{AdversaryStructure, Context, Event, Party, Protocol};
-use maftia_crypto::{Code, CodedValue, Commitment, Done, Suite, Work};
+use maftia_base::{AdversaryStructure, Context, Event, Fault, FaultKind, Party, Protocol};
+use maftia_crypto::{Code, CodedValue, Commitment, Done, Encoded, Suite, Work};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All values that are under way or may still be wanted. See the module's documentation.
 #[derive(Clone, Debug, Hash)]
 pub struct Values<S: Suite> {
+    is_hybrid: bool,
     /// Found when it is first needed: for a general structure that takes a while.
     code: Option<Code>,
     live: bool,
@@ -25,10 +27,13 @@ pub struct Values<S: Suite> {
     next: u64,
 }
 
+/// What happens to one of them.
+type Happens<S> = Carried<Event<CodedBroadcast<S>>, Event<Dissemination<S>>>;
+
 /// One value.
 #[derive(Clone, Debug, Hash)]
 struct Instance<S: Suite> {
-    broadcast: CodedBroadcast<S>,
+    carrier: Carried<CodedBroadcast<S>, Dissemination<S>>,
     /// Until the floor has passed it.
     value: Option<(Commitment, CodedValue)>,
     /// Applied, and kept for others until the log is cut here. (V4)
@@ -38,6 +43,7 @@ struct Instance<S: Suite> {
 impl<S: Suite> Default for Values<S> {
     fn default() -> Self {
         Self {
+            is_hybrid: false,
             code: None,
             live: false,
             floors: BTreeMap::new(),
@@ -65,18 +71,27 @@ impl<S: Suite> Protocol for Values<S> {
         match event {
             Event::Command(command) => self.on_command(command, cx),
             Event::Message { from, body } => self.on_message(from, body, cx),
-            Event::Done { ticket: ValuesTicket { id, body: ticket }, done } => {
-                self.step(id, Event::Done { ticket, done }, cx);
-            }
+            Event::Done { ticket: ValuesTicket { id, body }, done } => match body {
+                Carried::Broadcast(ticket) => {
+                    self.step(id, Carried::Broadcast(Event::Done { ticket, done }), cx);
+                }
+                Carried::Dissemination(ticket) => {
+                    self.step(id, Carried::Dissemination(Event::Done { ticket, done }), cx);
+                }
+            },
             Event::Restore(ValuesRecord { id, body }) => self.on_restore(id, body, cx),
             Event::Resumed => {
                 self.live = true;
-                let ids: Vec<ValueId> = self.instances.keys().copied().collect();
-                ids.into_iter().for_each(|id| self.step(id, Event::Resumed, cx));
+                for id in self.ids() {
+                    let resumed = self.either(Event::Resumed, Event::Resumed);
+                    self.step(id, resumed, cx);
+                }
             }
             Event::Reconnected(peer) => {
-                let ids: Vec<ValueId> = self.instances.keys().copied().collect();
-                ids.into_iter().for_each(|id| self.step(id, Event::Reconnected(peer), cx));
+                for id in self.ids() {
+                    let event = self.either(Event::Reconnected(peer), Event::Reconnected(peer));
+                    self.step(id, event, cx);
+                }
             }
             Event::Timer(never) => match never {},
         }
@@ -87,12 +102,20 @@ impl<S: Suite> Protocol for Values<S> {
     }
 
     fn footprint(&self) -> usize {
-        let held = self.instances.values().map(|instance| 1 + instance.broadcast.footprint());
+        let held = self.instances.values().map(|instance| match &instance.carrier {
+            Carried::Broadcast(broadcast) => 1 + broadcast.footprint(),
+            Carried::Dissemination(dissemination) => 1 + dissemination.footprint(),
+        });
         held.sum::<usize>() + self.missed.len()
     }
 }
 
 impl<S: Suite> Values<S> {
+    /// Those of the hybrid configuration.
+    pub fn hybrid() -> Self {
+        Self { is_hybrid: true, ..Self::default() }
+    }
+
     /// The value, once it is here and until the floor has passed it.
     pub fn get(&self, id: ValueId) -> Option<&(Commitment, CodedValue)> {
         self.instances.get(&id)?.value.as_ref()
@@ -126,14 +149,8 @@ impl<S: Suite> Values<S> {
 
     fn on_command(&mut self, command: ValuesCommand, cx: &mut impl Context<Self>) {
         match command {
-            ValuesCommand::Broadcast(value, encoded) => {
-                let id = ValueId { home: cx.group().me(), number: self.next };
-                assert!(self.may_begin(id.home), "a home keeps to what it is granted");
-                self.next += 1;
-                self.open(id, cx);
-                let broadcast = coded::Command::BroadcastEncoded(value, encoded);
-                self.step(id, Event::Command(broadcast), cx);
-            }
+            ValuesCommand::Broadcast(value, encoded) => self.on_broadcast(value, encoded, cx),
+            ValuesCommand::Want(id, commitment) => self.on_wanted(id, commitment, cx),
             ValuesCommand::Passed { floors, applied, until } => {
                 self.on_passed(floors, &applied, until, cx);
             }
@@ -151,10 +168,42 @@ impl<S: Suite> Values<S> {
         }
     }
 
+    /// V1.
+    fn on_broadcast(&mut self, value: CodedValue, encoded: Encoded, cx: &mut impl Context<Self>) {
+        let id = ValueId { home: cx.group().me(), number: self.next };
+        assert!(self.may_begin(id.home), "a home keeps to what it is granted");
+        self.next += 1;
+        self.open(id, cx);
+        let begins = if self.is_hybrid {
+            let command = dissemination::Command::DisseminateEncoded(value, encoded);
+            Carried::Dissemination(Event::Command(command))
+        } else {
+            let command = coded::Command::BroadcastEncoded(value, encoded);
+            Carried::Broadcast(Event::Command(command))
+        };
+        self.step(id, begins, cx);
+    }
+
+    /// V6.
+    fn on_wanted(&mut self, id: ValueId, commitment: Commitment, cx: &mut impl Context<Self>) {
+        self.open(id, cx);
+        let instance = self.instances.get_mut(&id).expect("just opened");
+        instance.value.take_if(|(held, _)| *held != commitment);
+        let want = Event::Command(dissemination::Command::Want(commitment));
+        self.step(id, Carried::Dissemination(want), cx);
+    }
+
     /// V2, V3.
     fn on_message(&mut self, from: Party, message: ValuesMessage, cx: &mut impl Context<Self>) {
         let ValuesMessage { id, body } = message;
-        let commitment = body.commitment();
+        let (commitment, is_ours) = match &body {
+            Carried::Broadcast(body) => (body.commitment(), !self.is_hybrid),
+            Carried::Dissemination(body) => (body.commitment(), self.is_hybrid),
+        };
+        if !is_ours {
+            // In one group all values are carried in the same way.
+            return cx.blame(Fault::suspected(from, FaultKind::Malformed));
+        }
         if commitment.is_some_and(|it| it.length() > LARGE_BYTES_MAX) {
             return;
         }
@@ -172,21 +221,40 @@ impl<S: Suite> Values<S> {
             }
             self.open(id, cx);
         }
-        self.step(id, Event::Message { from, body }, cx);
+        let heard = match body {
+            Carried::Broadcast(body) => Carried::Broadcast(Event::Message { from, body }),
+            Carried::Dissemination(body) => Carried::Dissemination(Event::Message { from, body }),
+        };
+        self.step(id, heard, cx);
     }
 
-    fn on_restore(&mut self, id: ValueId, record: coded::Record, cx: &mut impl Context<Self>) {
+    fn on_restore(
+        &mut self,
+        id: ValueId,
+        record: Carried<coded::Record, dissemination::Record>,
+        cx: &mut impl Context<Self>,
+    ) {
         if !self.instances.contains_key(&id) {
             if id.number < self.floor(id.home) {
                 return;
             }
             self.open(id, cx);
         }
+        let (began, event) = match record {
+            Carried::Broadcast(record) => {
+                let began = matches!(record, coded::Record::Began);
+                (began, Carried::Broadcast(Event::Restore(record)))
+            }
+            Carried::Dissemination(record) => {
+                let began = matches!(record, dissemination::Record::Began);
+                (began, Carried::Dissemination(Event::Restore(record)))
+            }
+        };
         // A crash may have kept it from being begun: then nothing of it was sent.
-        if id.home == cx.group().me() && matches!(record, coded::Record::Began) {
+        if began && id.home == cx.group().me() {
             self.next = self.next.max(id.number.saturating_add(1));
         }
-        self.step(id, Event::Restore(record), cx);
+        self.step(id, event, cx);
     }
 
     /// V4. Opens what is granted now and was not before.
@@ -223,7 +291,11 @@ impl<S: Suite> Values<S> {
                 let id = ValueId { home, number };
                 if home != cx.group().me() && !self.instances.contains_key(&id) {
                     self.open(id, cx);
-                    self.step(id, Event::Command(coded::Command::Ask), cx);
+                    let ask = self.either(
+                        Event::Command(coded::Command::Ask),
+                        Event::Command(dissemination::Command::Ask),
+                    );
+                    self.step(id, ask, cx);
                 }
             }
             if last < floor.saturating_add(GRANTED_MAX) {
@@ -236,7 +308,15 @@ impl<S: Suite> Values<S> {
     fn note_what_lives(&self, cx: &mut impl Context<Self>) {
         for (id, instance) in self.instances.iter().filter(|(_, it)| it.until.is_none()) {
             let value = instance.value.as_ref().map(|(_, value)| value);
-            for body in instance.broadcast.records(value) {
+            let records: Vec<_> = match &instance.carrier {
+                Carried::Broadcast(it) => {
+                    it.records(value).into_iter().map(Carried::Broadcast).collect()
+                }
+                Carried::Dissemination(it) => {
+                    it.records().into_iter().map(Carried::Dissemination).collect()
+                }
+            };
+            for body in records {
                 cx.note(ValuesRecord { id: *id, body });
             }
         }
@@ -249,21 +329,49 @@ impl<S: Suite> Values<S> {
 
     fn open(&mut self, id: ValueId, cx: &mut impl Context<Self>) {
         let code = self.code(cx.group().structure());
+        let is_hybrid = self.is_hybrid;
         self.instances.entry(id).or_insert_with(|| {
-            let broadcast = CodedBroadcast::new(id.home, code);
-            Instance { broadcast, value: None, until: None }
+            let carrier = if is_hybrid {
+                Carried::Dissemination(Dissemination::new(id.home, code))
+            } else {
+                Carried::Broadcast(CodedBroadcast::new(id.home, code))
+            };
+            Instance { carrier, value: None, until: None }
         });
     }
 
-    /// Steps the broadcast of a value, if it is here.
-    fn step(&mut self, id: ValueId, event: Event<CodedBroadcast<S>>, cx: &mut impl Context<Self>) {
+    /// The one or the other, as the configuration is.
+    fn either(
+        &self,
+        broadcast: Event<CodedBroadcast<S>>,
+        dissemination: Event<Dissemination<S>>,
+    ) -> Happens<S> {
+        match self.is_hybrid {
+            false => Carried::Broadcast(broadcast),
+            true => Carried::Dissemination(dissemination),
+        }
+    }
+
+    /// Steps what carries a value, if it is here.
+    fn step(&mut self, id: ValueId, event: Happens<S>, cx: &mut impl Context<Self>) {
         let Some(instance) = self.instances.get_mut(&id) else { return };
-        for outcome in cx.step(ValueSlot(id), &mut instance.broadcast, event) {
-            let coded::Outcome::Delivered { commitment, value } = outcome;
-            if instance.until.is_none() {
-                instance.value = Some((commitment, value));
-                cx.output(ValuesOutcome::Here(id));
+        let told: Vec<(Commitment, CodedValue)> = match (&mut instance.carrier, event) {
+            (Carried::Broadcast(broadcast), Carried::Broadcast(event)) => {
+                let outcomes = cx.step(BroadcastSlot(id), broadcast, event).into_iter();
+                let told = |coded::Outcome::Delivered { commitment, value }| (commitment, value);
+                outcomes.map(told).collect()
             }
+            (Carried::Dissemination(dissemination), Carried::Dissemination(event)) => {
+                let outcomes = cx.step(DisseminationSlot(id), dissemination, event).into_iter();
+                let told = |dissemination::Outcome::Held { commitment, value }| (commitment, value);
+                outcomes.map(told).collect()
+            }
+            // A log of the other configuration, which another part refuses.
+            _ => Vec::new(),
+        };
+        for value in told.into_iter().filter(|_| instance.until.is_none()) {
+            instance.value = Some(value);
+            cx.output(ValuesOutcome::Here(id));
         }
     }
 }

@@ -1,14 +1,19 @@
 //! The values of large requests: each is broadcast beside the total order, which refers to it.
 //!
 //! # Promise
-//! - *One value*: no two honest servers hold different values under one [`ValueId`].
+//! - *One value*: no two honest servers hold different values under one [`ValueId`]. In the hybrid
+//!   configuration only if the home is honest, or both were told to want the same.
 //! - *There when it is wanted*: if an honest server held a value whose number the order has not
-//!   passed, every honest server that wants it gets it, or comes to install a later mark.
+//!   passed, every honest server that wants it gets it, or comes to install a later mark. In the
+//!   hybrid configuration only if the order names this value of its home for this number, and if
+//!   the others are told to want it.
 //! - *Durable*: what was told is told again after a restart, sooner or later.
-//! - *Cost*: that of [coded broadcast](maftia_agreement::broadcast::coded).
+//! - *Cost*: that of [coded broadcast](maftia_agreement::broadcast::coded), or of
+//!   [dissemination](maftia_agreement::hybrid::dissemination).
 //!
 //! # Model
-//! That of coded broadcast. The layer above says, from the total order, up to which number the
+//! That of coded broadcast, which carries the values; in the hybrid configuration that of
+//! dissemination, which does so there. The layer above says, from the total order, up to which number the
 //! values of each home are applied or given up: the *floor*. It is the same function of the order
 //! at all servers, though some are further than others.
 //!
@@ -23,6 +28,8 @@
 //!   not come so far, until the log is cut behind it. What was given up is dropped at once.
 //! - V5. At a mark, what the floor has not passed is written to the log again: of this server's own
 //!   the value, of others the fragment.
+//! - V6. In the hybrid configuration the value is kept and written in place of the fragment. What
+//!   the layer above wants takes the place of anything else under its number.
 //!
 //! # Why it holds
 //! *One value* is agreement of the broadcast, if no honest server takes part in one instance twice,
@@ -40,13 +47,20 @@
 //! *Durable*: a fragment is in the log before it is echoed. So what a server has delivered comes
 //! back after a restart, out of its own log or of the fragments of others.
 //!
+//! *Hybrid*: a batch has an honest voter, which held what the batch names under numbers that its
+//! floor had not passed. The first batch of the home's lane that names a number which is its turn
+//! says what that number stands for, at all servers; there is one batch at each height. Whoever
+//! voted for that batch drops the value only when the floor has passed it: were it told to want
+//! something else under this number, an earlier batch would have named it. So retrieval, a promise
+//! of dissemination, applies.
+//!
 //! # Bounds
 //! For each home [`GRANTED_MAX`] instances above the floor, each with a value of at most
 //! [`LARGE_BYTES_MAX`] and what a broadcast holds for its peers: what a corrupt home never orders
 //! stays, and is all that it can fill. Below the floor a fragment for each value applied since the
-//! last cut. What is applied counts towards marks, see [`large_load`](crate::large_load): so what
-//! the log has between two marks is bounded; at each mark it has at most [`GRANTED_MAX`] fragments
-//! a home again.
+//! last cut (V6: the value). What is applied counts towards marks, see
+//! [`large_load`](crate::large_load): so what the log has between two marks is bounded; at each mark
+//! it has at most [`GRANTED_MAX`] fragments (values) a home again.
 
 mod machine;
 
@@ -55,10 +69,11 @@ pub use machine::Values;
 use crate::LARGE_BYTES_MAX;
 use maftia_agreement::broadcast::coded::{self, CodedBroadcast};
 use maftia_agreement::checkpoint::Mark;
+use maftia_agreement::hybrid::dissemination::{self, Dissemination};
 use maftia_base::protocol::Vocabulary;
-use maftia_base::wire::wire_struct;
+use maftia_base::wire::{Wire, wire_enum, wire_struct};
 use maftia_base::{Party, Scope, Slot};
-use maftia_crypto::{CodedValue, Encoded, Suite};
+use maftia_crypto::{CodedValue, Commitment, Encoded, Suite};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many values of its own a home has under way. Two: one is ordered while the next is sent.
@@ -78,6 +93,20 @@ pub struct ValueId {
 
 wire_struct!(ValueId { home, number });
 
+/// What is of a coded broadcast, or in the hybrid configuration of a dissemination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Carried<B, D> {
+    /// Of a [`CodedBroadcast`].
+    Broadcast(B),
+    /// Of a [`Dissemination`].
+    Dissemination(D),
+}
+
+wire_enum!(<B: Wire, D: Wire> Carried<B, D> {
+    0 => Broadcast(body),
+    1 => Dissemination(body),
+});
+
 /// What the layer above asks for.
 #[derive(Clone, Debug)]
 pub enum ValuesCommand {
@@ -92,6 +121,8 @@ pub enum ValuesCommand {
         /// The mark after which nobody can want them who has that mark.
         until: Mark,
     },
+    /// In the hybrid configuration: the order needs this value under this number. (V6)
+    Want(ValueId, Commitment),
     /// A mark: write down again what is needed. (V5)
     Note,
     /// The log is cut at this mark. (V4)
@@ -112,8 +143,8 @@ pub enum ValuesOutcome {
 pub struct ValuesMessage {
     /// Of which value.
     pub id: ValueId,
-    /// A message of its broadcast.
-    pub body: coded::Message,
+    /// A message about it.
+    pub body: Carried<coded::Message, dissemination::Message>,
 }
 
 wire_struct!(ValuesMessage { id, body });
@@ -123,8 +154,8 @@ wire_struct!(ValuesMessage { id, body });
 pub struct ValuesRecord {
     /// Of which value.
     pub id: ValueId,
-    /// A record of its broadcast.
-    pub body: coded::Record,
+    /// A record about it.
+    pub body: Carried<coded::Record, dissemination::Record>,
 }
 
 wire_struct!(ValuesRecord { id, body });
@@ -133,29 +164,57 @@ wire_struct!(ValuesRecord { id, body });
 #[derive(Clone, Copy, Debug)]
 pub struct ValuesTicket {
     id: ValueId,
-    body: coded::Ticket,
+    body: Carried<coded::Ticket, dissemination::Ticket>,
 }
 
 /// Where the broadcast of one value sits.
 #[derive(Clone, Copy, Debug)]
-struct ValueSlot(ValueId);
+struct BroadcastSlot(ValueId);
 
-impl<S: Suite> Slot<Values<S>> for ValueSlot {
+impl<S: Suite> Slot<Values<S>> for BroadcastSlot {
     type Child = CodedBroadcast<S>;
     fn label(self) -> u64 {
         self.0.number
     }
     fn message(self, body: coded::Message) -> ValuesMessage {
-        ValuesMessage { id: self.0, body }
+        ValuesMessage { id: self.0, body: Carried::Broadcast(body) }
     }
     fn ticket(self, body: coded::Ticket) -> ValuesTicket {
-        ValuesTicket { id: self.0, body }
+        ValuesTicket { id: self.0, body: Carried::Broadcast(body) }
     }
     fn record(self, body: coded::Record) -> ValuesRecord {
-        ValuesRecord { id: self.0, body }
+        ValuesRecord { id: self.0, body: Carried::Broadcast(body) }
     }
     fn scope(self, parent: Scope) -> Scope {
-        let home = parent.child("home", self.0.home.index() as u64);
-        home.child(<CodedBroadcast<S> as Vocabulary>::NAME, self.0.number)
+        self.0.scope(parent).child(<CodedBroadcast<S> as Vocabulary>::NAME, self.0.number)
+    }
+}
+
+/// Where the dissemination of one value sits.
+#[derive(Clone, Copy, Debug)]
+struct DisseminationSlot(ValueId);
+
+impl<S: Suite> Slot<Values<S>> for DisseminationSlot {
+    type Child = Dissemination<S>;
+    fn label(self) -> u64 {
+        self.0.number
+    }
+    fn message(self, body: dissemination::Message) -> ValuesMessage {
+        ValuesMessage { id: self.0, body: Carried::Dissemination(body) }
+    }
+    fn ticket(self, body: dissemination::Ticket) -> ValuesTicket {
+        ValuesTicket { id: self.0, body: Carried::Dissemination(body) }
+    }
+    fn record(self, body: dissemination::Record) -> ValuesRecord {
+        ValuesRecord { id: self.0, body: Carried::Dissemination(body) }
+    }
+    fn scope(self, parent: Scope) -> Scope {
+        self.0.scope(parent).child(<Dissemination<S> as Vocabulary>::NAME, self.0.number)
+    }
+}
+
+impl ValueId {
+    fn scope(self, parent: Scope) -> Scope {
+        parent.child("home", self.home.index() as u64)
     }
 }

@@ -5,6 +5,10 @@ mod admission;
 #[path = "../replica/adversaries.rs"]
 mod adversaries;
 mod configuration;
+mod dissemination;
+#[allow(dead_code)]
+#[path = "../replica/large.rs"]
+mod large;
 #[path = "../replica/ledger.rs"]
 mod ledger;
 #[path = "../replica/once.rs"]

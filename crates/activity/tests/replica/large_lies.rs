@@ -1,13 +1,14 @@
 //! Homes that lie about large requests, alone and with servers that lose their memory.
 
-use crate::large::{Gate, MIB, ask, build, build_with_wiped, check_once, request, settle, wipe};
+use crate::large::{Gate, MIB, ask, build, check_once, request, settle};
+use crate::large_coded::{build_with_wiped, wipe};
 use crate::world::{
     Attached, EVENTS_MAX, SERVICE, Sim, Sut, builder, common_ledger, front_end, keyrings, ledger,
     p, serve, structure,
 };
 use maftia_activity::{
-    Ask, ClientBundle, Command, GRANTED_MAX, Item, Message, Outcome, SessionId, Standing, ValueId,
-    ValuesMessage,
+    Ask, Carried, ClientBundle, Command, GRANTED_MAX, Item, Message, Outcome, SessionId, Standing,
+    ValueId, ValuesMessage,
 };
 use maftia_agreement::atomic::{self, Batch, BatchVote, Head, Items, batch_statement, epochs};
 use maftia_agreement::broadcast::coded::{self, code_of};
@@ -44,7 +45,10 @@ fn value(name: &str, len: usize) -> CodedValue {
 fn pour(hand: &mut Hand<'_, Sut>, id: ValueId, encoded: &Encoded, to: PartySet) {
     let (home, commitment) = (id.home, encoded.commitment);
     for peer in hand.victims().intersection(to).iter() {
-        let mut say = |body| hand.send(home, peer, Message::Value(ValuesMessage { id, body }));
+        let mut say = |body| {
+            let body = Carried::Broadcast(body);
+            hand.send(home, peer, Message::Value(ValuesMessage { id, body }));
+        };
         for piece in encoded.fragments[peer.index()].iter().cloned() {
             say(coded::Message::Send { commitment, piece });
         }
@@ -362,7 +366,7 @@ fn servers_that_lost_their_memory_do_not_help_a_home_to_two_values_of_one_number
         let gate = Gate::new(move |letter| match &*letter.body {
             Message::Value(ValuesMessage { body, .. }) => match now.get() {
                 1 => [4, 5].contains(&letter.to.index()),
-                _ => body.commitment() == Some(is_first),
+                _ => matches!(body, Carried::Broadcast(it) if it.commitment() == Some(is_first)),
             },
             _ => false,
         });

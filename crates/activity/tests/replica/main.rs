@@ -5,6 +5,7 @@ mod clients;
 mod configuration;
 mod figures;
 mod large;
+mod large_coded;
 mod large_lies;
 mod ledger;
 mod links;

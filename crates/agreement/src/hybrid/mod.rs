@@ -5,6 +5,7 @@
 //! (the TTCB, [`maftia_ttcb_api`]) fails only by crashing, and never says two different things
 //! where it must say one. Everything else may lie here as there.
 //!
+//! - [`dissemination`]: a large value for all who want it; which, is ordered elsewhere (n >= f+1).
 //! - [`multicast`]: a message to a list of recipients, with any number of liars (n >= f+2).
 //! - [`ordered`]: one order of the messages of all, by the wormhole's ordering service (n >= 2f+1).
 //! - [`placed`]: agreement on a value that satisfies an external predicate, by the wormhole's
@@ -17,6 +18,7 @@
 //! timeout, and liveness needs that it is long enough in the end; safety needs nothing of the kind.
 
 mod agreed;
+pub mod dissemination;
 mod members;
 pub mod multicast;
 pub mod ordered;

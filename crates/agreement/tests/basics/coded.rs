@@ -22,7 +22,7 @@ type Broadcast<S = IdealSuite> = CodedBroadcast<S>;
 type Sim = Simulation<Broadcast>;
 
 /// Bytes that differ from seed to seed.
-fn value(length: usize, seed: u64) -> CodedValue {
+pub(crate) fn value(length: usize, seed: u64) -> CodedValue {
     let byte = |i: usize| (i as u64 * 0x9e37 + (i as u64 >> 8) + seed * 77) as u8;
     CodedValue::new((0..length).map(byte).collect::<Vec<u8>>()).expect("short")
 }
@@ -35,7 +35,7 @@ fn some_value(structure: &AdversaryStructure, seed: u64) -> CodedValue {
     value(lengths[if seed.is_multiple_of(6) { (seed / 6 % 7) as usize } else { 3 }], seed)
 }
 
-fn encode(structure: &AdversaryStructure, value: &CodedValue) -> Encoded {
+pub(crate) fn encode(structure: &AdversaryStructure, value: &CodedValue) -> Encoded {
     let (code, value) = (code_of(structure), value.clone());
     match work_of::<IdealSuite>(structure, Work::Encode { code, value }) {
         Done::Encoded(encoded) => encoded,
@@ -44,7 +44,11 @@ fn encode(structure: &AdversaryStructure, value: &CodedValue) -> Encoded {
 }
 
 /// Fragments that are no encoding, under one commitment: one byte of one of them is changed.
-fn no_encoding(structure: &AdversaryStructure, value: &CodedValue, spoiled: usize) -> Encoded {
+pub(crate) fn no_encoding(
+    structure: &AdversaryStructure,
+    value: &CodedValue,
+    spoiled: usize,
+) -> Encoded {
     let mut pieces: Vec<Vec<Blob<PIECE_BYTES>>> = encode(structure, value)
         .fragments
         .iter()
@@ -369,7 +373,7 @@ fn who_decodes_before_it_has_its_own_fragment_still_counts_in_the_quorums_of_oth
 }
 
 /// What a corrupt server makes of a piece.
-fn spoil(piece: &Piece, random: &mut Random) -> Piece {
+pub(crate) fn spoil(piece: &Piece, random: &mut Random) -> Piece {
     let mut spoiled = piece.clone();
     match random.below(4) {
         0 => {

@@ -6,5 +6,6 @@ mod coded;
 mod coded_links;
 mod coin;
 mod consistent;
+mod dissemination;
 mod reliable;
 mod world;

@@ -31,15 +31,19 @@ pub struct Coded<S> {
 
 type Adverse<S> = Box<dyn Adversary<CodedBroadcast<S>>>;
 
-fn name(value: &CodedValue) -> u64 {
+pub(super) fn name(value: &CodedValue) -> u64 {
     short(&Digest::of("drill coded value", value))
 }
 
-fn seal(commitment: &Commitment) -> u64 {
+pub(super) fn seal(commitment: &Commitment) -> u64 {
     short(&Digest::of_encoded("drill commitment", commitment))
 }
 
-fn encode<S: DrillSuite>(keyring: &S::Keyring, code: Code, value: CodedValue) -> Encoded {
+pub(super) fn encode<S: DrillSuite>(
+    keyring: &S::Keyring,
+    code: Code,
+    value: CodedValue,
+) -> Encoded {
     match work::<S>(keyring, Work::Encode { code, value }) {
         Done::Encoded(encoded) => encoded,
         other => panic!("{other:?} is no encoding"),
@@ -47,7 +51,7 @@ fn encode<S: DrillSuite>(keyring: &S::Keyring, code: Code, value: CodedValue) ->
 }
 
 /// The same pieces but for one byte, under one commitment.
-fn no_encoding(code: Code, length: usize, encoded: &Encoded) -> Encoded {
+pub(super) fn no_encoding(code: Code, length: usize, encoded: &Encoded) -> Encoded {
     let fragments = encoded.fragments.iter();
     let mut pieces: Vec<Vec<Blob<PIECE_BYTES>>> = fragments
         .map(|fragment| fragment.iter().map(|piece| piece.bytes.clone()).collect())

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// This server's fragment, as far as it is here.
 #[derive(Clone, Debug, Hash)]
-pub(super) struct Own {
+pub(crate) struct Own {
     pub(super) commitment: Commitment,
     pub(super) pieces: BTreeMap<u8, Piece>,
     /// It took the place of a fragment of something else. (R6)
@@ -67,7 +67,7 @@ impl Echoed {
 
 /// What others echoed: of each the fragment under the first commitment that it named.
 #[derive(Clone, Debug, Hash)]
-pub(super) struct Fragments {
+pub(crate) struct Fragments {
     code: Code,
     echoed: BTreeMap<Party, Echoed>,
     /// False once something has been decoded: nothing else will be.
@@ -75,13 +75,13 @@ pub(super) struct Fragments {
 }
 
 impl Fragments {
-    pub(super) fn new(code: Code) -> Self {
+    pub(crate) fn new(code: Code) -> Self {
         Self { code, echoed: BTreeMap::new(), keeps_bytes: true }
     }
 
     /// Takes a piece that its owner echoed, or has given (R8). True if it is news; an error if no
     /// honest server sends it.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         from: Party,
         commitment: Commitment,
@@ -122,8 +122,15 @@ impl Fragments {
         Ok(true)
     }
 
+    /// Drops what is here of `owner`'s fragment, if it is under another commitment.
+    pub(crate) fn drop_other(&mut self, owner: Party, commitment: Commitment) {
+        if self.echoed.get(&owner).is_some_and(|echoed| echoed.commitment != commitment) {
+            self.echoed.remove(&owner);
+        }
+    }
+
     /// Whose fragments under this commitment are complete.
-    pub(super) fn complete(&self, commitment: Commitment) -> PartySet {
+    pub(crate) fn complete(&self, commitment: Commitment) -> PartySet {
         let complete = |(_, echoed): &(&Party, &Echoed)| {
             echoed.commitment == commitment && echoed.is_complete(self.code)
         };
@@ -131,7 +138,7 @@ impl Fragments {
     }
 
     /// As many complete fragments as are needed, and no more. After that, no bytes are kept.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         commitment: Commitment,
         me: Party,
@@ -148,11 +155,11 @@ impl Fragments {
         fragments
     }
 
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.echoed.clear();
     }
 
-    pub(super) fn footprint(&self) -> usize {
+    pub(crate) fn footprint(&self) -> usize {
         self.echoed.values().map(|echoed| echoed.seen.count_ones() as usize).sum()
     }
 
@@ -167,6 +174,6 @@ impl Fragments {
 }
 
 /// A copy that does not keep alive the frame in which the bytes came, which may be larger.
-pub(super) fn own_copy(bytes: &Blob<PIECE_BYTES>) -> Blob<PIECE_BYTES> {
+pub(crate) fn own_copy(bytes: &Blob<PIECE_BYTES>) -> Blob<PIECE_BYTES> {
     Blob::new(bytes.to_vec()).expect("as long as before")
 }

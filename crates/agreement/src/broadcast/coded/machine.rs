@@ -1,11 +1,11 @@
 //! The rules, one handler for each message.
 
 use super::fragments::{Fragments, Own, own_copy};
-use super::message::{Command, Message, Outcome, PART_BYTES_MAX, Record, Ticket};
+use super::message::{Command, Message, Outcome, Record, Ticket};
+use super::parts::Parts;
 use crate::tally::Tally;
 use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
-use maftia_base::wire::Blob;
 use maftia_base::{Context, Event, Fault, FaultKind, Party, PartySet, Protocol, Target};
 use maftia_crypto::{Code, CodedValue, Commitment, Decoded, Done, Encoded, Piece, Suite, Work};
 use std::marker::PhantomData;
@@ -34,7 +34,7 @@ pub struct CodedBroadcast<S: Suite> {
     /// Whose next WANT is answered.
     answered_next: PartySet,
     /// Parts of a value while the log is replayed.
-    parts: Vec<Blob<PART_BYTES_MAX>>,
+    parts: Parts,
     /// Our fragment in place of one of something else, while the log is replayed.
     corrected: Option<Own>,
     suite: PhantomData<S>,
@@ -70,7 +70,7 @@ impl<S: Suite> CodedBroadcast<S> {
             delivered: None,
             liars: PartySet::EMPTY,
             answered_next: PartySet::all(code.n()),
-            parts: Vec::new(),
+            parts: Parts::default(),
             corrected: None,
             suite: PhantomData,
         }
@@ -336,14 +336,10 @@ impl<S: Suite> CodedBroadcast<S> {
 
     fn on_restore(&mut self, record: Record, cx: &mut impl Context<Self>) {
         match record {
-            Record::Part { number, bytes } => {
-                // What is behind a gap or a crash belongs to no value.
-                self.parts.truncate(usize::from(number));
-                self.parts.push(bytes);
-            }
+            Record::Part { number, bytes } => self.parts.push(number, bytes),
             Record::Began => {
                 self.began = true;
-                self.value = self.assembled();
+                self.value = self.parts.assemble();
             }
             Record::Echoed { commitment, piece } => {
                 let own = self.own.get_or_insert_with(|| Own::new(commitment));
@@ -357,7 +353,7 @@ impl<S: Suite> CodedBroadcast<S> {
             Record::Readied(commitment) => self.readied = Some(commitment),
             Record::Delivered(commitment) => {
                 self.delivered = Some(commitment);
-                let value = if self.began { self.value.clone() } else { self.assembled() };
+                let value = if self.began { self.value.clone() } else { self.parts.assemble() };
                 if let Some(value) = value {
                     cx.output(Outcome::Delivered { commitment, value });
                 }
@@ -508,12 +504,5 @@ impl<S: Suite> CodedBroadcast<S> {
     fn distrust(&mut self, party: Party, kind: FaultKind, cx: &mut impl Context<Self>) {
         self.liars.insert(party);
         cx.blame(Fault::suspected(party, kind));
-    }
-
-    /// The value of the parts just replayed.
-    fn assembled(&mut self) -> Option<CodedValue> {
-        let parts = std::mem::take(&mut self.parts);
-        let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
-        CodedValue::new(parts.concat())
     }
 }

@@ -1,5 +1,6 @@
 //! What coded broadcast is asked, says, sends and logs.
 
+use super::parts::parts_of;
 use maftia_base::wire::{Blob, wire_enum};
 use maftia_crypto::{CodedValue, Commitment, Encoded, Piece};
 
@@ -134,15 +135,9 @@ wire_enum!(Record {
 });
 
 impl Record {
-    /// A value as parts, at least one of them.
+    /// A value as parts.
     pub(super) fn parts(value: &CodedValue) -> impl Iterator<Item = Self> {
-        let count = value.len().div_ceil(PART_BYTES_MAX).max(1);
-        (0..count).map(|number| {
-            let from = number * PART_BYTES_MAX;
-            let to = value.len().min(from + PART_BYTES_MAX);
-            let bytes = Blob::new(value.bytes().slice(from..to)).expect("cut to fit");
-            Self::Part { number: number as u8, bytes }
-        })
+        parts_of(value).map(|(number, bytes)| Self::Part { number, bytes })
     }
 }
 

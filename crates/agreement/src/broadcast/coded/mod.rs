@@ -114,9 +114,10 @@
 //! and retrieval are one: who has READY of an honest quorum decodes; (c) pieces, echoed one by one;
 //! (d) a Merkle tree for the vector of hashes; (e) restart and reconnection.
 
-mod fragments;
+pub(crate) mod fragments;
 mod machine;
 mod message;
+pub(crate) mod parts;
 
 pub use machine::CodedBroadcast;
 pub use message::{Command, Message, Outcome, PART_BYTES_MAX, Record, Ticket};
@@ -142,11 +143,25 @@ pub fn honest_in_any_quorum(structure: &AdversaryStructure) -> usize {
     pairs.min().unwrap_or(structure.n())
 }
 
-/// The code for groups with this structure, which must satisfy Q3. For a general structure it
-/// looks at all pairs of its sets: make it once, not for each broadcast.
+/// How many fragments make up a value in groups with this structure: under Q3
+/// [`honest_in_any_quorum`]; where only two sets do not cover the group, as many servers as are
+/// honest for certain (`n - f`), see [`dissemination`](crate::hybrid::dissemination).
+pub fn fragments_needed(structure: &AdversaryStructure) -> usize {
+    if structure.check_q3().is_ok() {
+        return honest_in_any_quorum(structure);
+    }
+    let largest = match structure.threshold_f() {
+        Some(f) => f,
+        None => structure.maximal_sets().iter().map(|set| set.len()).max().unwrap_or(0),
+    };
+    structure.n() - largest
+}
+
+/// The code for groups with this structure. For a general structure it looks at all triples of its
+/// sets: make it once, not for each broadcast.
 pub fn code_of(structure: &AdversaryStructure) -> Code {
-    Code::new(structure.n(), honest_in_any_quorum(structure))
-        .expect("under Q3 no two corruptible sets cover the group")
+    let k = fragments_needed(structure);
+    Code::new(structure.n(), k).expect("no corruptible set is the group, nor two under Q3")
 }
 
 /// Most items that an instance holds: pieces and votes.

@@ -105,6 +105,12 @@ pub(super) const HYBRID: &[Canary] = &[
         "machine.rs",
         "others are told before the record of what was delivered is durable"
     ),
+    single!(
+        "dissemination",
+        "held-not-durable",
+        "machine.rs",
+        "a value is told to be held before it is durable"
+    ),
     single!("multicast", "keeps-to-itself", "machine.rs", "who delivered does not tell others"),
     single!("simple", "lock-not-durable", "machine.rs", "a lock leaves before it is durable"),
     single!("simple", "forgets-its-lock", "attempt.rs", "a lock does not bind"),
