@@ -8,7 +8,7 @@ use maftia_agreement::hybrid::OrderedBy;
 use std::process::Command;
 
 /// A group in the hybrid configuration that runs.
-fn running() -> Town {
+pub(crate) fn running() -> Town {
     running_by(OrderedBy::Identifiers)
 }
 

@@ -1,5 +1,6 @@
 //! Requests of 10 MiB on real servers: what they cost, and servers that are killed meanwhile.
 
+use crate::components::running as hybrid;
 use crate::crashes::wait_until_level;
 use crate::running;
 use crate::support::{PATIENCE, Town, wait_until};
@@ -83,8 +84,8 @@ fn all_sent(town: &Town) -> Vec<u64> {
 /// servers do not each send it to all others. How exactly it is shared is up to the protocols, and
 /// held against `n/k` where no clock decides what is sent again; here, on a busy machine, links
 /// send much twice.
-fn costs_less_than_n_times(servers: usize, k: usize) {
-    let mut town = running(servers);
+fn costs_less_than_n_times(mut town: Town, k: usize) {
+    let servers = town.config().servers.len();
     let mut author = Author::of(&town, 0);
     author.check();
     let mut cheapest = f64::MAX;
@@ -113,40 +114,55 @@ fn costs_less_than_n_times(servers: usize, k: usize) {
 
 #[test]
 fn ten_mebibytes_cost_each_of_4_servers_less_than_4_times_that() {
-    costs_less_than_n_times(4, 2);
+    costs_less_than_n_times(running(4), 2);
 }
 
 #[test]
 fn ten_mebibytes_cost_each_of_7_servers_less_than_7_times_that() {
-    costs_less_than_n_times(7, 3);
+    costs_less_than_n_times(running(7), 3);
+}
+
+#[test]
+fn ten_mebibytes_cost_each_of_3_servers_with_trusted_components_less_than_3_times_that() {
+    costs_less_than_n_times(hybrid(), 2);
 }
 
 #[test]
 fn large_requests_take_effect_once_though_a_server_is_killed_while_they_travel() {
-    let mut town = running(4);
+    killed_while_they_travel(running(4));
+}
+
+#[test]
+fn so_they_do_with_three_servers_that_have_trusted_components() {
+    killed_while_they_travel(hybrid());
+}
+
+fn killed_while_they_travel(mut town: Town) {
+    let servers = town.config().servers.len();
     let mut author = Author::of(&town, 0);
     author.check();
     let mut in_flight = 0;
     // One that only helps, and the home itself; twice each.
-    for from_home in [3, 0, 2, 0] {
+    for from_home in [servers - 1, 0, servers - 2, 0] {
         let before = all_sent(&town);
         let answer = author.write();
         let mut home = 0;
         wait_until("the broadcast has begun", || {
             let now = all_sent(&town);
             // The home is the first to send, and sends most.
-            home = (0..4).max_by_key(|index| now[*index] - before[*index]).unwrap();
+            home = (0..servers).max_by_key(|index| now[*index] - before[*index]).unwrap();
             answer.is_finished() || now[home] > before[home] + LARGE_BYTES_MAX as u64 / 4
         });
         in_flight += u32::from(!answer.is_finished());
-        let victim = (home + from_home) % 4;
+        let victim = (home + from_home) % servers;
         town.kill([victim]);
         let asked = Instant::now();
         let ledger = author.wait(answer);
         println!("home {home}, killed {victim}: answered {:?} later", asked.elapsed());
         assert_eq!(ledger.entries, author.written);
         town.start(victim).unwrap();
-        wait_until_level(&town, &[0, 1, 2, 3]);
+        let all: Vec<usize> = (0..servers).collect();
+        wait_until_level(&town, &all);
     }
     assert!(in_flight > 0, "all were answered before anybody was killed");
     author.check();

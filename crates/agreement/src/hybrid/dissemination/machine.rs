@@ -176,8 +176,10 @@ impl<S: Suite> Dissemination<S> {
     fn on_encoded(&mut self, encoded: Encoded, cx: &mut impl Context<Self>) {
         let Some(value) = self.value.take() else { return };
         let commitment = encoded.commitment;
-        // Another process with this server's keys may have been quicker, and have had it ordered.
-        if self.sought.as_ref().is_some_and(|sought| sought.commitment != commitment) {
+        // Others may have been quicker to give what was sent before a restart; or another process
+        // with this server's keys has had something else ordered.
+        let is_other = self.sought.as_ref().is_some_and(|it| it.commitment != commitment);
+        if is_other || self.held.is_some() {
             return;
         }
         self.sought = Some(Sought::closed(commitment));
@@ -212,6 +214,7 @@ impl<S: Suite> Dissemination<S> {
             }
             _ => {
                 self.held = None;
+                canary!("dissemination-mixes-fragments", (), self.own.clear());
                 self.given.clear();
                 self.to_give.clear();
                 self.fragments = Fragments::new(self.code);
@@ -308,7 +311,8 @@ impl<S: Suite> Dissemination<S> {
         decoded: Option<Decoded>,
         cx: &mut impl Context<Self>,
     ) {
-        if self.sought.as_ref().is_none_or(|sought| sought.commitment != commitment) {
+        let is_sought = self.sought.as_ref().is_some_and(|it| it.commitment == commitment);
+        if !is_sought || self.held.is_some() {
             return;
         }
         self.fragments.forget();

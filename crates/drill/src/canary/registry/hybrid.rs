@@ -111,6 +111,12 @@ pub(super) const HYBRID: &[Canary] = &[
         "machine.rs",
         "a value is told to be held before it is durable"
     ),
+    single!(
+        "dissemination",
+        "mixes-fragments",
+        "machine.rs",
+        "pieces of one value are passed on as those of another"
+    ),
     single!("multicast", "keeps-to-itself", "machine.rs", "who delivered does not tell others"),
     single!("simple", "lock-not-durable", "machine.rs", "a lock leaves before it is durable"),
     single!("simple", "forgets-its-lock", "attempt.rs", "a lock does not bind"),
