@@ -25,13 +25,18 @@ pub struct Reservation {
     pub period: Span,
 }
 
-/// What a call is taken to cost at most. Estimates: signing takes 16 us on the machine at hand, and
-/// a look through a table some microseconds; too little would make reservations overlap.
+/// What calls are taken to cost at most, by kinds: at least twice what they took on average where
+/// that was measured (docs/performance.md). Too little would make reservations overlap.
+pub const PRICES: [Span; 3] =
+    [Span::from_micros(40), Span::from_micros(60), Span::from_micros(150)];
+
+/// What this call is taken to cost at most.
 pub fn cost(call: &Call) -> Span {
+    let [low, middle, high] = PRICES;
     match call {
-        Call::Decide(_) | Call::Next { .. } | Call::Identify { .. } => Span::from_micros(60),
-        Call::Propose { .. } | Call::Open(_) | Call::Order { .. } => Span::from_micros(100),
-        _ => Span::from_micros(20),
+        Call::Decide(_) | Call::Next { .. } | Call::Identify { .. } => middle,
+        Call::Propose { .. } | Call::Open(_) | Call::Order { .. } => high,
+        _ => low,
     }
 }
 

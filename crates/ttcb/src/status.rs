@@ -8,7 +8,7 @@ use crate::Fatal;
 use crate::barriers::{Barrier, Report, State};
 use crate::settings::hex;
 use maftia_ttcb_api::{BootKeys, Call, Interval, Span};
-use maftia_ttcb_core::admission::cost;
+use maftia_ttcb_core::admission::{PRICES, cost};
 use std::fmt::{self, Write};
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -75,14 +75,11 @@ pub(crate) struct Costs {
     pub(crate) datagrams: Cost,
 }
 
-/// What calls are charged, in microseconds, as [`cost`] has it.
-const PRICES: [u64; 3] = [20, 60, 100];
-
 impl Costs {
     /// Notes a call; what is charged for opening its frame counts with it.
     pub(crate) fn note_call(&mut self, call: &Call, nanos: u64) {
         let charged = cost(call);
-        let place = PRICES.iter().position(|price| Span::from_micros(*price) == charged);
+        let place = PRICES.iter().position(|price| *price == charged);
         if let Some(place) = place {
             self.calls[place].note(nanos, Some(charged));
         }
@@ -91,7 +88,7 @@ impl Costs {
     fn write(&self, to: &mut String) -> fmt::Result {
         to.push_str(",\"costs\":{");
         for (price, cost) in PRICES.iter().zip(&self.calls) {
-            write!(to, "\"calls_{price}us\":")?;
+            write!(to, "\"calls_{}us\":", price.0 / 1_000)?;
             cost.write(to)?;
             to.push(',');
         }

@@ -40,7 +40,7 @@ fn hybrids() -> Vec<(AdversaryStructure, PartySet)> {
 fn some_value(structure: &AdversaryStructure, seed: u64) -> CodedValue {
     let stripe = fragments_needed(structure) * PIECE_BYTES;
     let lengths = [0, 1, stripe + 1, 3 * stripe - 9];
-    value(if seed % 10 == 0 { lengths[(seed / 10 % 4) as usize] } else { 1000 }, seed)
+    value(if seed.is_multiple_of(10) { lengths[(seed / 10 % 4) as usize] } else { 1000 }, seed)
 }
 
 fn start(
