@@ -13,9 +13,9 @@
 //!
 //! # Model
 //! That of coded broadcast, which carries the values; in the hybrid configuration that of
-//! dissemination, which does so there. The layer above says, from the total order, up to which number the
-//! values of each home are applied or given up: the *floor*. It is the same function of the order
-//! at all servers, though some are further than others.
+//! dissemination, which does so there. The layer above says, from the total order, up to which
+//! number the values of each home are applied or given up: the *floor*. It is the same function of
+//! the order at all servers, though some are further than others.
 //!
 //! # Rules
 //! - V1. A home broadcasts under ascending numbers, each once in its life: what it began is in its
@@ -36,6 +36,7 @@
 //! before it lost its log and after. It does not: with the epoch after which it is admitted again,
 //! the floors of all homes move past all numbers that anybody was granted, and it hears of those
 //! beyond for the first time. The same keeps a home from using a number twice.
+//!
 //! *There*: totality of the broadcast, while no honest server drops its fragment: they offer it
 //! whenever they and the server that lacks it may have missed something of each other, and what it
 //! did not listen to it asks for (V2). A number is given up at one place of the order, after which
@@ -44,6 +45,7 @@
 //! lost its fragments, too. All that they were of was applied or given up when its epoch ended;
 //! that is a mark, and who has not applied it all installs that mark's state though it is only one
 //! behind.
+//!
 //! *Durable*: a fragment is in the log before it is echoed. So what a server has delivered comes
 //! back after a restart, out of its own log or of the fragments of others.
 //!
@@ -59,8 +61,8 @@
 //! [`LARGE_BYTES_MAX`] and what a broadcast holds for its peers: what a corrupt home never orders
 //! stays, and is all that it can fill. Below the floor a fragment for each value applied since the
 //! last cut (V6: the value). What is applied counts towards marks, see
-//! [`large_load`](crate::large_load): so what the log has between two marks is bounded; at each mark
-//! it has at most [`GRANTED_MAX`] fragments (values) a home again.
+//! [`large_load`](crate::large_load): so what the log has between two marks is bounded; at each
+//! mark it has at most [`GRANTED_MAX`] fragments (values) a home again.
 
 mod machine;
 

@@ -7,7 +7,7 @@ use maftia_activity::{
     Carried, LARGE_BYTES_MAX, Message, Record, ValueId, ValuesMessage, ValuesRecord,
 };
 use maftia_agreement::broadcast::coded::code_of;
-use maftia_agreement::hybrid::dissemination;
+use maftia_agreement::hybrid::dissemination::{self, Message as Said};
 use maftia_base::time::Reading;
 use maftia_base::wire::{Bytes, EncodeSize};
 use maftia_base::{Party, PartySet};
@@ -79,7 +79,7 @@ impl Adversary<Sut> for TwoFaced {
             for owner in [to, letter.from] {
                 for piece in other.fragments[owner.index()].iter().cloned() {
                     let commitment = other.commitment;
-                    let piece = dissemination::Message::Piece { commitment, owner, piece };
+                    let piece = Said::Piece { commitment, owner, piece };
                     let body = Carried::Dissemination(piece);
                     hand.send(letter.from, to, Message::Value(ValuesMessage { id: *id, body }));
                 }
@@ -135,7 +135,7 @@ impl Adversary<Sut> for Garbler {
     fn outgoing(&mut self, letter: &Letter<Message<IdealSuite>>, hand: &mut Hand<'_, Sut>) {
         let Message::Value(ValuesMessage {
             id,
-            body: Carried::Dissemination(dissemination::Message::Piece { commitment, owner, piece }),
+            body: Carried::Dissemination(Said::Piece { commitment, owner, piece }),
         }) = &*letter.body
         else {
             return hand.pass(letter);
@@ -143,7 +143,7 @@ impl Adversary<Sut> for Garbler {
         if letter.to.index().is_multiple_of(2) {
             let (commitment, owner) = (*commitment, Party::new((owner.index() + 1) % 3));
             let piece = piece.clone();
-            let said = dissemination::Message::Piece { commitment, owner, piece };
+            let said = Said::Piece { commitment, owner, piece };
             let body = Carried::Dissemination(said);
             hand.send(letter.from, letter.to, Message::Value(ValuesMessage { id: *id, body }));
         }
