@@ -29,6 +29,14 @@ pub struct Coded<S> {
     suite: PhantomData<S>,
 }
 
+/// Name and sentence of strategies that dissemination has, too.
+pub(super) const SPLIT: (&str, &str) = (
+    "split-fragments",
+    "sends some the fragments of one value and the others those of another, and helps both",
+);
+pub(super) const NO_ENCODING: (&str, &str) =
+    ("no-encoding", "broadcasts fragments that are no encoding of anything");
+
 type Adverse<S> = Box<dyn Adversary<CodedBroadcast<S>>>;
 
 pub(super) fn name(value: &CodedValue) -> u64 {
@@ -205,17 +213,8 @@ impl<S: DrillSuite> Stage for Coded<S> {
 
     fn specials() -> Vec<Special<Self>> {
         vec![
-            Special {
-                name: "split-fragments",
-                about: "sends some the fragments of one value and the others those of another, \
-                        and helps both",
-                make: split_fragments,
-            },
-            Special {
-                name: "no-encoding",
-                about: "broadcasts fragments that are no encoding of anything",
-                make: sends_no_encoding,
-            },
+            Special { name: SPLIT.0, about: SPLIT.1, make: split_fragments },
+            Special { name: NO_ENCODING.0, about: NO_ENCODING.1, make: sends_no_encoding },
             Special {
                 name: "few-fragments",
                 about: "gives fragments to as few as can deliver, and answers nobody after that",

@@ -1,6 +1,6 @@
 //! Dissemination of one value; the layer above wants what one honest server holds.
 
-use super::coded::{encode, name, no_encoding, seal};
+use super::coded::{NO_ENCODING, SPLIT, encode, name, no_encoding, seal};
 use crate::adversary::{Brief, Cue, HandOf, Reacts, STEPS_PER_ROUND, Special};
 use crate::check::{Complaint, Fact, Goal, Monitor, ensure};
 use crate::plan::Plan;
@@ -217,16 +217,8 @@ impl<S: DrillSuite> Stage for Spread<S> {
 
     fn specials() -> Vec<Special<Self>> {
         vec![
-            Special {
-                name: "split-fragments",
-                about: "shows one server one value and the others another",
-                make: split_fragments,
-            },
-            Special {
-                name: "no-encoding",
-                about: "disseminates fragments that are no encoding of anything",
-                make: sends_no_encoding,
-            },
+            Special { name: SPLIT.0, about: SPLIT.1, make: split_fragments },
+            Special { name: NO_ENCODING.0, about: NO_ENCODING.1, make: sends_no_encoding },
         ]
     }
 
