@@ -181,6 +181,10 @@ macro_rules! wire_types {
             activity_manifest: maftia_activity::Manifest<Real>;
             activity_piece: maftia_activity::Piece;
             activity_value_id: maftia_activity::ValueId;
+            activity_carried: maftia_activity::Carried<
+                maftia_agreement::broadcast::coded::Message,
+                maftia_agreement::hybrid::dissemination::Message,
+            >;
             activity_values_message: maftia_activity::ValuesMessage;
             activity_values_record: maftia_activity::ValuesRecord;
             activity_transfer_message: maftia_activity::TransferMessage<Real>;
