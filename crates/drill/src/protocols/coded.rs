@@ -59,7 +59,7 @@ pub(super) fn encode<S: DrillSuite>(
 }
 
 /// The same pieces but for one byte, under one commitment.
-pub(super) fn no_encoding(code: Code, length: usize, encoded: &Encoded) -> Encoded {
+fn no_encoding(code: Code, length: usize, encoded: &Encoded) -> Encoded {
     let fragments = encoded.fragments.iter();
     let mut pieces: Vec<Vec<Blob<PIECE_BYTES>>> = fragments
         .map(|fragment| fragment.iter().map(|piece| piece.bytes.clone()).collect())
@@ -68,6 +68,26 @@ pub(super) fn no_encoding(code: Code, length: usize, encoded: &Encoded) -> Encod
     bytes[0] ^= 1;
     pieces[0][0] = Blob::new(bytes).expect("as long as before");
     commit_to(code, length, pieces)
+}
+
+/// Two values, mostly short, and three encodings: theirs, and what is none.
+pub(super) fn faces<S: DrillSuite>(
+    plan: &Plan,
+    code: Code,
+    random: &mut Random,
+) -> ([CodedValue; 2], [Encoded; 3]) {
+    let length = match random.chance(15) {
+        true => code.k() * PIECE_BYTES + 1,
+        false => [1, 7, 300, 1000][random.below(4) as usize],
+    };
+    let values = [0x11, 0x77].map(|seed: u8| {
+        let bytes: Vec<u8> = (0..length).map(|at| (at as u8).wrapping_mul(31) ^ seed).collect();
+        CodedValue::new(bytes).expect("short")
+    });
+    let keyrings = S::keyrings(plan.shape);
+    let [one, two] = values.clone().map(|value| encode::<S>(&keyrings[0], code, value));
+    let none = no_encoding(code, length, &one);
+    (values, [one, two, none])
 }
 
 impl<S: DrillSuite> Stage for Coded<S> {
@@ -81,23 +101,11 @@ impl<S: DrillSuite> Stage for Coded<S> {
     fn new(plan: &Plan, random: &mut Random) -> Self {
         let structure = plan.shape.quorums().structure();
         let code = code_of(&structure);
-        let stripe = code.k() * PIECE_BYTES;
-        let lengths = [1, 7, 300, 1000];
-        let length = match random.chance(15) {
-            true => stripe + 1,
-            false => lengths[random.below(4) as usize],
-        };
-        let values = [0x11, 0x77].map(|seed: u8| {
-            let bytes: Vec<u8> = (0..length).map(|at| (at as u8).wrapping_mul(31) ^ seed).collect();
-            CodedValue::new(bytes).expect("short")
-        });
-        let keyrings = S::keyrings(plan.shape);
-        let [one, two] = values.clone().map(|value| encode::<S>(&keyrings[0], code, value));
-        let none = no_encoding(code, length, &one);
+        let (values, faces) = faces::<S>(plan, code, random);
         Self {
             sender: Party::new(random.below(plan.shape.n() as u64) as usize),
             code,
-            faces: Rc::new([one, two, none]),
+            faces: Rc::new(faces),
             values,
             corrupt: plan.corrupt(),
             is_fickle: plan.storage == "fickle",

@@ -1,6 +1,6 @@
 //! Dissemination of one value; the layer above wants what one honest server holds.
 
-use super::coded::{NO_ENCODING, SPLIT, encode, name, no_encoding, seal};
+use super::coded::{NO_ENCODING, SPLIT, encode, faces, name, seal};
 use crate::adversary::{Brief, Cue, HandOf, Reacts, STEPS_PER_ROUND, Special};
 use crate::check::{Complaint, Fact, Goal, Monitor, ensure};
 use crate::plan::Plan;
@@ -11,7 +11,7 @@ use maftia_agreement::hybrid::dissemination::{
     Command, Dissemination, Message, Outcome, footprint_max,
 };
 use maftia_base::{Group, Party, PartySet};
-use maftia_crypto::{Code, CodedValue, Commitment, Encoded, PIECE_BYTES};
+use maftia_crypto::{Code, CodedValue, Commitment, Encoded};
 use maftia_sim::{Adversary, Letter, Random, Simulation};
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -72,22 +72,12 @@ impl<S: DrillSuite> Stage for Spread<S> {
     fn new(plan: &Plan, random: &mut Random) -> Self {
         let structure = plan.shape.quorums().structure();
         let code = code_of(&structure);
-        let length = match random.chance(15) {
-            true => code.k() * PIECE_BYTES + 1,
-            false => [1, 7, 300, 1000][random.below(4) as usize],
-        };
-        let values = [0x11, 0x77].map(|seed: u8| {
-            let bytes: Vec<u8> = (0..length).map(|at| (at as u8).wrapping_mul(31) ^ seed).collect();
-            CodedValue::new(bytes).expect("short")
-        });
-        let keyrings = S::keyrings(plan.shape);
-        let [one, two] = values.clone().map(|value| encode::<S>(&keyrings[0], code, value));
-        let none = no_encoding(code, length, &one);
+        let (values, faces) = faces::<S>(plan, code, random);
         let n = plan.shape.n() as u64;
         Self {
             sender: Party::new(random.below(n) as usize),
             code,
-            faces: Rc::new([one, two, none]),
+            faces: Rc::new(faces),
             values,
             corrupt: plan.corrupt(),
             tick: Cell::new(0),
