@@ -1,0 +1,10 @@
+//! The certification authority: RFC 8555 (ACME), replicated.
+//!
+//! - [`Identifier`]: what a certificate may name.
+//! - [`Problem`]: why a request is refused, in the words of the protocol.
+
+mod identifier;
+mod problem;
+
+pub use identifier::{DNS_NAME_BYTES_MAX, DnsName, Identifier};
+pub use problem::{Problem, ProblemType};
