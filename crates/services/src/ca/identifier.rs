@@ -13,14 +13,15 @@
 //! RFC 8555 (9.7.7), RFC 8738, RFC 1034 (3.5) with RFC 1123 (2.1), RFC 5890 (2.3), RFC 5952 (4).
 //! Choices: (a) upper case is folded, since DNS does not tell the two apart; (b) a label whose
 //! third and fourth character are hyphens begins with `xn--` and goes on with Punycode of something
-//! that is not ASCII. Whether that is well-formed under IDNA is not asked: the answer depends on the
-//! version of Unicode, and servers must agree; (c) a name of one label is taken only by
+//! that is not ASCII. Whether that is well-formed under IDNA is not asked: the answer depends on
+//! the version of Unicode, and servers must agree; (c) a name of one label is taken only by
 //! [`Identifier::from_acme_internal`].
 
 use super::{Problem, ProblemType};
+// Only values: what has sockets is `std::net`.
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use maftia_base::wire::{self, Blob, Buf, BufMut, EncodeSize, Read, Write};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// Longest name in DNS, as text.
