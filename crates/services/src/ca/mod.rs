@@ -2,8 +2,10 @@
 //!
 //! - [`Identifier`]: what a certificate may name.
 //! - [`Problem`]: why a request is refused, in the words of the protocol.
+//! - [`jose`]: signed requests, and the keys that sign them.
 
 mod identifier;
+pub mod jose;
 mod problem;
 
 pub use identifier::{DNS_NAME_BYTES_MAX, DnsName, Identifier};
