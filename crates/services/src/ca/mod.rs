@@ -5,9 +5,11 @@
 //! - [`Nonce`]: what makes a request of ACME count once.
 //! - [`Identifier`]: what a certificate may name.
 //! - [`Problem`]: why a request is refused, in the words of the protocol.
+//! - [`jose`]: signed requests, and the keys that sign them.
 
 mod audit;
 mod identifier;
+pub mod jose;
 mod nonce;
 mod problem;
 mod table;
