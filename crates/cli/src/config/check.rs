@@ -516,7 +516,7 @@ fn check_notary(source: &Source<'_>, section: &Notary) -> Result<NotarySection, 
         let remedy = "2048, 3072 or 4096";
         return Err(source.refuse(&section.key_bits, "notary.key_bits", problem, remedy));
     }
-    if !is_policy(&notary.policy) {
+    if object_identifier(&notary.policy).is_none() {
         let problem = format!("{:?} is not an object identifier that we can use", notary.policy);
         let remedy = "numbers below 2^28 with dots, for example \"1.3.6.1.4.1.99999.1\"";
         return Err(source.refuse(&section.policy, "notary.policy", problem, remedy));
@@ -537,7 +537,7 @@ fn check_notary(source: &Source<'_>, section: &Notary) -> Result<NotarySection, 
 
 /// The library that encodes object identifiers takes no number of 2^28 or more, and its arithmetic
 /// must not be given one.
-fn is_policy(policy: &str) -> bool {
+pub fn object_identifier(text: &str) -> Option<ObjectIdentifier> {
     let small = |arc: &str| arc.len() <= 9 && arc.parse::<u32>().is_ok_and(|arc| arc < 1 << 28);
-    policy.split('.').all(small) && ObjectIdentifier::new(policy).is_ok()
+    text.split('.').all(small).then(|| ObjectIdentifier::new(text).ok()).flatten()
 }

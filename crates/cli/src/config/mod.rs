@@ -10,7 +10,7 @@ mod file;
 mod tests;
 mod write;
 
-pub use check::{GroupConfig, NotarySection, ServerConfig};
+pub use check::{GroupConfig, NotarySection, ServerConfig, object_identifier};
 pub use component::{COMPONENT_SOCKET, component_at};
 pub use write::{NewGroup, render};
 
@@ -60,6 +60,6 @@ pub fn parse(path: &Path, text: &str) -> Result<GroupConfig, ConfigError> {
 }
 
 /// The line, from 1, in which byte `offset` of `text` lies.
-fn line_of(text: &str, offset: usize) -> usize {
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }

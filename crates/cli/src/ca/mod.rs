@@ -1,0 +1,3 @@
+//! The certification authority on the command line.
+
+pub mod policy;
