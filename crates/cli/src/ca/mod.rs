@@ -1,3 +1,4 @@
 //! The certification authority on the command line.
 
+pub mod ceremony;
 pub mod policy;

@@ -1,0 +1,232 @@
+//! The authority's part of the dealer's ceremony: the root's key in shares for its custodians, the
+//! certificates of root and issuing authority, and those of the front ends.
+//!
+//! Everything is signed by the shares that were just dealt: shares that do not work fail here, and
+//! not in service.
+
+use crate::Failure;
+use crate::config::CaSection;
+use maftia_base::time::Reading;
+use maftia_base::{AdversaryStructure, Digest, Epoch, Formula, Party};
+use maftia_crypto::{
+    DealSpec, Done, GroupKeys, KeyId, Progress, RealKeyring, RealSuite, RsaSpec, SigningInput,
+    Suite, Work, deal,
+};
+use maftia_services::ca::{CRL_PATH, ISSUING_PATH, OCSP_PATH, ROOT_PATH};
+use maftia_services::x509::{
+    Authority, DOMAIN_VALIDATED, Delegation, Issuer, Leaf, NameConstraints, Serial, Subject, Usage,
+};
+use rand_core::{CryptoRng, Rng};
+use std::fmt::Display;
+use zeroize::Zeroizing;
+
+/// The issuing authority's key among the group's threshold keys.
+pub const ISSUING_KEY: KeyId = KeyId(2);
+
+/// The root's key among those of its custodians, who are a group of their own.
+pub const ROOT_KEY: KeyId = KeyId(3);
+
+const DAY: u64 = 24 * 3600;
+const YEAR: u64 = 365 * DAY + DAY / 4;
+
+/// What the ceremony makes for an authority.
+pub struct Authorities {
+    /// The public keys of the root's custodians.
+    pub root_keys: GroupKeys,
+    /// The share of each.
+    pub root_shares: Vec<Zeroizing<Vec<u8>>>,
+    /// The root's certificate, in DER.
+    pub root: Vec<u8>,
+    /// The issuing authority's certificate, in DER.
+    pub issuing: Vec<u8>,
+}
+
+/// Signs with all shares of a group, as the group would.
+pub fn sign_with(
+    key: KeyId,
+    input: SigningInput,
+    keyrings: &[RealKeyring],
+) -> Result<Vec<u8>, Failure> {
+    let mut shares = Vec::new();
+    for (index, keyring) in keyrings.iter().enumerate() {
+        let work = Work::SignatureShare { key, input: input.clone(), with_proof: false };
+        let done = RealSuite::run_many(vec![work], keyring, Reading::default());
+        if let Some(Done::SignatureShare(share)) = done.into_iter().next() {
+            shares.push((Party::new(index), share));
+        }
+    }
+    let work = Work::CombineSignature { key, input, shares };
+    let first = keyrings.first().expect("a group has at least one member");
+    let done = RealSuite::run_many(vec![work], first, Reading::default());
+    match done.into_iter().next() {
+        Some(Done::Signature { signature: Some(signature), .. }) => Ok(signature.to_vec()),
+        _ => Err(Failure::because("the dealt shares do not combine to a signature")),
+    }
+}
+
+/// Makes the root's key, and both certificates. `servers` hold the issuing key.
+pub fn make(
+    section: &CaSection,
+    servers: &[RealKeyring],
+    now: u64,
+    passphrase: Option<&[u8]>,
+    rng: &mut impl CryptoRng,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Authorities, Failure> {
+    let (root_keys, custodians) = deal(&root_spec(section), rng, progress)
+        .map_err(|error| Failure::because(format!("the root's key: {error}")))?;
+    let mut root_shares = Vec::new();
+    let mut keyrings = Vec::new();
+    for custodian in custodians {
+        root_shares.push(custodian.to_file(passphrase, rng));
+        let keyring = RealKeyring::new(root_keys.clone(), custodian)
+            .map_err(|error| Failure::because(error.to_string()))?;
+        keyrings.push(keyring);
+    }
+    let root = root_certificate(section, &root_keys, &keyrings, now, rng)?;
+    let issuing = issuing_certificate(section, &root, servers, &keyrings, now, rng)?;
+    Ok(Authorities { root_keys, root_shares, root, issuing })
+}
+
+/// The root's custodians: people or safes, any `needed` of which sign.
+fn root_spec(section: &CaSection) -> DealSpec {
+    let (custodians, needed) = (section.custodians, section.needed);
+    // As many may be corrupt as cannot sign, and as can be done without.
+    let corrupt = (needed - 1).min(custodians - needed);
+    let structure = AdversaryStructure::threshold(custodians, corrupt);
+    let children = (0..custodians).map(|index| Formula::Leaf(Party::new(index))).collect();
+    DealSpec {
+        structure: structure.expect("the configuration was checked"),
+        sharing: Formula::Gate { threshold: needed, children },
+        epoch: Epoch(0),
+        context: Digest::of("maftia root of an authority", section.organization.as_bytes()),
+        rsa: vec![RsaSpec { key: ROOT_KEY, bits: section.key_bits, primes: None }],
+    }
+}
+
+fn root_certificate(
+    section: &CaSection,
+    keys: &GroupKeys,
+    custodians: &[RealKeyring],
+    now: u64,
+    rng: &mut impl Rng,
+) -> Result<Vec<u8>, Failure> {
+    let common_name = format!("{} root", section.common_name);
+    let public_key = public_key(keys, ROOT_KEY)?;
+    let template = Authority {
+        subject: Subject {
+            country: section.country.as_deref(),
+            organization: &section.organization,
+            common_name: &common_name,
+        },
+        serial: serial(rng),
+        public_key: &public_key,
+        // Clocks of clients may be behind; a day is more than any that works.
+        not_before: now.saturating_sub(DAY),
+        not_after: now + section.root_years * YEAR,
+        path_len: Some(1),
+        names: None,
+    };
+    let unsigned = template.self_signed().map_err(|error| failed("root", &error))?;
+    let signature = sign_with(ROOT_KEY, unsigned.signing_input(), custodians)?;
+    Ok(unsigned.finish(&signature))
+}
+
+fn issuing_certificate(
+    section: &CaSection,
+    root: &[u8],
+    servers: &[RealKeyring],
+    custodians: &[RealKeyring],
+    now: u64,
+    rng: &mut impl Rng,
+) -> Result<Vec<u8>, Failure> {
+    let first = servers.first().expect("a group has at least one server");
+    let public_key = public_key(first.public(), ISSUING_KEY)?;
+    let domains: Vec<&str> = section.permitted.dns.iter().map(String::as_str).collect();
+    let is_constrained = !domains.is_empty() || !section.permitted.ips.is_empty();
+    let names = is_constrained
+        .then(|| NameConstraints::permitting(&domains, &section.permitted.ips))
+        .transpose()
+        .map_err(|error| failed("issuing", &error))?;
+    let authority = Authority {
+        subject: Subject {
+            country: section.country.as_deref(),
+            organization: &section.organization,
+            common_name: &section.common_name,
+        },
+        serial: serial(rng),
+        public_key: &public_key,
+        not_before: now.saturating_sub(DAY),
+        not_after: now + section.years * YEAR,
+        path_len: Some(0),
+        names: names.as_ref(),
+    };
+    let issuer_url = format!("{}{ROOT_PATH}", section.plain_url);
+    let delegation = Delegation {
+        usage: Usage::Both,
+        policy: DOMAIN_VALIDATED,
+        crl_url: None,
+        issuer_url: Some(&issuer_url),
+    };
+    let issuer = Issuer::new(root).map_err(|error| failed("root", &error))?;
+    let unsigned = issuer.authority(&authority, &delegation);
+    let unsigned = unsigned.map_err(|error| failed("issuing", &error))?;
+    let signature = sign_with(ROOT_KEY, unsigned.signing_input(), custodians)?;
+    Ok(unsigned.finish(&signature))
+}
+
+/// The certificate with which a front end speaks TLS, and its key, in PEM: the first that the
+/// authority issues.
+pub fn front_end(
+    section: &CaSection,
+    issuing: &[u8],
+    servers: &[RealKeyring],
+    now: u64,
+    rng: &mut impl Rng,
+) -> Result<(Vec<u8>, Zeroizing<Vec<u8>>), Failure> {
+    let (key, public_key) = fresh_key().map_err(|error| failed("front end's", &error))?;
+    let url = |path: &str| format!("{}{path}", section.plain_url);
+    let (crl_url, ocsp_url, issuer_url) = (url(CRL_PATH), url(OCSP_PATH), url(ISSUING_PATH));
+    let names = [section.host.clone()].into();
+    let leaf = Leaf {
+        serial: serial(rng),
+        names: &names,
+        public_key: &public_key,
+        not_before: now.saturating_sub(3600),
+        not_after: now + section.front_end_days * DAY,
+        usage: Usage::Server,
+        must_staple: false,
+        crl_url: &crl_url,
+        ocsp_url: &ocsp_url,
+        issuer_url: &issuer_url,
+        policy: DOMAIN_VALIDATED,
+    };
+    let issuer = Issuer::new(issuing).map_err(|error| failed("issuing", &error))?;
+    let unsigned = issuer.leaf(&leaf).map_err(|error| failed("front end's", &error))?;
+    let signature = sign_with(ISSUING_KEY, unsigned.signing_input(), servers)?;
+    Ok((unsigned.finish(&signature), key))
+}
+
+/// A key on P-256: in PEM, and its public half in DER.
+fn fresh_key() -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), openssl::error::ErrorStack> {
+    let curve = openssl::ec::EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1)?;
+    let key = openssl::pkey::PKey::from_ec_key(openssl::ec::EcKey::generate(&curve)?)?;
+    Ok((Zeroizing::new(key.private_key_to_pem_pkcs8()?), key.public_key_to_der()?))
+}
+
+fn public_key(keys: &GroupKeys, key: KeyId) -> Result<Vec<u8>, Failure> {
+    let (modulus, exponent) = keys.rsa(key).expect("the ceremony has just made it");
+    maftia_services::x509::rsa_public_key(&modulus, &exponent)
+        .map_err(|error| failed("authority's", &error))
+}
+
+fn serial(rng: &mut impl Rng) -> Serial {
+    let mut bytes = [0; 16];
+    rng.fill_bytes(&mut bytes);
+    bytes[0] = bytes[0] & 0x3f | 0x40;
+    Serial::new(bytes).expect("its top bit is clear, the next is not")
+}
+
+fn failed(whose: &str, error: &dyn Display) -> Failure {
+    Failure::because(format!("the {whose} certificate cannot be made: {error}"))
+}
