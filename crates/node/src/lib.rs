@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod asking;
 pub mod begun;
 pub mod caller;
 pub mod client;
@@ -23,6 +24,7 @@ pub mod clock;
 pub mod component;
 pub mod core;
 pub mod engine;
+pub mod errands;
 pub mod host;
 pub mod http;
 pub mod inbox;
@@ -43,6 +45,7 @@ pub mod storage;
 pub mod tamper;
 #[cfg(test)]
 mod tests;
+mod visitors;
 pub mod watch;
 pub mod workers;
 pub mod wormhole;

@@ -1,12 +1,13 @@
 //! A whole server: everything of this package, wired together around a replica.
 
 use crate::Driven;
+use crate::asking::{Asking, OPEN_MAX};
 use crate::client::{self, Reception};
 use crate::clock::{Clock, SystemClock};
 use crate::component;
 use crate::engine::{Consult, Engine, EngineError, Parts, no_trusted_component};
 use crate::host::Host;
-use crate::http::{self, Face, FrontEnd, OPEN_MAX};
+use crate::http::{self, Face, FrontEnd};
 use crate::inbox::Inbox;
 use crate::journal::{self, JournalError, LogConfig, Report};
 use crate::metrics::Metrics;
@@ -18,6 +19,7 @@ use crate::start::{Beside, Files, identity, open_log, work_with};
 use crate::tamper::{Honest, Tamper};
 use crate::watch::{LOOK_EVERY, Room};
 use crate::wormhole::{self, Connection, Life, WormholeConfig};
+use axum::Router;
 use bytes::Bytes;
 use commonware_runtime::tokio::{Config as RuntimeConfig, Context, Runner};
 use commonware_runtime::{
@@ -42,7 +44,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 /// Requests of all connections that wait for the engine.
@@ -322,8 +324,8 @@ where
         context.child("clients").spawn(|_| client::listen(clients, reception));
         let encoder = context.child("metrics");
         let metrics = Arc::new(move || encoder.encode());
-        let open = Arc::new(Semaphore::new(OPEN_MAX));
-        let face = Face { front_end, arrivals, metrics, board: board.clone(), open };
+        let asking = Asking::new(arrivals, OPEN_MAX);
+        let face = Face { front_end, asking, metrics, board: board.clone(), more: Router::new() };
         // Who sees the pages may ask the server to stop.
         let stop = stop_signals()?;
         context.child("http").spawn(|_| http::serve::<RealSuite>(pages, face));
