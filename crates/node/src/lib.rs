@@ -45,6 +45,7 @@ pub mod storage;
 pub mod tamper;
 #[cfg(test)]
 mod tests;
+pub mod validation;
 mod visitors;
 pub mod watch;
 pub mod workers;

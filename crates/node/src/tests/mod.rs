@@ -9,3 +9,4 @@ mod loopback;
 mod speed;
 mod storage;
 mod toy;
+mod validation;
