@@ -1,5 +1,6 @@
 //! Services as deterministic state machines, each with the standard format of its clients.
 //!
+//! - [`ca`]: certificates for ACME clients, under one key that no server holds.
 //! - [`notary`]: RFC 3161 time stamps under one key that no server holds.
 //! - [`ledger`]: counts and chains entries, to check and to measure the order itself.
 //!
@@ -8,6 +9,7 @@
 //! trusted. Deliberately absent: sockets, clocks, disks, secrets.
 #![forbid(unsafe_code)]
 
+pub mod ca;
 pub mod ledger;
 pub mod notary;
 

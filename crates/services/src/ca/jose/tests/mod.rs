@@ -1,0 +1,5 @@
+pub(crate) mod signer;
+
+mod binding;
+mod jwk;
+mod jws;
