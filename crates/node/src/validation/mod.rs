@@ -40,12 +40,15 @@ mod http01;
 mod public;
 mod tls;
 mod tls_alpn01;
+mod work;
 
 pub use dns01::TEXTS_MAX;
 pub use hosts::ADDRESSES_MAX;
 pub use http01::{BODY_BYTES_MAX, REDIRECTS_MAX};
+pub use work::{NEW_TRIES, Validations};
 
 use hosts::{Host, Hosts};
+use maftia_services::ca::{ChallengeKind, Identifier};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -90,31 +93,6 @@ impl Default for ValidationConfig {
             refuse_private: false,
         }
     }
-}
-
-/// What a certificate will name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
-    /// A name.
-    Name {
-        /// Without a leading `*.`.
-        base: String,
-        /// It had one.
-        is_wildcard: bool,
-    },
-    /// An address (RFC 8738).
-    Address(IpAddr),
-}
-
-/// Where to look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Challenge {
-    /// A resource of the host.
-    Http01,
-    /// A record of the name.
-    Dns01,
-    /// A handshake with the host.
-    TlsAlpn01,
 }
 
 /// Why a look did not end in a yes; for the log.
@@ -218,14 +196,14 @@ impl Validator {
     pub async fn validate(
         &self,
         is_new: bool,
-        challenge: Challenge,
-        subject: &Subject,
+        kind: ChallengeKind,
+        subject: &Identifier,
         token: &str,
         key_authorization: &str,
     ) -> Result<(), Why> {
         let turns = if is_new { &self.new } else { &self.again };
         let _turn = turns.acquire().await.expect("never closed");
-        let look = self.outside.look(challenge, subject, token, key_authorization);
+        let look = self.outside.look(kind, subject, token, key_authorization);
         timeout(self.outside.config.patience, look).await.unwrap_or(Err(Why::TooLate))
     }
 }
@@ -233,24 +211,26 @@ impl Validator {
 impl Outside {
     async fn look(
         &self,
-        challenge: Challenge,
-        subject: &Subject,
+        kind: ChallengeKind,
+        subject: &Identifier,
         token: &str,
         key_authorization: &str,
     ) -> Result<(), Why> {
         let digest: [u8; 32] = Sha256::digest(key_authorization.as_bytes()).into();
         let host = match subject {
-            Subject::Name { is_wildcard: true, .. } if challenge != Challenge::Dns01 => {
+            Identifier::Dns(name) if name.is_wildcard() && kind != ChallengeKind::Dns01 => {
                 return Err(Why::Unsuitable("only dns-01 says anything of all names below one"));
             }
-            Subject::Name { base, .. } => Host::Name(base.clone()),
-            Subject::Address(address) => Host::Address(*address),
+            Identifier::Dns(name) => Host::Name(name.base().to_owned()),
+            Identifier::Ip(address) => Host::Address(*address),
         };
-        match (challenge, host) {
-            (Challenge::Http01, host) => http01::look(self, &host, token, key_authorization).await,
-            (Challenge::TlsAlpn01, host) => tls_alpn01::look(self, &host, &digest).await,
-            (Challenge::Dns01, Host::Name(base)) => dns01::look(self, &base, &digest).await,
-            (Challenge::Dns01, Host::Address(_)) => {
+        match (kind, host) {
+            (ChallengeKind::Http01, host) => {
+                http01::look(self, &host, token, key_authorization).await
+            }
+            (ChallengeKind::TlsAlpn01, host) => tls_alpn01::look(self, &host, &digest).await,
+            (ChallengeKind::Dns01, Host::Name(base)) => dns01::look(self, &base, &digest).await,
+            (ChallengeKind::Dns01, Host::Address(_)) => {
                 Err(Why::Unsuitable("dns-01 says nothing of addresses"))
             }
         }

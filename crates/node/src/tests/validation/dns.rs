@@ -1,8 +1,8 @@
 //! `dns-01`.
 
 use super::outside::{SILENT, Zone};
-use super::{Challenge, HOST, RIGHT, TOKEN, hasty, name, run};
-use crate::validation::{Subject, ValidationConfig, Validator, Why};
+use super::{ChallengeKind, HOST, Identifier, RIGHT, TOKEN, hasty, name, run};
+use crate::validation::{ValidationConfig, Validator, Why};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -19,8 +19,8 @@ async fn validator(zone: &Zone) -> Validator {
     Validator::new(ValidationConfig { resolvers, ..ValidationConfig::default() }).expect("named")
 }
 
-async fn look(zone: &Zone, subject: &Subject) -> Result<(), Why> {
-    validator(zone).await.validate(true, Challenge::Dns01, subject, TOKEN, RIGHT).await
+async fn look(zone: &Zone, subject: &Identifier) -> Result<(), Why> {
+    validator(zone).await.validate(true, ChallengeKind::Dns01, subject, TOKEN, RIGHT).await
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn the_right_record_is_found_alone_among_others_in_pieces_and_behind_aliases() {
             many.text(PLACE, &[&right]),
         ] {
             look(&zone, &name(HOST)).await.expect("found");
-            let all = Subject::Name { base: HOST.into(), is_wildcard: true };
+            let all = name("*.www.example.test");
             look(&zone, &all).await.expect("it says the same of all names below");
         }
     });
@@ -83,8 +83,9 @@ fn nothing_is_remembered_from_one_look_to_the_next() {
     run(async {
         let zone = Zone::default().text(PLACE, &[&digest()]);
         let validator = validator(&zone).await;
-        let look =
-            async || validator.validate(true, Challenge::Dns01, &name(HOST), TOKEN, RIGHT).await;
+        let look = async || {
+            validator.validate(true, ChallengeKind::Dns01, &name(HOST), TOKEN, RIGHT).await
+        };
         look().await.expect("there");
         zone.clear();
         assert!(matches!(look().await, Err(Why::Unresolved { .. })), "gone at once");
@@ -100,7 +101,7 @@ fn a_name_server_that_says_nothing_does_not_hold_a_look_up() {
         let config = ValidationConfig { resolvers, ..ValidationConfig::default() };
         let look = async |config| {
             let validator = Validator::new(config).expect("named");
-            validator.validate(true, Challenge::Dns01, &name(SILENT), TOKEN, RIGHT).await
+            validator.validate(true, ChallengeKind::Dns01, &name(SILENT), TOKEN, RIGHT).await
         };
         assert!(matches!(look(hasty(config.clone())).await, Err(Why::TooLate)));
         let queries = (2, Duration::from_millis(50));

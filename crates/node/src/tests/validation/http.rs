@@ -2,8 +2,11 @@
 
 use super::certificates::Made;
 use super::outside::{Say, Zone, tls, web};
-use super::{Challenge, HERE, HOST, RIGHT, TOKEN, config, hasty, here, look, name, nobody, run};
-use crate::validation::{BODY_BYTES_MAX, REDIRECTS_MAX, Subject, ValidationConfig, Why};
+use super::{
+    ChallengeKind, HERE, HOST, Identifier, RIGHT, TOKEN, config, hasty, here, look, name, nobody,
+    run,
+};
+use crate::validation::{BODY_BYTES_MAX, REDIRECTS_MAX, ValidationConfig, Why};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,14 +14,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Looks at [`HOST`], which is a web server that does this.
 async fn look_at(script: impl Fn(&str) -> Say + Send + Sync + 'static) -> Result<(), Why> {
     let web = web(HERE, script).await;
-    look(config(&here(), web, nobody().await).await, Challenge::Http01, &name(HOST)).await
+    look(config(&here(), web, nobody().await).await, ChallengeKind::Http01, &name(HOST)).await
 }
 
 /// The same; it ends soon whatever the server does.
 async fn look_soon_at(script: impl Fn(&str) -> Say + Send + Sync + 'static) -> Result<(), Why> {
     let web = web(HERE, script).await;
     let config = hasty(config(&here(), web, nobody().await).await);
-    look(config, Challenge::Http01, &name(HOST)).await
+    look(config, ChallengeKind::Http01, &name(HOST)).await
 }
 
 /// The right answer to the right question, of whatever host.
@@ -41,7 +44,7 @@ fn the_right_resource_of_a_name_is_a_yes_with_white_space_behind_it_too() {
             answer(head)
         });
         let config = config(&here(), web.await, nobody().await).await;
-        look(config, Challenge::Http01, &name(HOST)).await.expect("right");
+        look(config, ChallengeKind::Http01, &name(HOST)).await.expect("right");
         look_at(|_| Say::body(&format!("{RIGHT} \r\n\t\n"))).await.expect("white space");
         let chunked = |_: &str| {
             let (a, b) = RIGHT.split_at(16);
@@ -64,7 +67,7 @@ fn the_right_resource_of_an_address_is_a_yes() {
                 answer(head)
             });
             let config = config(&Zone::default(), web.await, nobody().await).await;
-            look(config, Challenge::Http01, &Subject::Address(address)).await.expect("right");
+            look(config, ChallengeKind::Http01, &Identifier::Ip(address)).await.expect("right");
         }
     });
 }
@@ -76,11 +79,11 @@ fn the_other_kind_of_address_is_tried_when_nobody_answers_at_the_first() {
         for at in [HERE, long.into()] {
             let web = web(at, answer).await;
             let config = config(&here().address(HOST, long), web, nobody().await).await;
-            look(config, Challenge::Http01, &name(HOST)).await.expect("one of the two answers");
+            look(config, ChallengeKind::Http01, &name(HOST)).await.expect("one of the two answers");
         }
         let nobody = nobody().await;
         let subject = name(HOST);
-        let seen = look(config(&here(), nobody, nobody).await, Challenge::Http01, &subject);
+        let seen = look(config(&here(), nobody, nobody).await, ChallengeKind::Http01, &subject);
         assert!(matches!(seen.await, Err(Why::Unreachable { address, .. }) if address == nobody));
     });
 }
@@ -92,7 +95,7 @@ fn a_name_without_an_address_is_no_yes() {
         let text = Zone::default().text(HOST, &["no address"]);
         for zone in [Zone::default(), text, Zone::default().alias(HOST, "gone.test")] {
             let config = config(&zone, web, nobody().await).await;
-            let seen = look(config, Challenge::Http01, &name(HOST)).await;
+            let seen = look(config, ChallengeKind::Http01, &name(HOST)).await;
             assert!(matches!(seen, Err(Why::Unresolved { .. })), "{seen:?}");
         }
     });
@@ -181,7 +184,7 @@ fn redirects_are_followed_to_other_paths_and_hosts() {
             });
             let zone = here().address("other.test", HERE);
             let config = config(&zone, web.await, nobody().await).await;
-            look(config, Challenge::Http01, &name(HOST)).await.expect("found in the end");
+            look(config, ChallengeKind::Http01, &name(HOST)).await.expect("found in the end");
             assert_eq!(zone.asked("other.test"), 2, "both kinds of addresses");
         }
     });
@@ -199,7 +202,9 @@ fn redirects_are_followed_to_https_whoever_certifies_it() {
         let to = format!("https://other.test:{}/secure", tls.port());
         let web = web(HERE, move |_| Say::moved(301, &to)).await;
         let zone = here().address("other.test", HERE);
-        look(config(&zone, web, tls).await, Challenge::Http01, &name(HOST)).await.expect("there");
+        look(config(&zone, web, tls).await, ChallengeKind::Http01, &name(HOST))
+            .await
+            .expect("there");
         assert_eq!(*names.lock().expect("whole"), ["other.test"]);
     });
 }
@@ -262,16 +267,16 @@ fn private_addresses_are_refused_wherever_they_come_from() {
     run(async {
         let web = web(HERE, answer).await;
         let zone = here().alias("alias.test", HOST);
-        let refuses = async |subject: Subject| {
+        let refuses = async |subject: Identifier| {
             let config = config(&zone, web, web).await;
             let config = ValidationConfig { refuse_private: true, ..config };
-            for challenge in [Challenge::Http01, Challenge::TlsAlpn01] {
-                let seen = look(config.clone(), challenge, &subject).await;
+            for kind in [ChallengeKind::Http01, ChallengeKind::TlsAlpn01] {
+                let seen = look(config.clone(), kind, &subject).await;
                 assert!(matches!(seen, Err(Why::Private(at)) if at == HERE), "{seen:?}");
             }
         };
         refuses(name(HOST)).await;
         refuses(name("alias.test")).await;
-        refuses(Subject::Address(HERE)).await;
+        refuses(Identifier::Ip(HERE)).await;
     });
 }

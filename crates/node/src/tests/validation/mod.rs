@@ -6,7 +6,12 @@ mod http;
 mod outside;
 mod tls;
 
-use crate::validation::{Challenge, Subject, ValidationConfig, Validator, Why};
+use crate::errands::Errands;
+use crate::validation::{ValidationConfig, Validations, Validator, Why};
+use maftia_activity::Task;
+use maftia_base::ServiceId;
+use maftia_base::wire::{Blob, Wire};
+use maftia_services::ca::{ChallengeKind, Identifier, VALIDATED, Validation};
 use outside::Zone;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -27,8 +32,8 @@ fn run<F: Future<Output = ()>>(test: F) {
     runtime.expect("a runtime").block_on(test);
 }
 
-fn name(base: &str) -> Subject {
-    Subject::Name { base: base.into(), is_wildcard: false }
+fn name(name: &str) -> Identifier {
+    Identifier::from_acme("dns", name).expect("a name")
 }
 
 /// A zone in which [`HOST`] is this host.
@@ -55,11 +60,11 @@ async fn nobody() -> SocketAddr {
 /// One look.
 async fn look(
     config: ValidationConfig,
-    challenge: Challenge,
-    subject: &Subject,
+    kind: ChallengeKind,
+    subject: &Identifier,
 ) -> Result<(), Why> {
     let validator = Validator::new(config).expect("resolvers");
-    validator.validate(true, challenge, subject, TOKEN, RIGHT).await
+    validator.validate(true, kind, subject, TOKEN, RIGHT).await
 }
 
 /// For looks that are to end by themselves.
@@ -72,16 +77,41 @@ fn hasty(config: ValidationConfig) -> ValidationConfig {
 fn what_a_challenge_says_nothing_about_is_not_looked_at() {
     run(async {
         let zone = here();
-        let all = Subject::Name { base: HOST.into(), is_wildcard: true };
-        let address = Subject::Address(HERE);
-        for (challenge, subject) in
-            [(Challenge::Http01, &all), (Challenge::TlsAlpn01, &all), (Challenge::Dns01, &address)]
-        {
+        let all = name("*.www.example.test");
+        let address = Identifier::Ip(HERE);
+        for (kind, subject) in [
+            (ChallengeKind::Http01, &all),
+            (ChallengeKind::TlsAlpn01, &all),
+            (ChallengeKind::Dns01, &address),
+        ] {
             let config = config(&zone, nobody().await, nobody().await).await;
-            let seen = look(config, challenge, subject).await;
+            let seen = look(config, kind, subject).await;
             assert!(matches!(seen, Err(Why::Unsuitable(_))), "{seen:?}");
         }
         assert_eq!(zone.asked(HOST), 0);
+    });
+}
+
+#[test]
+fn the_work_of_the_authority_is_reported_when_it_succeeds_and_only_then() {
+    run(async {
+        for (said, expected) in [(RIGHT, Some(VALIDATED)), (TOKEN, None)] {
+            let web = outside::web(HERE, move |_| outside::Say::body(said)).await;
+            let config = config(&here(), web, web).await;
+            let work = Validations::new(Validator::new(config).expect("resolvers"));
+            let bounded = |text: &str| text.as_bytes().to_vec();
+            let validation = Validation {
+                authorization: 7,
+                kind: ChallengeKind::Http01,
+                identifier: name(HOST),
+                token: Blob::new(bounded(TOKEN)).expect("short"),
+                key_authorization: Blob::new(bounded(RIGHT)).expect("short"),
+            };
+            let what = Blob::new(validation.to_wire()).expect("short");
+            let task = Task { id: validation.task(), what };
+            let result = work.attempt(ServiceId(3), &task, 0).await;
+            assert_eq!(result.as_deref(), expected);
+        }
     });
 }
 
@@ -96,7 +126,7 @@ fn new_looks_do_not_wait_for_those_that_failed_before() {
             let validator = std::sync::Arc::clone(&validator);
             tokio::spawn(async move {
                 let subject = name(HOST);
-                validator.validate(is_new, Challenge::Http01, &subject, TOKEN, RIGHT).await
+                validator.validate(is_new, ChallengeKind::Http01, &subject, TOKEN, RIGHT).await
             })
         };
         let old = [begin(false), begin(false)];

@@ -2,8 +2,8 @@
 
 use super::certificates::{Kind, Made, digest};
 use super::outside::{Say, Shake, Zone, tls};
-use super::{Challenge, HERE, HOST, config, hasty, here, look, name, nobody, run};
-use crate::validation::{Subject, Why};
+use super::{ChallengeKind, HERE, HOST, Identifier, config, hasty, here, look, name, nobody, run};
+use crate::validation::Why;
 use rustls::version::{TLS12, TLS13};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -13,7 +13,7 @@ const ACME: &[&str] = &["acme-tls/1"];
 async fn look_at(shake: Shake) -> Result<(), Why> {
     let (tls, names) = tls(HERE, shake, |head| panic!("nothing is said: {head}")).await;
     let config = config(&here(), nobody().await, tls).await;
-    let seen = look(config, Challenge::TlsAlpn01, &name(HOST)).await;
+    let seen = look(config, ChallengeKind::TlsAlpn01, &name(HOST)).await;
     assert_eq!(*names.lock().expect("whole"), [HOST], "asked for by name");
     seen
 }
@@ -55,8 +55,8 @@ fn addresses_are_asked_for_by_their_names_in_the_reverse_zones() {
             let made = Made { names: vec![format!("IP:{address}")], ..right() };
             let (tls, names) = tls(address, made.shake(ACME), |_| Say::body("")).await;
             let config = config(&Zone::default(), nobody().await, tls).await;
-            let subject = Subject::Address(address);
-            look(config, Challenge::TlsAlpn01, &subject).await.expect("right");
+            let subject = Identifier::Ip(address);
+            look(config, ChallengeKind::TlsAlpn01, &subject).await.expect("right");
             assert_eq!(*names.lock().expect("whole"), [asked]);
         }
     });
@@ -113,7 +113,7 @@ fn a_certificate_of_another_address_is_no_yes() {
             let made = Made { names: vec![wrong.into()], ..right() };
             let (tls, _) = tls(HERE, made.shake(ACME), |_| Say::body("")).await;
             let config = config(&Zone::default(), nobody().await, tls).await;
-            let seen = look(config, Challenge::TlsAlpn01, &Subject::Address(HERE)).await;
+            let seen = look(config, ChallengeKind::TlsAlpn01, &Identifier::Ip(HERE)).await;
             assert!(matches!(seen, Err(Why::Certificate(_))), "{wrong}: {seen:?}");
         }
     });
@@ -140,14 +140,15 @@ fn garbage_and_silence_are_no_yes() {
         let config = hasty(config(&here(), nobody().await, address).await);
         let subject = name(HOST);
         let silent = async { held.push(noise.accept().await) };
-        let (seen, ()) = tokio::join!(look(config.clone(), Challenge::TlsAlpn01, &subject), silent);
+        let (seen, ()) =
+            tokio::join!(look(config.clone(), ChallengeKind::TlsAlpn01, &subject), silent);
         assert!(matches!(seen, Err(Why::TooLate)), "{seen:?}");
         let loud = async {
             let (mut stream, _) = noise.accept().await.expect("a visitor");
             let noise = b"HTTP/1.1 400 Bad Request\r\n\r\n";
             let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, noise).await;
         };
-        let (seen, ()) = tokio::join!(look(config, Challenge::TlsAlpn01, &subject), loud);
+        let (seen, ()) = tokio::join!(look(config, ChallengeKind::TlsAlpn01, &subject), loud);
         assert!(matches!(seen, Err(Why::Handshake(_))), "{seen:?}");
         drop(held);
     });
