@@ -6,8 +6,10 @@
 //! - [`Identifier`]: what a certificate may name.
 //! - [`Problem`]: why a request is refused, in the words of the protocol.
 //! - [`jose`]: signed requests, and the keys that sign them.
+//! - [`Csr`]: for what names and what key a certificate is asked for.
 
 mod audit;
+mod csr;
 mod identifier;
 pub mod jose;
 mod nonce;
@@ -16,6 +18,7 @@ mod table;
 mod wire;
 
 pub use audit::{AUDIT_ENTRIES_MAX, AuditEntry, AuditEvent, BINDING_BYTES_MAX, names_digest};
+pub use csr::{CSR_BYTES_MAX, Csr};
 pub use identifier::{DNS_NAME_BYTES_MAX, DnsName, Identifier};
 pub use nonce::{
     NONCE_AHEAD_SECONDS_MAX, NONCE_CHARACTERS, NONCE_SECONDS_MAX, NONCES_PER_SERVER_MAX, Nonce,

@@ -11,7 +11,7 @@ use der::{Decode, Encode, Sequence};
 use maftia_base::wire::{self, Blob, Buf, BufMut, EncodeSize, Read, Write};
 use ring::{digest, signature};
 use serde_json::{Map, Value, json};
-use spki::SubjectPublicKeyInfoRef;
+use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
 /// How a request can be signed. There is one way for each kind of key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,9 +101,8 @@ impl Jwk {
 
     /// The same, with the reason why it is refused.
     pub(crate) fn decode_spki(der: &[u8]) -> Result<Self, Fault> {
-        let spki = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| "is not well-formed")?;
-        let bytes = spki.subject_public_key.as_bytes().ok_or("is not well-formed")?;
-        let key = match (spki.algorithm.oid, spki.algorithm.parameters) {
+        let (algorithm, bytes) = split_spki(der)?;
+        let key = match (algorithm.oid, algorithm.parameters) {
             (ID_ED_25519, None) => {
                 Self::Ed25519(bytes.try_into().map_err(|_| "is not 32 bytes long")?)
             }
@@ -117,8 +116,6 @@ impl Jwk {
             }
             _ => return Err("is of a kind that is not accepted"),
         };
-        let is_canonical = spki.to_der().is_ok_and(|again| again == der);
-        is_canonical.then_some(()).ok_or("is not encoded in DER")?;
         key.check()?;
         Ok(key)
     }
@@ -194,6 +191,16 @@ impl Jwk {
             }
         };
         verified.is_ok()
+    }
+}
+
+/// The parts of a `SubjectPublicKeyInfo` in DER.
+pub(crate) fn split_spki(der: &[u8]) -> Result<(AlgorithmIdentifierRef<'_>, &[u8]), Fault> {
+    let spki = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| "is not well-formed")?;
+    let bytes = spki.subject_public_key.as_bytes().ok_or("is not well-formed")?;
+    match spki.to_der().is_ok_and(|again| again == der) {
+        true => Ok((spki.algorithm, bytes)),
+        false => Err("is not encoded in DER"),
     }
 }
 

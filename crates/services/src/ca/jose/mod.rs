@@ -20,7 +20,7 @@
 pub mod base64url;
 mod binding;
 pub mod json;
-mod jwk;
+pub(crate) mod jwk;
 mod jws;
 pub(crate) mod rsa;
 
