@@ -10,7 +10,8 @@ use maftia_crypto::{
     DealSpec, Done, GroupKeys, Progress, RealKeyring, RealSuite, RsaSpec, SigningInput, Suite,
     Work, deal,
 };
-use maftia_services::notary::{CertificateTemplate, to_pem};
+use maftia_services::notary::CertificateTemplate;
+use maftia_services::x509::to_pem;
 use openssl::bn::BigNum;
 use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
@@ -161,8 +162,7 @@ fn certify(
     };
     let unsigned = template.self_signed().map_err(|error| failed(&error))?;
     let signature = sign(unsigned.signing_input(), keyrings)?;
-    let der = unsigned.finish(&signature).map_err(|error| failed(&error))?;
-    to_pem(&der).map_err(|error| failed(&error))
+    to_pem(&unsigned.finish(&signature)).map_err(|error| failed(&error))
 }
 
 /// The notary's public key, in DER.

@@ -13,7 +13,8 @@ use maftia_crypto::{
     Suite, Work, fixture,
 };
 use maftia_services::Service;
-use maftia_services::notary::{CertificateTemplate, Profile, rsa_public_key};
+use maftia_services::notary::{CertificateTemplate, Profile};
+use maftia_services::x509::rsa_public_key;
 use std::sync::OnceLock;
 
 /// Number of servers.
@@ -125,7 +126,7 @@ pub fn profile() -> &'static Profile {
         };
         let unsigned = template.self_signed().expect("well-formed");
         let signature = signature(&unsigned.signing_input());
-        let certificate = unsigned.finish(&signature).expect("well-formed");
+        let certificate = unsigned.finish(&signature);
         let policy = "1.3.6.1.4.1.32473.1".parse().expect("an object identifier");
         Profile::new(KeyId(0), policy, 1_000_000, vec![certificate]).expect("for time stamping")
     })

@@ -2,6 +2,7 @@
 //!
 //! - [`ca`]: certificates for ACME clients, under one key that no server holds.
 //! - [`notary`]: RFC 3161 time stamps under one key that no server holds.
+//! - [`x509`]: what both write: certificates; and revocation lists and OCSP.
 //! - [`ledger`]: counts and chains entries, to check and to measure the order itself.
 //!
 //! A service decides nothing that is not a function of the agreed order: not the time, not a
@@ -12,6 +13,7 @@
 pub mod ca;
 pub mod ledger;
 pub mod notary;
+pub mod x509;
 
 use maftia_activity::Either;
 use maftia_base::ServiceId;

@@ -6,7 +6,8 @@ use maftia_base::{AdversaryStructure, Digest, Formula, Party, ServiceId};
 use maftia_crypto::{
     Done, GroupKeys, KeyId, RealKeyring, RealSuite, SigningInput, Suite, Work, fixture,
 };
-use maftia_services::notary::{CertificateTemplate, Notary, Profile, rsa_public_key, to_pem};
+use maftia_services::notary::{CertificateTemplate, Notary, Profile};
+use maftia_services::x509::{rsa_public_key, to_pem};
 use std::process::Command;
 
 const POLICY: &str = "1.3.6.1.4.1.32473.1";
@@ -39,7 +40,7 @@ fn profile(public: &GroupKeys, keyrings: &[RealKeyring]) -> Profile {
     };
     let unsigned = template.self_signed().expect("well-formed");
     let signature = sign(keyrings, &[0, 1], &unsigned.signing_input()).expect("enough shares");
-    let certificate = unsigned.finish(&signature).expect("well-formed");
+    let certificate = unsigned.finish(&signature);
     let policy = POLICY.parse().expect("an object identifier");
     Profile::new(KeyId(0), policy, 1_000_000, vec![certificate]).expect("for time stamping")
 }

@@ -9,20 +9,24 @@
 //! # Rules
 //! - L1. An entry gets the next number and the agreed time; its digest is that of the digest before
 //!   it and of the entry.
-//! - L2. The last [`AUDIT_ENTRIES_MAX`] entries are kept. What is older lives on in the digests, and
-//!   what belongs to a certificate stays with the certificate as long as that does.
+//! - L2. The last [`AUDIT_ENTRIES_MAX`] entries are kept. What is older lives on in the digests,
+//!   and what belongs to a certificate stays with the certificate as long as that does.
 //!
 //! # Bounds
 //! An entry has at most 400 bytes, so the log has at most 3.2 MiB.
 
 use super::Identifier;
 use super::table::Table;
-use super::wire::{ChallengeKind, LOG_PAGE_MAX, LogPage, OfficerCommand, RevokedBy, Serial};
+use super::wire::{ChallengeKind, LOG_PAGE_MAX, LogPage, OfficerCommand, RevokedBy};
+use crate::x509::{Reason, Serial};
 use maftia_base::wire::{Blob, Encode, List, wire_enum, wire_struct};
 use maftia_base::{Digest, Party, PartySet};
 
 /// Entries that are kept.
 pub const AUDIT_ENTRIES_MAX: usize = 8192;
+
+/// The most that an entry takes in a snapshot, with the digest of what is before it.
+pub(super) const ENTRY_BYTES_MAX: usize = 432;
 
 /// Longest name of an external account's key.
 pub const BINDING_BYTES_MAX: usize = 64;
@@ -137,8 +141,8 @@ pub enum AuditEvent {
     Revoked {
         /// Its number.
         serial: Serial,
-        /// A reason code of RFC 5280.
-        reason: u8,
+        /// Why.
+        reason: Reason,
         /// By whom.
         by: RevokedBy,
     },

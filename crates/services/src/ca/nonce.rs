@@ -21,11 +21,11 @@
 //! RFC 8555, 6.5. What is refused as `badNonce` a client repeats with a fresh one, so refusing too
 //! many costs a round trip, and accepting one too many would be a replay.
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use super::jose::base64url;
+use super::table::{Set, Table};
 use maftia_base::wire::{Bytes, Wire, wire_struct};
-use maftia_base::{Party, WIRE_VERSION};
+use maftia_base::{PARTIES_MAX, Party, WIRE_VERSION};
 use ring::signature::{ED25519, UnparsedPublicKey};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a nonce is good, in seconds.
 pub const NONCE_SECONDS_MAX: u64 = 3600;
@@ -93,7 +93,7 @@ impl Nonce {
 
     /// As it stands in a header, and in a JWS.
     pub fn text(&self) -> String {
-        Base64UrlUnpadded::encode_string(&self.to_wire())
+        base64url::encode(&self.to_wire())
     }
 
     /// The nonce of this text; `None` if it is none.
@@ -101,8 +101,12 @@ impl Nonce {
         if text.len() != NONCE_CHARACTERS {
             return None;
         }
-        let bytes = Base64UrlUnpadded::decode_vec(text).ok()?;
+        let bytes = base64url::decode(text)?;
         Self::from_wire(Bytes::from(bytes)).ok()
+    }
+
+    fn name(&self) -> SpentNonce {
+        SpentNonce { at: self.at, random: self.random }
     }
 
     /// Did its server sign it?
@@ -112,39 +116,62 @@ impl Nonce {
     }
 }
 
+/// What tells the nonces of one server apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct SpentNonce {
+    at: u64,
+    random: [u8; 16],
+}
+
+wire_struct!(SpentNonce { at, random });
+
 /// The spent nonces of one server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 struct Spent {
     /// All before this second are refused.
     floor: u64,
-    nonces: BTreeSet<(u64, [u8; 16])>,
+    nonces: Set<SpentNonce, { NONCES_PER_SERVER_MAX + 1 }>,
 }
+
+wire_struct!(Spent { floor, nonces });
 
 /// All spent nonces that are still to be remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
-pub(super) struct SpentNonces(BTreeMap<Party, Spent>);
+pub(super) struct SpentNonces(Table<Party, Spent, PARTIES_MAX>);
+
+wire_struct!(SpentNonces { 0 });
 
 impl SpentNonces {
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.values().map(|spent| spent.nonces.len()).sum()
+    }
+
     /// Could it be spent now? Looks at what costs least first. (N2)
     pub(super) fn is_good(&self, nonce: &Nonce, base: &str, keys: &[NonceKey], now: u64) -> bool {
         let Some(key) = keys.get(nonce.server.index()) else { return false };
         let is_of_now = nonce.at <= now.saturating_add(NONCE_AHEAD_SECONDS_MAX)
             && now <= nonce.at.saturating_add(NONCE_SECONDS_MAX);
-        let is_unspent = self.0.get(&nonce.server).is_none_or(|spent| {
-            nonce.at >= spent.floor && !spent.nonces.contains(&(nonce.at, nonce.random))
-        });
+        let is_unspent = self
+            .0
+            .get(&nonce.server)
+            .is_none_or(|spent| nonce.at >= spent.floor && !spent.nonces.contains(&nonce.name()));
         is_of_now && is_unspent && nonce.is_signed(base, key)
     }
 
     /// Remembers one that is good, and forgets what is too old to be. (N3)
     pub(super) fn spend(&mut self, nonce: &Nonce, now: u64) {
-        let spent = self.0.entry(nonce.server).or_default();
+        if !self.0.contains_key(&nonce.server) {
+            self.0.insert(nonce.server, Spent::default());
+        }
+        let spent = self.0.get_mut(&nonce.server).expect("just entered");
         let oldest_good = now.saturating_sub(NONCE_SECONDS_MAX);
         spent.forget_below(oldest_good);
-        let is_new = spent.nonces.insert((nonce.at, nonce.random));
+        let is_new = spent.nonces.insert(nonce.name());
         assert!(is_new && nonce.at >= spent.floor, "only a good nonce is spent");
         if spent.nonces.len() > NONCES_PER_SERVER_MAX {
-            let (oldest, _) = *spent.nonces.first().expect("there are too many");
+            let oldest = spent.nonces.first().expect("there are too many").at;
             // The others of that second go with it, since the floor counts seconds.
             spent.floor = oldest + 1;
             spent.forget_below(spent.floor);
@@ -154,7 +181,7 @@ impl SpentNonces {
 
 impl Spent {
     fn forget_below(&mut self, second: u64) {
-        while self.nonces.first().is_some_and(|(at, _)| *at < second) {
+        while self.nonces.first().is_some_and(|oldest| oldest.at < second) {
             self.nonces.pop_first();
         }
     }

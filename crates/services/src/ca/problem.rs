@@ -7,7 +7,8 @@
 //!   say the same bytes.
 //!
 //! # Sources
-//! RFC 7807, RFC 8555 (6.7, 6.7.1, 6.2 for `algorithms`), RFC 9773 (5, `alreadyReplaced`).
+//! RFC 7807, RFC 8555 (6.7, 6.7.1, 6.2 for `algorithms`), RFC 9773 (5, `alreadyReplaced`),
+//! draft-ietf-acme-profiles (`invalidProfile`).
 
 use super::Identifier;
 use maftia_base::wire::wire_enum;
@@ -98,6 +99,8 @@ problem_types! {
     23 => UserActionRequired: "userActionRequired", 403;
     /// The certificate has been replaced by that of another order.
     24 => AlreadyReplaced: "alreadyReplaced", 409;
+    /// There is no such profile: draft-ietf-acme-profiles.
+    25 => InvalidProfile: "invalidProfile", 400;
 }
 
 impl ProblemType {
@@ -212,7 +215,7 @@ mod tests {
     fn each_type_has_a_name_and_an_encoding_of_its_own() {
         let names: BTreeSet<_> = ProblemType::ALL.iter().map(|kind| kind.name()).collect();
         let encodings: BTreeSet<_> = ProblemType::ALL.iter().map(|kind| kind.to_wire()).collect();
-        assert_eq!((names.len(), encodings.len()), (25, 25));
+        assert_eq!((names.len(), encodings.len()), (26, 26));
         for kind in ProblemType::ALL {
             assert_eq!(ProblemType::from_wire(kind.to_wire()).expect("round trip"), *kind);
         }

@@ -9,11 +9,12 @@
 //! # Bounds
 //! Each type has its own; [`ANSWER_BYTES_MAX`] holds for all answers that are ordered.
 
+pub use super::csr::NAMES_MAX;
 use super::{AuditEntry, Identifier};
+use crate::x509::{Reason, Serial};
 use maftia_activity::{REPLY_BYTES_MAX, REQUEST_BYTES_MAX, TASK_BYTES_MAX, TaskId};
 use maftia_base::wire::{Blob, List, wire_enum, wire_struct};
 use maftia_base::{Digest, PartySet};
-use std::fmt;
 
 /// Longest base URL of an authority: scheme, host and port.
 pub const BASE_BYTES_MAX: usize = 128;
@@ -25,7 +26,7 @@ pub const PATH_BYTES_MAX: usize = 256;
 pub const URL_BYTES_MAX: usize = BASE_BYTES_MAX + PATH_BYTES_MAX;
 
 /// Longest body of a POST: a JWS.
-pub const BODY_BYTES_MAX: usize = 32 << 10;
+pub const BODY_BYTES_MAX: usize = super::jose::JWS_BYTES_MAX;
 
 /// Longest body of an answer of ACME.
 pub const ANSWER_BYTES_MAX: usize = 60 << 10;
@@ -34,14 +35,11 @@ pub const ANSWER_BYTES_MAX: usize = 60 << 10;
 /// client can post it, twice in base64url, to have it revoked.
 pub const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
 
-/// Longest OCSP response.
-pub const OCSP_BYTES_MAX: usize = 2 << 10;
+/// Longest OCSP response: with a signature of 4096 bits it has about 800.
+pub const OCSP_BYTES_MAX: usize = 1 << 10;
 
 /// Longest revocation list: one with all certificates that can be there.
 pub const CRL_BYTES_MAX: usize = 1 << 20;
-
-/// Most names of one certificate.
-pub const NAMES_MAX: usize = 100;
 
 /// Most officers of an authority.
 pub const OFFICERS_MAX: usize = 32;
@@ -54,25 +52,8 @@ pub const PENDING_PAGE_MAX: usize = 4;
 
 const _: () = assert!(PATH_BYTES_MAX + BODY_BYTES_MAX + 16 <= REQUEST_BYTES_MAX, "it is ordered");
 const _: () = assert!(ANSWER_BYTES_MAX + 4 * URL_BYTES_MAX + 64 <= REPLY_BYTES_MAX, "it fits");
+const _: () = assert!(NAMES_MAX <= crate::x509::NAMES_MAX, "they can be certified");
 const _: () = assert!(VALIDATION_BYTES_MAX <= TASK_BYTES_MAX, "it is a task");
-
-/// A certificate's number: as a number it is positive, and has all of these bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Serial(pub [u8; 16]);
-
-wire_struct!(Serial { 0 });
-
-impl fmt::Display for Serial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Serial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// A request to the authority.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -109,8 +90,8 @@ pub enum OfficerCommand {
     Revoke {
         /// Which.
         serial: Serial,
-        /// Why: a reason code of RFC 5280.
-        reason: u8,
+        /// Why.
+        reason: Reason,
     },
     /// An account is to be shut for ever.
     Suspend {
@@ -344,6 +325,17 @@ pub(super) fn validation_task(authorization: u64, kind: ChallengeKind) -> TaskId
     TaskId(authorization * TASK_KINDS + kind.index())
 }
 
+/// Which signature has this name, if any.
+pub(super) fn signing_of(id: TaskId) -> Option<u64> {
+    (id.0 % TASK_KINDS == TASK_KINDS - 1).then_some(id.0 / TASK_KINDS)
+}
+
+/// Which validation has this name, if any.
+pub(super) fn validation_of(id: TaskId) -> Option<(u64, ChallengeKind)> {
+    let kind = ChallengeKind::ALL.into_iter().find(|kind| kind.index() == id.0 % TASK_KINDS)?;
+    Some((id.0 / TASK_KINDS, kind))
+}
+
 pub(super) fn signing_task(number: u64) -> TaskId {
     TaskId(number * TASK_KINDS + TASK_KINDS - 1)
 }
@@ -361,8 +353,6 @@ pub enum CaRefusal {
     Unknown,
     /// This officer has had a say on it.
     Repeated,
-    /// The reason is none that officers may give.
-    BadReason,
     /// Too many things are to be decided.
     Full,
     /// The answer is not there yet, or the group has not agreed on a time.
@@ -375,9 +365,8 @@ wire_enum!(CaRefusal {
     2 => NotAnOfficer,
     3 => Unknown,
     4 => Repeated,
-    5 => BadReason,
-    6 => Full,
-    7 => NotYet,
+    5 => Full,
+    6 => NotYet,
 });
 
 /// The answer to everything that is not a POST of ACME.
@@ -476,8 +465,8 @@ wire_enum!(RevokedBy { 0 => Account(account), 1 => Key, 2 => Officers });
 pub struct Revocation {
     /// Since when: seconds since 1970-01-01 UTC.
     pub at: u64,
-    /// A reason code of RFC 5280.
-    pub reason: u8,
+    /// Why.
+    pub reason: Reason,
     /// Who had it revoked.
     pub by: RevokedBy,
 }

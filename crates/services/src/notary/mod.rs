@@ -35,13 +35,12 @@ mod certificate;
 mod request;
 mod token;
 
-pub use certificate::{
-    CertificateError, CertificateTemplate, UnsignedCertificate, from_pem, rsa_public_key, to_pem,
-};
+pub use certificate::CertificateTemplate;
 pub use const_oid::ObjectIdentifier;
 pub use request::{NONCE_BYTES_MAX, QUERY_BYTES_MAX, Rejection};
 pub use token::{TokenBody, TokenError};
 
+use crate::x509::CertificateError;
 use der::asn1::Uint;
 use maftia_activity::{AgreedTime, ApplyContext, Reply, StateMachine};
 use maftia_base::Digest;

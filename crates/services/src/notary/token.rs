@@ -1,8 +1,8 @@
 //! Tokens: what the group signs, and how it is put together with the signature.
 
-use super::certificate::{CertificateError, is_for_time_stamping, rsa_encryption};
-use super::certificate::{sha256, sha256_input};
+use super::certificate::{TIME_STAMPING, is_for_time_stamping};
 use super::request::{Query, StatusInfo};
+use crate::x509::{CertificateError, certificate, rsa_encryption, sha256, sha256_input};
 use cms::cert::{CertificateChoices, IssuerAndSerialNumber};
 use cms::content_info::{CmsVersion, ContentInfo};
 use cms::signed_data::{
@@ -147,7 +147,7 @@ impl Signer {
         let certificate = Certificate::from_der(first)?;
         let tbs = &certificate.tbs_certificate;
         if !is_for_time_stamping(tbs) {
-            return Err(CertificateError::Purpose);
+            return Err(CertificateError::Purpose(TIME_STAMPING));
         }
         let name_bytes = [&tbs.subject, &tbs.issuer].map(|name| name.to_der());
         for name in name_bytes {
@@ -264,11 +264,7 @@ fn attribute(oid: ObjectIdentifier, value: &(impl Encode + der::Tagged)) -> der:
 fn certificate_set(certificates: &[Vec<u8>]) -> Result<CertificateSet, CertificateError> {
     let mut set = Vec::new();
     for der in certificates {
-        let certificate = Certificate::from_der(der)?;
-        if certificate.to_der()? != *der {
-            return Err(CertificateError::NotDer);
-        }
-        set.push(CertificateChoices::Certificate(certificate));
+        set.push(CertificateChoices::Certificate(certificate(der)?));
     }
     Ok(CertificateSet::try_from(set)?)
 }

@@ -3,7 +3,8 @@
 use maftia_activity::AgreedTime;
 use maftia_base::Digest;
 use maftia_crypto::KeyId;
-use maftia_services::notary::{CertificateTemplate, ObjectIdentifier, Profile, rsa_public_key};
+use maftia_services::notary::{CertificateTemplate, ObjectIdentifier, Profile};
+use maftia_services::x509::rsa_public_key;
 
 /// A notary whose key is nobody's: signatures are those of the ideal suite.
 pub(crate) fn profile() -> Profile {
@@ -24,7 +25,7 @@ fn made() -> Profile {
         public_key: &public_key,
     };
     let unsigned = template.self_signed().expect("well-formed");
-    let certificate = unsigned.finish(&[0x5a; 256]).expect("well-formed");
+    let certificate = unsigned.finish(&[0x5a; 256]);
     let policy = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.99999.1");
     Profile::new(KeyId(0), policy, 1_000_000, vec![certificate]).expect("well-formed")
 }

@@ -1,20 +1,19 @@
 //! A stock client: the system's `openssl`, in a directory of its own; and a key without a group.
 
-use crate::notary::{CertificateTemplate, Notary, Profile, to_pem};
+use crate::notary::{CertificateTemplate, Notary, Profile};
+use crate::x509::tests::stock::{Folder, Key};
+use crate::x509::to_pem;
 use maftia_activity::{AgreedTime, ApplyContext, Caller, Reply, StateMachine};
 use maftia_base::{AdversaryStructure, Digest, Party, ServiceId};
-use maftia_crypto::{HashAlgorithm, KeyId, SigningInput};
-use openssl::pkey::Private;
-use openssl::rsa::{Padding, Rsa};
-use std::process::Command;
+use maftia_crypto::{KeyId, SigningInput};
 use std::sync::{LazyLock, OnceLock};
 
 pub(crate) const POLICY: &str = "1.3.6.1.4.1.32473.1";
 /// 2026-11-21 12:34:56.0789 UTC.
 pub(crate) const TIME: AgreedTime = AgreedTime(1_795_264_496_078_900);
 
-static KEY: LazyLock<Rsa<Private>> = LazyLock::new(|| Rsa::generate(2048).unwrap());
-static PUBLIC_KEY: LazyLock<Vec<u8>> = LazyLock::new(|| KEY.public_key_to_der().unwrap());
+static KEY: LazyLock<Key> = LazyLock::new(Key::generate);
+static PUBLIC_KEY: LazyLock<Vec<u8>> = LazyLock::new(|| KEY.public_key());
 static STRUCTURE: LazyLock<AdversaryStructure> =
     LazyLock::new(|| AdversaryStructure::optimal(4).unwrap());
 
@@ -29,32 +28,21 @@ pub(crate) fn template() -> CertificateTemplate<'static> {
     }
 }
 
-/// Modulus and exponent.
-pub(crate) fn public_numbers() -> (Vec<u8>, Vec<u8>) {
-    (KEY.n().to_vec(), KEY.e().to_vec())
-}
-
 pub(crate) fn profile() -> Profile {
     static PROFILE: OnceLock<Profile> = OnceLock::new();
     PROFILE
         .get_or_init(|| {
             let unsigned = template().self_signed().unwrap();
             let signature = rsa_sign(&unsigned.signing_input());
-            let certificate = unsigned.finish(&signature).unwrap();
+            let certificate = unsigned.finish(&signature);
             Profile::new(KeyId(3), POLICY.parse().unwrap(), 1_500_000, vec![certificate]).unwrap()
         })
         .clone()
 }
 
-/// What the group does together: PKCS #1 version 1.5.
+/// What the group does together.
 pub(crate) fn rsa_sign(input: &SigningInput) -> Vec<u8> {
-    assert_eq!(input.hash, HashAlgorithm::Sha256);
-    let mut info =
-        b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20".to_vec();
-    info.extend_from_slice(&input.digest);
-    let mut signature = vec![0; 256];
-    KEY.private_encrypt(&info, &mut signature, Padding::PKCS1).unwrap();
-    signature
+    KEY.sign(input)
 }
 
 pub(crate) fn context(position: u64, time: AgreedTime) -> ApplyContext<'static> {
@@ -69,38 +57,30 @@ pub(crate) fn context(position: u64, time: AgreedTime) -> ApplyContext<'static> 
 }
 
 pub(crate) struct Client {
-    directory: tempfile::TempDir,
+    folder: Folder,
 }
 
 impl Client {
     pub(crate) fn new() -> Self {
-        let client = Self { directory: tempfile::tempdir().unwrap() };
+        let client = Self { folder: Folder::new() };
         client.write("file", b"what is to be stamped");
         client.write("tsa.pem", to_pem(&profile().certificates()[0]).unwrap().as_bytes());
         client
     }
 
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
-        std::fs::write(self.directory.path().join(name), bytes).unwrap();
+        self.folder.write(name, bytes);
     }
 
-    /// Runs `openssl`; answers what it says, as `Err` if it fails.
     pub(crate) fn openssl(&self, arguments: &[&str]) -> Result<String, String> {
-        let run = Command::new("openssl")
-            .args(arguments)
-            .current_dir(self.directory.path())
-            .output()
-            .expect("these tests need the system's openssl");
-        let said = [run.stdout, run.stderr].concat();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        if run.status.success() { Ok(said) } else { Err(said) }
+        self.folder.openssl(arguments)
     }
 
     /// A query about `file`, kept as `query.tsq`.
     pub(crate) fn query(&self, options: &[&str]) -> Vec<u8> {
         let command = ["ts", "-query", "-data", "file", "-out", "query.tsq"];
         self.openssl(&[&command, options].concat()).unwrap();
-        std::fs::read(self.directory.path().join("query.tsq")).unwrap()
+        self.folder.read("query.tsq")
     }
 
     /// Has a query granted and signed; the response is kept as `reply.tsr`.
