@@ -15,6 +15,7 @@
 //! is, and only [`production`] which services.
 #![forbid(unsafe_code)]
 
+pub mod acme;
 pub mod archive;
 pub mod asking;
 pub mod begun;
@@ -28,6 +29,7 @@ pub mod errands;
 pub mod host;
 pub mod http;
 pub mod inbox;
+pub mod inspect;
 pub mod journal;
 pub mod last_life;
 pub mod lost;

@@ -1,3 +1,4 @@
+mod acme;
 mod core;
 mod crashes;
 mod damage;

@@ -8,8 +8,11 @@ use super::{ValidationConfig, Why};
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::rdata::CAA;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Resolver, TokioResolver};
 use std::fmt;
@@ -77,6 +80,25 @@ impl Hosts {
         Ok(texts.collect())
     }
 
+    /// The CAA records of `name`, if it has any.
+    pub(super) async fn caa(&self, name: &str) -> Result<Vec<CAA>, Why> {
+        let found = match self.lookup(name, RecordType::CAA).await? {
+            Ok(found) => found,
+            // There are none.
+            Err(error) if error.is_no_records_found() => return Ok(Vec::new()),
+            Err(error) => return Err(unresolved(RecordType::CAA, name, &error)),
+        };
+        let code = found.message().metadata.response_code;
+        if !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) {
+            return Err(unresolved(RecordType::CAA, name, &code));
+        }
+        let records = found.answers().iter().filter_map(|record| match &record.data {
+            RData::CAA(record) => Some(record.clone()),
+            _ => None,
+        });
+        Ok(records.collect())
+    }
+
     /// A connection to that port of `host`.
     pub(super) async fn connect(&self, host: &Host, port: u16) -> Result<TcpStream, Why> {
         let mut last = None;
@@ -124,14 +146,23 @@ impl Hosts {
 
     /// The records of that type; none is an error.
     async fn records(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, Why> {
-        let unresolved = |why: String| Why::Unresolved { name: format!("{kind} {name}"), why };
-        let mut absolute = Name::from_ascii(name).map_err(|error| unresolved(error.to_string()))?;
-        absolute.set_fqdn(true);
-        let found = self.resolver.lookup(absolute, kind).await;
-        let found = found.map_err(|error| unresolved(error.to_string()))?;
+        let found = self.lookup(name, kind).await?;
+        let found = found.map_err(|error| unresolved(kind, name, &error))?;
         let of_kind = found.answers().iter().filter(|record| record.record_type() == kind);
         Ok(of_kind.map(|record| record.data.clone()).collect())
     }
+
+    /// Asks the resolvers, for this very name.
+    async fn lookup(&self, name: &str, kind: RecordType) -> Result<Result<Lookup, NetError>, Why> {
+        let absolute = Name::from_ascii(name);
+        let mut absolute = absolute.map_err(|error| unresolved(kind, name, &error))?;
+        absolute.set_fqdn(true);
+        Ok(self.resolver.lookup(absolute, kind).await)
+    }
+}
+
+fn unresolved(kind: RecordType, name: &str, why: &impl ToString) -> Why {
+    Why::Unresolved { name: format!("{kind} {name}"), why: why.to_string() }
 }
 
 /// A resolver, asked by UDP, and by TCP for what does not fit.

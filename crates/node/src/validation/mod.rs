@@ -11,7 +11,9 @@
 //! - V1. `http-01`: the resource of that name, by plain HTTP, see [`http01`].
 //! - V2. `dns-01`: one of the TXT records, see [`dns01`].
 //! - V3. `tls-alpn-01`: a certificate that only says so, see [`tls_alpn01`].
-//! - V4. A name with a wildcard is validated by `dns-01` only, an address by all but `dns-01`.
+//! - V4. Then the zone of a name must let this authority issue, see [`caa`]: if the authority has a
+//!   name by which zones can call it.
+//! - V5. A name with a wildcard is validated by `dns-01` only, an address by all but `dns-01`.
 //!
 //! # What is not promised
 //! Names are resolved by the resolvers that the operator names; what those keep for a while, and
@@ -32,8 +34,9 @@
 //! at most [`ADDRESSES_MAX`] addresses of a host; further bounds with each kind.
 //!
 //! # Sources
-//! RFC 8555 8; RFC 8737; RFC 8738; the CA/Browser forum's requirements for what they leave open.
+//! RFC 8555 8; RFC 8737; RFC 8738; RFC 8659; the CA/Browser forum's requirements for what they leave open.
 
+mod caa;
 mod dns01;
 mod hosts;
 mod http01;
@@ -76,6 +79,8 @@ pub struct ValidationConfig {
     pub queries: (usize, Duration),
     /// So many looks at once.
     pub looks_max: usize,
+    /// What CAA records call this authority; empty has them not looked at.
+    pub caa_identities: Vec<String>,
     /// Look only at addresses of the public internet.
     pub refuse_private: bool,
 }
@@ -90,6 +95,7 @@ impl Default for ValidationConfig {
             connect_patience: Duration::from_secs(5),
             queries: (2, Duration::from_secs(4)),
             looks_max: 128,
+            caa_identities: Vec::new(),
             refuse_private: false,
         }
     }
@@ -150,6 +156,14 @@ pub enum Why {
     /// Something else was found.
     #[error("found {0:?}")]
     Found(String),
+    /// The zone does not let this authority issue.
+    #[error("CAA: {at} {why}")]
+    Forbidden {
+        /// Whose records.
+        at: String,
+        /// What they say.
+        why: &'static str,
+    },
     /// It takes too long.
     #[error("no answer in time")]
     TooLate,
@@ -226,13 +240,17 @@ impl Outside {
         };
         match (kind, host) {
             (ChallengeKind::Http01, host) => {
-                http01::look(self, &host, token, key_authorization).await
+                http01::look(self, &host, token, key_authorization).await?;
             }
-            (ChallengeKind::TlsAlpn01, host) => tls_alpn01::look(self, &host, &digest).await,
-            (ChallengeKind::Dns01, Host::Name(base)) => dns01::look(self, &base, &digest).await,
+            (ChallengeKind::TlsAlpn01, host) => tls_alpn01::look(self, &host, &digest).await?,
+            (ChallengeKind::Dns01, Host::Name(base)) => dns01::look(self, &base, &digest).await?,
             (ChallengeKind::Dns01, Host::Address(_)) => {
-                Err(Why::Unsuitable("dns-01 says nothing of addresses"))
+                return Err(Why::Unsuitable("dns-01 says nothing of addresses"));
             }
+        }
+        match subject {
+            Identifier::Dns(name) => caa::look(self, name, kind).await,
+            Identifier::Ip(_) => Ok(()),
         }
     }
 }

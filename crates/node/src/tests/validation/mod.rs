@@ -1,5 +1,6 @@
 //! What a server sees of the outside, and what it makes of it.
 
+mod caa;
 mod certificates;
 mod dns;
 mod http;

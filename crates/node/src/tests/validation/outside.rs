@@ -1,7 +1,7 @@
 //! An outside on loopback: a name server, a web server and a TLS server that do as they are told.
 
 use hickory_resolver::proto::op::{Message, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, TXT};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CAA, CNAME, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -27,6 +27,9 @@ pub(super) struct Zone {
 /// Below this name no question is answered.
 pub(super) const SILENT: &str = "silent.test";
 
+/// Below this name nobody knows whether there are CAA records.
+pub(super) const FAILING: &str = "failing.test";
+
 impl Zone {
     pub(super) fn address(self, name: &str, address: impl Into<IpAddr>) -> Self {
         match address.into() {
@@ -44,6 +47,13 @@ impl Zone {
     pub(super) fn text(self, name: &str, pieces: &[&str]) -> Self {
         let pieces = pieces.iter().map(|piece| piece.to_string()).collect();
         self.add(name, RData::TXT(TXT::new(pieces)))
+    }
+
+    /// A CAA record.
+    pub(super) fn caa(self, name: &str, critical: bool, tag: &str, value: &str) -> Self {
+        let mut record = CAA::new_issue(critical, None, Vec::new());
+        (record.tag, record.value) = (tag.into(), value.into());
+        self.add(name, RData::CAA(record))
     }
 
     fn add(self, name: &str, data: RData) -> Self {
@@ -110,6 +120,12 @@ impl Zone {
         self.asked.lock().expect("whole").push(name.clone());
         if name.ends_with(SILENT) {
             return None;
+        }
+        if query.query_type() == RecordType::CAA && name.ends_with(FAILING) {
+            let mut answer = Message::response(asked.metadata.id, asked.metadata.op_code);
+            answer.add_query(query);
+            answer.metadata.response_code = ResponseCode::ServFail;
+            return Some(answer);
         }
         let records = self.records.lock().expect("whole");
         let of_kind = |kind| records.get(&(name.clone(), kind)).cloned().unwrap_or_default();
