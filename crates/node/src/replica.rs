@@ -169,6 +169,8 @@ pub struct Status {
     pub skipped: u64,
     /// Clients attached.
     pub clients: usize,
+    /// Outside work that is under way, or whose result is not ordered.
+    pub errands: usize,
     /// Stock clients that wait for an answer.
     pub waiting: usize,
     /// Servers convicted, with the kind of fault: there is evidence that anyone can check.
@@ -242,6 +244,11 @@ impl<S: Suite, P: Served<S>> ReplicaHost<S, P> {
     #[must_use]
     pub fn with_errands(self, errands: Runner<S>) -> Self {
         Self { errands: Some(errands), ..self }
+    }
+
+    /// Outside work that is under way, or whose result is not ordered.
+    pub fn errands(&self) -> usize {
+        self.errands.as_ref().map_or(0, Runner::running)
     }
 
     /// A task of a service; without anybody who knows such work nothing comes of it.
@@ -330,6 +337,7 @@ impl<S: Suite, P: Served<S>> ReplicaHost<S, P> {
         };
         status.peers = (0..PARTIES_MAX).map(Party::new).filter_map(heard).collect();
         status.clients = self.attached.len();
+        status.errands = self.errands();
         status.waiting = self.waiting.values().filter(|waiting| !waiting.is_closed()).count();
         let name = |kind: &FaultKind| format!("{kind:?}");
         let convicted = self.convicted.iter().map(|(party, kind)| (party.index(), name(kind)));

@@ -7,6 +7,7 @@ mod engine;
 mod hooked;
 mod log;
 mod loopback;
+mod outside;
 mod speed;
 mod storage;
 mod toy;

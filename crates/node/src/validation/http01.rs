@@ -55,6 +55,10 @@ pub(super) async fn look(
     let port = outside.config.http_port;
     let first = format!("http://{host}:{port}/.well-known/acme-challenge/{token}");
     let mut place = Url::parse(&first).map_err(|error| Why::Http(error.to_string()))?;
+    // URLs have more ways to write addresses than there are names.
+    if host_of(&place).as_ref() != Some(host) {
+        return Err(Why::Unsuitable("a URL with this name is not of a host of this name"));
+    }
     for _ in 0..=REDIRECTS_MAX {
         match ask(outside, &place).await? {
             Answer::Body(body) if body.trim_ascii_end() == expected.as_bytes() => return Ok(()),
@@ -83,14 +87,17 @@ fn next(outside: &Outside, from: &Url, to: &str) -> Result<Url, Why> {
     Ok(next)
 }
 
+fn host_of(place: &Url) -> Option<Host> {
+    Some(match place.host()? {
+        url::Host::Domain(name) => Host::Name(name.to_owned()),
+        url::Host::Ipv4(address) => Host::Address(address.into()),
+        url::Host::Ipv6(address) => Host::Address(IpAddr::V6(address)),
+    })
+}
+
 /// Asks one place.
 async fn ask(outside: &Outside, place: &Url) -> Result<Answer, Why> {
-    let host = match place.host() {
-        Some(url::Host::Domain(name)) => Host::Name(name.to_owned()),
-        Some(url::Host::Ipv4(address)) => Host::Address(address.into()),
-        Some(url::Host::Ipv6(address)) => Host::Address(IpAddr::V6(address)),
-        None => return Err(Why::Http("no host".into())),
-    };
+    let host = host_of(place).ok_or_else(|| Why::Http("no host".into()))?;
     let port = place.port_or_known_default().unwrap_or_default();
     let stream = outside.hosts.connect(&host, port).await?;
     if place.scheme() == "https" {

@@ -1,6 +1,8 @@
 //! TLS before the front end.
 
 use super::{CertificateFiles, Group, Shown, authority, publication, run, talk};
+use crate::acme::HANDSHAKE_PATIENCE;
+use crate::http::PATIENCE;
 use openssl::asn1::Asn1Time;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
@@ -168,5 +170,21 @@ fn who_does_not_shake_hands_keeps_nobody_waiting() {
         let mut heard = Vec::new();
         let _ = noisy.read_to_end(&mut heard).await;
         assert!(!heard.starts_with(b"HTTP"), "not served without TLS");
+    });
+}
+
+#[test]
+fn a_handshake_that_takes_too_long_ends() {
+    run(async {
+        let (folder, pair) = (Folder::new(), pair());
+        folder.write_pair(&pair, 0);
+        let address = door(&Shown::load(folder.files()).expect("loads")).await;
+        tokio::time::pause();
+        let begun = tokio::time::Instant::now();
+        let mut silent = TcpStream::connect(address).await.expect("connects");
+        // While all wait for the network, time passes.
+        let heard = silent.read(&mut [0; 8]).await;
+        assert!(matches!(heard, Ok(0) | Err(_)), "{heard:?}");
+        assert!(begun.elapsed() >= HANDSHAKE_PATIENCE && begun.elapsed() < PATIENCE);
     });
 }
