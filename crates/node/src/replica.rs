@@ -240,10 +240,10 @@ impl<S: Suite, P: Served<S>> ReplicaHost<S, P> {
         }
     }
 
-    /// Has the outside work of services done by `errands`.
+    /// Has the outside work of services done by `errands`, if there is anybody who knows how.
     #[must_use]
-    pub fn with_errands(self, errands: Runner<S>) -> Self {
-        Self { errands: Some(errands), ..self }
+    pub fn with_errands(self, errands: Option<Runner<S>>) -> Self {
+        Self { errands, ..self }
     }
 
     /// Outside work that is under way, or whose result is not ordered.

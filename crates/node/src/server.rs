@@ -308,21 +308,14 @@ where
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let board = StatusBoard::default();
         let tamper = Arc::new(tamper);
-        let run = work_with::<RealSuite, _, _>(
-            Arc::clone(&keyring),
-            Arc::clone(&clock),
-            Arc::clone(&tamper),
-        );
+        let (clock_seen, tampering) = (Arc::clone(&clock), Arc::clone(&tamper));
+        let run = work_with::<RealSuite, _, _>(Arc::clone(&keyring), clock_seen, tampering);
         let (consult, other_life) =
             join_wormhole(&context, &config, wormhole, (inbox.clone(), &board));
-        let host = ReplicaHost::new(group.me(), board.clone());
-        let host = match &acme {
-            Some(acme) => host.with_errands(acme.errands(arrivals.clone())?),
-            None => host,
-        };
+        let errands = acme.as_ref().map(|acme| acme.errands(arrivals.clone())).transpose()?;
         let parts = Parts {
             group: group.clone(),
-            host,
+            host: ReplicaHost::new(group.me(), board.clone()).with_errands(errands),
             arrivals: arriving,
             inbox: inbox.clone(),
             post,
@@ -350,8 +343,8 @@ where
         let encoder = context.child("metrics");
         let metrics = Arc::new(move || encoder.encode());
         let asking = Asking::new(arrivals, OPEN_MAX);
-        let more = acme.map(|acme| acme.serve(&context, group.me(), asking.clone()));
-        let more = more.transpose()?.unwrap_or_default();
+        let pages_of = |acme: Opened| acme.serve(&context, group.me(), asking.clone());
+        let more = acme.map(pages_of).transpose()?.unwrap_or_default();
         let face = Face { front_end, asking, metrics, board: board.clone(), more };
         // Who sees the pages may ask the server to stop.
         let stop = stop_signals()?;

@@ -55,8 +55,8 @@
 //!   sooner or later everywhere, and are what the clients signed; until then it waits.
 //! - R15. What the order has told is applied when the values that it refers to are here; until then
 //!   it waits, and all that comes after it, and the order goes on up to the next mark.
-//! - R18. A question is answered out of this server's state alone, unless that is yet to be fetched.
-//!   What the answer shows is durable here, perhaps not yet at a quorum.
+//! - R18. A question is answered out of this server's state alone, unless that is yet to be
+//!   fetched. What the answer shows is durable here, perhaps not yet at a quorum.
 //!
 //! # Bounds
 //! [`INTAKE_MAX`] items wait for their turn, [`FRONT_END_MAX`] requests of stock clients are open,

@@ -55,8 +55,11 @@ const COME_BACK: HeaderValue = HeaderValue::from_static("5");
 struct Published<S: Suite> {
     publication: Arc<Publication>,
     asking: Asking<S>,
-    crl: Arc<Mutex<Option<(Instant, Arc<File>)>>>,
+    crl: Arc<Mutex<Kept>>,
 }
+
+/// The revocation list, and when it was read.
+type Kept = Option<(Instant, Arc<File>)>;
 
 impl<S: Suite> Clone for Published<S> {
     fn clone(&self) -> Self {

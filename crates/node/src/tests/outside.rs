@@ -66,7 +66,8 @@ impl Errands for Work {
 async fn outside_work_is_done_and_reported_until_it_is_over() {
     let (host, mut desk) = host();
     let (arrivals, mut arriving) = mpsc::channel(1);
-    let mut host = host.with_errands(Runner::new(Arc::new(Work), arrivals, Handle::current()));
+    let runner = Runner::new(Arc::new(Work), arrivals, Handle::current());
+    let mut host = host.with_errands(Some(runner));
     let mut tell = |host: &mut Tested, id, what: &'static [u8]| {
         let task = Task { id: TaskId(id), what: Blob::new(what).expect("short") };
         host.on_outcome(Outcome::Task { service: SERVICE, task }, &mut desk);

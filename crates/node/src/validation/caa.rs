@@ -1,8 +1,8 @@
 //! CAA (RFC 8659, RFC 8657): do those who run the zone let this authority name the host?
 //!
 //! # Rules
-//! - C1. The records of the name count; if it has none, those of the name with its first label taken
-//!   away, and so on. Aliases are followed by the resolvers at each name.
+//! - C1. The records of the name count; if it has none, those of the name without its first label,
+//!   and so on. Aliases are followed by the resolvers at each name.
 //! - C2. If there are issuers among the records, one of them must be this authority. For a wildcard
 //!   those for wildcards count, if there are any.
 //! - C3. An issuer with a parameter that this server cannot judge (`accounturi`, and whatever it

@@ -30,11 +30,13 @@
 //! not of the public internet, wherever it came from: the name itself, an alias, a redirect.
 //!
 //! # Bounds
-//! [`ValidationConfig::looks_max`] looks at once, half of them for new ones; others wait. In each one connection at a time, to
-//! at most [`ADDRESSES_MAX`] addresses of a host; further bounds with each kind.
+//! [`ValidationConfig::looks_max`] looks at once, half of them for new ones; others wait. In each
+//! one connection at a time, to at most [`ADDRESSES_MAX`] addresses of a host; further bounds with
+//! each kind.
 //!
 //! # Sources
-//! RFC 8555 8; RFC 8737; RFC 8738; RFC 8659; the CA/Browser forum's requirements for what they leave open.
+//! RFC 8555 8; RFC 8737; RFC 8738; RFC 8659; the CA/Browser forum's requirements for what they
+//! leave open.
 
 mod caa;
 mod dns01;

@@ -16,10 +16,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_rustls::TlsAcceptor;
 
+type Records = BTreeMap<(String, RecordType), Vec<RData>>;
+
 /// What a name server knows. Names are without the dot at the end.
 #[derive(Clone, Default)]
 pub(super) struct Zone {
-    records: Arc<Mutex<BTreeMap<(String, RecordType), Vec<RData>>>>,
+    records: Arc<Mutex<Records>>,
     /// So many questions were asked.
     asked: Arc<Mutex<Vec<String>>>,
 }
