@@ -32,6 +32,13 @@ pub trait StateMachine: Clone + Debug + Hash + Send + 'static {
         let _ = (party, id, result, cx);
     }
 
+    /// Answers a question out of this server's state as it is now. Nobody vouches for the answer,
+    /// so it is for what proves itself, or what a front end is trusted with.
+    fn read(&self, question: &[u8]) -> Option<Bytes> {
+        let _ = question;
+        None
+    }
+
     /// When it wants [`wake`](Self::wake) to be called, even if no request comes.
     fn wake_at(&self) -> Option<AgreedTime> {
         None
@@ -201,6 +208,10 @@ impl<A: StateMachine, B: StateMachine> StateMachine for Either<A, B> {
 
     fn task_result(&mut self, party: Party, id: TaskId, result: &[u8], cx: &ApplyContext<'_>) {
         either!(self, machine => machine.task_result(party, id, result, cx));
+    }
+
+    fn read(&self, question: &[u8]) -> Option<Bytes> {
+        either!(self, machine => machine.read(question))
     }
 
     fn wake_at(&self) -> Option<AgreedTime> {

@@ -5,6 +5,7 @@ use crate::honest;
 use maftia_activity::FrontEndReply;
 use maftia_base::{GroupId, Party};
 use maftia_crypto::RealSuite;
+use maftia_node::asking::{Asking, OPEN_MAX};
 use maftia_node::client::{self, Reception};
 use maftia_node::host::Arrival;
 use maftia_node::http::{self, Face};
@@ -18,7 +19,7 @@ use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 /// In this time a visitor who has said all is let go; far more than it ever takes.
 const LET_GO_WITHIN: Duration = Duration::from_secs(10);
@@ -67,10 +68,10 @@ fn doors() -> &'static Doors {
         runtime.spawn(client::listen::<RealSuite>(for_clients, reception));
         let face = Face {
             front_end: Arc::new(NotaryFrontEnd::new(honest::profile().clone())),
-            arrivals,
+            asking: Asking::new(arrivals, OPEN_MAX),
             metrics: Arc::new(String::new),
             board: StatusBoard::default(),
-            open: Arc::new(Semaphore::new(http::OPEN_MAX)),
+            more: Default::default(),
         };
         runtime.spawn(http::serve::<RealSuite>(for_http, face));
         Doors { _runtime: runtime, clients, http }
@@ -90,7 +91,11 @@ async fn serve(mut arrived: mpsc::Receiver<Arrival<Request<RealSuite>>>) {
                 let _ = answer.send(FrontEndReply::Plain(request));
             }
             Arrival::Closed(connection) => drop(attached.remove(&connection)),
-            Arrival::Request(_, Request::Bundle(_) | Request::Large { .. }) => {}
+            Arrival::Request(_, Request::Read { answer, .. }) => drop(answer.send(None)),
+            Arrival::Request(
+                _,
+                Request::Bundle(_) | Request::Large { .. } | Request::TaskResult { .. },
+            ) => {}
         }
     }
 }

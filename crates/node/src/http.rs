@@ -7,9 +7,9 @@
 //! answer is given within [`ANSWER_TIMEOUT`]. At most [`OPEN_MAX`] requests wait for the group,
 //! also of clients that have gone; more are told to come back.
 
-use crate::host::{Arrival, ConnectionId};
-use crate::places::{Place, Places};
-use crate::replica::{Request, StatusBoard};
+use crate::asking::{ANSWER_TIMEOUT, Asking, Unanswered};
+use crate::replica::StatusBoard;
+use crate::visitors::Bounded;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -22,21 +22,12 @@ use maftia_activity::FrontEndReply;
 use maftia_base::ServiceId;
 use maftia_crypto::Suite;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::net::TcpListener;
 
 /// Most connections at once.
 pub const CONNECTIONS_MAX: usize = 512;
-
-/// Most requests of stock clients with the group at once.
-pub const OPEN_MAX: usize = 256;
 
 /// Longest body of a request.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
@@ -44,8 +35,7 @@ pub const BODY_BYTES_MAX: usize = 64 << 10;
 /// After this time without a byte written a connection is closed. Longer than [`ANSWER_TIMEOUT`].
 pub const PATIENCE: Duration = Duration::from_secs(45);
 
-/// After this time without an answer a client is told to come back.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const _: () = assert!(PATIENCE.as_secs() > ANSWER_TIMEOUT.as_secs(), "or answers come too late");
 
 /// Turns what stock clients send into requests of a service, and its replies into what they get.
 /// It moves bytes only: what it could falsify is signed by the group.
@@ -71,23 +61,23 @@ pub struct Face<S: Suite> {
     /// Serves stock clients.
     pub front_end: Arc<dyn FrontEnd>,
     /// Where requests go.
-    pub arrivals: mpsc::Sender<Arrival<Request<S>>>,
+    pub asking: Asking<S>,
     /// All metrics, in the format of Prometheus.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// The latest status.
     pub board: StatusBoard,
-    /// Requests that may still go to the group.
-    pub open: Arc<Semaphore>,
+    /// Pages of services.
+    pub more: Router,
 }
 
 impl<S: Suite> Clone for Face<S> {
     fn clone(&self) -> Self {
         Self {
             front_end: Arc::clone(&self.front_end),
-            arrivals: self.arrivals.clone(),
+            asking: self.asking.clone(),
             metrics: Arc::clone(&self.metrics),
             board: self.board.clone(),
-            open: Arc::clone(&self.open),
+            more: self.more.clone(),
         }
     }
 }
@@ -114,10 +104,10 @@ pub(crate) async fn serve_with<S: Suite>(
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .route("/healthz", get(health))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(face);
-    let listener = Bounded { listener, places: Places::new(CONNECTIONS_MAX), patience };
-    axum::serve(listener, pages).await
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let more = face.more.clone();
+    let pages = pages.with_state(face).merge(more);
+    axum::serve(Bounded::new(listener, CONNECTIONS_MAX, patience), pages).await
 }
 
 /// Asks the group on behalf of a stock client.
@@ -143,25 +133,17 @@ async fn stamp<S: Suite>(
         Ok(asked) => asked,
         Err(refused) => return answer(&face, refused),
     };
-    let Ok(place) = Arc::clone(&face.open).try_acquire_owned() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "busy: come back later\n").into_response();
-    };
-    let arrivals = face.arrivals.clone();
-    // A task of its own: the place is taken as long as the request is with the group, even if the
-    // client goes away.
-    let asking = tokio::spawn(async move {
-        let (send, receive) = oneshot::channel();
-        let asked =
-            ask(&arrivals, Request::FrontEnd { service, request, answer: send }, receive).await;
-        drop(place);
-        asked
-    });
-    match asking.await.ok().flatten() {
-        Some(reply) => {
+    match face.asking.order(service, request).await {
+        Ok(reply) => {
             let reply = face.front_end.reply(reply);
             answer(&face, reply)
         }
-        None => (StatusCode::GATEWAY_TIMEOUT, "the group does not answer\n").into_response(),
+        Err(Unanswered::Busy) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "busy: come back later\n").into_response()
+        }
+        Err(Unanswered::Silent) => {
+            (StatusCode::GATEWAY_TIMEOUT, "the group does not answer\n").into_response()
+        }
     }
 }
 
@@ -180,104 +162,4 @@ async fn status<S: Suite>(State(face): State<Face<S>>) -> Response {
 
 async fn health() -> &'static str {
     "ok\n"
-}
-
-/// Puts a request before the engine and waits for what it answers.
-async fn ask<S: Suite, T>(
-    arrivals: &mpsc::Sender<Arrival<Request<S>>>,
-    request: Request<S>,
-    answer: oneshot::Receiver<T>,
-) -> Option<T> {
-    // No connection of a stock client needs to be known beyond its one request.
-    let arrival = Arrival::Request(ConnectionId(0), request);
-    let asked = async {
-        arrivals.send(arrival).await.ok()?;
-        answer.await.ok()
-    };
-    timeout(ANSWER_TIMEOUT, asked).await.ok().flatten()
-}
-
-/// A listener that accepts no more than it has places for.
-struct Bounded {
-    listener: TcpListener,
-    places: Arc<Places>,
-    patience: Duration,
-}
-
-impl axum::serve::Listener for Bounded {
-    type Io = Visitor;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Visitor, SocketAddr) {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, from)) => {
-                    let Some(place) = self.places.take(from.ip()) else { continue };
-                    // Without it answers are only slower.
-                    let _ = stream.set_nodelay(true);
-                    let (patience, end) = (self.patience, Box::pin(sleep(self.patience)));
-                    return (Visitor { stream, patience, end, _place: place }, from);
-                }
-                Err(_) => sleep(Duration::from_millis(20)).await,
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that ends when nothing could be written to it for a while.
-struct Visitor {
-    stream: TcpStream,
-    patience: Duration,
-    end: Pin<Box<Sleep>>,
-    _place: Place,
-}
-
-impl Visitor {
-    /// Ends the connection when its time is over, also while bytes still come.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match self.end.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => poll,
-        }
-    }
-}
-
-impl AsyncRead for Visitor {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.watch(cx, poll)
-    }
-}
-
-impl AsyncWrite for Visitor {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
-        if matches!(poll, Poll::Ready(Ok(1..))) {
-            let end = Instant::now() + self.patience;
-            self.end.as_mut().reset(end);
-        }
-        self.watch(cx, poll)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let poll = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch(cx, poll)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let poll = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.watch(cx, poll)
-    }
 }

@@ -15,7 +15,9 @@
 //! is, and only [`production`] which services.
 #![forbid(unsafe_code)]
 
+pub mod acme;
 pub mod archive;
+pub mod asking;
 pub mod begun;
 pub mod caller;
 pub mod client;
@@ -23,9 +25,11 @@ pub mod clock;
 pub mod component;
 pub mod core;
 pub mod engine;
+pub mod errands;
 pub mod host;
 pub mod http;
 pub mod inbox;
+pub mod inspect;
 pub mod journal;
 pub mod last_life;
 pub mod lost;
@@ -43,6 +47,8 @@ pub mod storage;
 pub mod tamper;
 #[cfg(test)]
 mod tests;
+pub mod validation;
+mod visitors;
 pub mod watch;
 pub mod workers;
 pub mod wormhole;

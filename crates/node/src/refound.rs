@@ -12,9 +12,10 @@
 
 use crate::Driven;
 use crate::core::Core;
+use crate::inspect::{check_usable, look_at_log};
 use crate::journal::{Journal, JournalError, LogConfig, partitions};
 use crate::replica::Served;
-use crate::server::{ServerConfig, ServerError, check_usable, look_at_log};
+use crate::server::{ServerConfig, ServerError};
 use crate::start::{Beside, Files, identity};
 use bytes::Bytes;
 use commonware_runtime::tokio::{Config as RuntimeConfig, Runner};

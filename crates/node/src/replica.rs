@@ -3,12 +3,13 @@
 use crate::Driven;
 use crate::archive::{ArchiveKey, Shelf};
 use crate::component::{ComponentBoard, ComponentStatus};
+use crate::errands::{ErrandResult, Runner};
 use crate::host::{Arrival, ConnectionId, Desk, Host, MessageKind, Recall, Recalled};
 use crate::watch::Trouble;
 use bytes::Bytes;
 use maftia_activity::{
     AgreedTime, Applied, ClientBundle, Command, FrontEndReply, Halt, Outcome, Piece, Record,
-    Replica, ReplyBundle, Standing, StateMachine,
+    Replica, ReplyBundle, Standing, StateMachine, Task, TaskId,
 };
 use maftia_agreement::atomic::{self, Height, Round};
 use maftia_agreement::checkpoint::Mark;
@@ -121,6 +122,24 @@ pub enum Request<S: Suite> {
         /// Where the answer goes.
         answer: oneshot::Sender<FrontEndReply>,
     },
+    /// A question to a service, out of this server's state.
+    Read {
+        /// Which service.
+        service: ServiceId,
+        /// What.
+        question: Bytes,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Option<Bytes>>,
+    },
+    /// What came of outside work.
+    TaskResult {
+        /// Of which service.
+        service: ServiceId,
+        /// Which work.
+        id: TaskId,
+        /// What came of it.
+        result: ErrandResult,
+    },
 }
 
 /// How a server is.
@@ -150,6 +169,8 @@ pub struct Status {
     pub skipped: u64,
     /// Clients attached.
     pub clients: usize,
+    /// Outside work that is under way, or whose result is not ordered.
+    pub errands: usize,
     /// Stock clients that wait for an answer.
     pub waiting: usize,
     /// Servers convicted, with the kind of fault: there is evidence that anyone can check.
@@ -189,7 +210,9 @@ pub struct ReplicaHost<S: Suite, P> {
     clients: BTreeMap<ConnectionId, (ClientKey, mpsc::Sender<ReplyBundle<S>>)>,
     attached: BTreeMap<ClientKey, BTreeSet<ConnectionId>>,
     waiting: BTreeMap<u64, oneshot::Sender<FrontEndReply>>,
+    reading: BTreeMap<u64, oneshot::Sender<Option<Bytes>>>,
     next: u64,
+    errands: Option<Runner<S>>,
     wake: Option<AgreedTime>,
     status: Status,
     board: StatusBoard,
@@ -205,13 +228,34 @@ impl<S: Suite, P: Served<S>> ReplicaHost<S, P> {
             clients: BTreeMap::new(),
             attached: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            reading: BTreeMap::new(),
             next: 0,
+            errands: None,
             wake: None,
             status: Status { party: me.index(), standing: "starting".into(), ..Status::default() },
             board,
             suspected: BTreeMap::new(),
             convicted: BTreeSet::new(),
             _protocol: PhantomData,
+        }
+    }
+
+    /// Has the outside work of services done by `errands`, if there is anybody who knows how.
+    #[must_use]
+    pub fn with_errands(self, errands: Option<Runner<S>>) -> Self {
+        Self { errands, ..self }
+    }
+
+    /// Outside work that is under way, or whose result is not ordered.
+    pub fn errands(&self) -> usize {
+        self.errands.as_ref().map_or(0, Runner::running)
+    }
+
+    /// A task of a service; without anybody who knows such work nothing comes of it.
+    fn on_task(&mut self, service: ServiceId, task: Task) {
+        match &mut self.errands {
+            Some(errands) => errands.start(service, task),
+            None => warn!(?service, ?task, "nobody here does outside work"),
         }
     }
 
@@ -293,6 +337,7 @@ impl<S: Suite, P: Served<S>> ReplicaHost<S, P> {
         };
         status.peers = (0..PARTIES_MAX).map(Party::new).filter_map(heard).collect();
         status.clients = self.attached.len();
+        status.errands = self.errands();
         status.waiting = self.waiting.values().filter(|waiting| !waiting.is_closed()).count();
         let name = |kind: &FaultKind| format!("{kind:?}");
         let convicted = self.convicted.iter().map(|(party, kind)| (party.index(), name(kind)));
@@ -340,6 +385,15 @@ where
                 self.waiting.insert(self.next, answer);
                 desk.command(Command::FrontEnd { id: self.next, service, request });
             }
+            Arrival::Request(_, Request::Read { service, question, answer }) => {
+                self.reading.retain(|_, reading| !reading.is_closed());
+                self.next += 1;
+                self.reading.insert(self.next, answer);
+                desk.command(Command::Read { id: self.next, service, question });
+            }
+            Arrival::Request(_, Request::TaskResult { service, id, result }) => {
+                desk.command(Command::TaskResult { service, id, result });
+            }
             Arrival::Closed(connection) => self.detach(connection, desk),
         }
     }
@@ -353,8 +407,16 @@ where
                     let _ = answer.send(reply);
                 }
             }
-            Outcome::Task { service, task } => {
-                warn!(?service, ?task, "no service of this server does work outside");
+            Outcome::Answer { id, answer } => {
+                if let Some(reading) = self.reading.remove(&id) {
+                    let _ = reading.send(answer);
+                }
+            }
+            Outcome::Task { service, task } => self.on_task(service, task),
+            Outcome::TaskOver { service, id } => {
+                if let Some(errands) = &mut self.errands {
+                    errands.give_up(service, id);
+                }
             }
             Outcome::WakeAt(at) => {
                 self.wake = at;

@@ -1,14 +1,17 @@
 //! A whole server: everything of this package, wired together around a replica.
 
 use crate::Driven;
+use crate::acme::{AcmeConfig, FilesError, Opened};
+use crate::asking::{Asking, OPEN_MAX};
 use crate::client::{self, Reception};
 use crate::clock::{Clock, SystemClock};
 use crate::component;
 use crate::engine::{Consult, Engine, EngineError, Parts, no_trusted_component};
 use crate::host::Host;
-use crate::http::{self, Face, FrontEnd, OPEN_MAX};
+use crate::http::{self, Face, FrontEnd};
 use crate::inbox::Inbox;
-use crate::journal::{self, JournalError, LogConfig, Report};
+use crate::inspect::check_usable;
+use crate::journal::{JournalError, LogConfig};
 use crate::metrics::Metrics;
 use crate::network::{self, NetworkConfig, NetworkError};
 use crate::outbox::Post;
@@ -16,25 +19,25 @@ use crate::refound::log_name;
 use crate::replica::{ReplicaHost, Served, StatusBoard};
 use crate::start::{Beside, Files, identity, open_log, work_with};
 use crate::tamper::{Honest, Tamper};
+use crate::validation::ValidatorError;
 use crate::watch::{LOOK_EVERY, Room};
 use crate::wormhole::{self, Connection, Life, WormholeConfig};
-use bytes::Bytes;
 use commonware_runtime::tokio::{Config as RuntimeConfig, Context, Runner};
 use commonware_runtime::{
     Clock as _, Error as RuntimeError, Handle, Metrics as _, Runner as _, Spawner as _,
     Supervisor as _,
 };
-use maftia_activity::{Command, Record, Replica, StateMachine};
+use maftia_activity::{Command, Replica, StateMachine};
 use maftia_agreement::hybrid::Members;
 use maftia_base::protocol::Vocabulary;
-use maftia_base::wire::Wire;
 use maftia_base::{Group, ServiceId};
 use maftia_crypto::{Attested, ClientClaim, Done, RealKeyring, RealSuite, Suite, Work};
 use maftia_links::Linked;
+use maftia_services::ca::Policy;
 use maftia_ttcb_api::EntityId;
 use rand_core::Rng;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,8 +45,10 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
+
+pub use crate::inspect::{Inspected, inspect};
 
 /// Requests of all connections that wait for the engine.
 const ARRIVALS_WAITING: usize = 1024;
@@ -166,6 +171,12 @@ pub enum ServerError {
          maftia-ttcb on this host, then start the server"
     )]
     SameLife,
+    /// The certificate that is shown to clients of ACME cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] FilesError),
+    /// The outside cannot be looked at.
+    #[error(transparent)]
+    Validator(#[from] ValidatorError),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(std::io::Error),
@@ -183,6 +194,7 @@ pub enum ServerError {
 /// A server that has been set up and not yet started.
 pub struct Server<P, T> {
     config: ServerConfig,
+    acme: Option<(AcmeConfig, Policy)>,
     group: Group,
     keyring: Arc<RealKeyring>,
     replica: P,
@@ -215,7 +227,8 @@ where
             Some(members) => replica.with_members(members),
             None => replica,
         };
-        Self { config, group, keyring: Arc::new(keyring), replica, tamper: Honest, front_end }
+        let (keyring, tamper) = (Arc::new(keyring), Honest);
+        Self { config, acme: None, group, keyring, replica, tamper, front_end }
     }
 }
 
@@ -238,16 +251,25 @@ where
         tamper: T,
         front_end: Arc<dyn FrontEnd>,
     ) -> Self {
-        Self { config, group, keyring: Arc::new(keyring), replica, tamper, front_end }
+        let keyring = Arc::new(keyring);
+        Self { config, acme: None, group, keyring, replica, tamper, front_end }
+    }
+
+    /// Serves the clients of an authority, too, which is one of the services, with this policy.
+    #[must_use]
+    pub fn with_authority(self, config: AcmeConfig, policy: &Policy) -> Self {
+        Self { acme: Some((config, policy.clone())), ..self }
     }
 
     /// Runs until SIGTERM or SIGINT, or until something breaks. Blocks the calling thread; must
     /// not be called on a runtime.
-    pub fn run(self) -> Result<(), ServerError> {
+    pub fn run(mut self) -> Result<(), ServerError> {
         // Before the runtime, which waits for ever for a folder that another process uses: whoever
         // starts a server twice is told so.
         let clients = bind(self.config.clients, "clients")?;
         let pages = bind(self.config.http, "HTTP")?;
+        let acme = self.acme.take().map(|(config, policy)| Opened::new(config, &policy));
+        let acme = acme.transpose()?;
         check_usable(&self.config.data)?;
         let runtime = RuntimeConfig::new()
             .with_worker_threads(self.config.tuning.network_threads.max(1))
@@ -257,17 +279,17 @@ where
         Runner::new(runtime).start(|context| async move {
             let clients = TcpListener::from_std(clients).map_err(ServerError::Sockets)?;
             let pages = TcpListener::from_std(pages).map_err(ServerError::Sockets)?;
-            self.serve(context, clients, pages).await
+            self.serve(context, (clients, pages), acme).await
         })
     }
 
     async fn serve(
         self,
         context: Context,
-        clients: TcpListener,
-        pages: TcpListener,
+        (clients, pages): (TcpListener, TcpListener),
+        acme: Option<Opened>,
     ) -> Result<(), ServerError> {
-        let Self { config, group, keyring, replica, tamper, front_end } = self;
+        let Self { config, group, keyring, replica, tamper, front_end, .. } = self;
         let beside = Files::of(&config);
         let log = LogConfig::new(log_name(config.generation), identity::<P>(&group));
         let wormhole = reach_wormhole(&context, &config).await;
@@ -286,16 +308,14 @@ where
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let board = StatusBoard::default();
         let tamper = Arc::new(tamper);
-        let run = work_with::<RealSuite, _, _>(
-            Arc::clone(&keyring),
-            Arc::clone(&clock),
-            Arc::clone(&tamper),
-        );
+        let (clock_seen, tampering) = (Arc::clone(&clock), Arc::clone(&tamper));
+        let run = work_with::<RealSuite, _, _>(Arc::clone(&keyring), clock_seen, tampering);
         let (consult, other_life) =
             join_wormhole(&context, &config, wormhole, (inbox.clone(), &board));
+        let errands = acme.as_ref().map(|acme| acme.errands(arrivals.clone())).transpose()?;
         let parts = Parts {
             group: group.clone(),
-            host: ReplicaHost::new(group.me(), board.clone()),
+            host: ReplicaHost::new(group.me(), board.clone()).with_errands(errands),
             arrivals: arriving,
             inbox: inbox.clone(),
             post,
@@ -322,8 +342,10 @@ where
         context.child("clients").spawn(|_| client::listen(clients, reception));
         let encoder = context.child("metrics");
         let metrics = Arc::new(move || encoder.encode());
-        let open = Arc::new(Semaphore::new(OPEN_MAX));
-        let face = Face { front_end, arrivals, metrics, board: board.clone(), open };
+        let asking = Asking::new(arrivals, OPEN_MAX);
+        let pages_of = |acme: Opened| acme.serve(&context, group.me(), asking.clone());
+        let more = acme.map(pages_of).transpose()?.unwrap_or_default();
+        let face = Face { front_end, asking, metrics, board: board.clone(), more };
         // Who sees the pages may ask the server to stop.
         let stop = stop_signals()?;
         context.child("http").spawn(|_| http::serve::<RealSuite>(pages, face));
@@ -450,52 +472,6 @@ where
     (Box::new(consult), Box::pin(other_life))
 }
 
-/// Checks the log of a server that does not run; changes nothing. Blocks the calling thread; must
-/// not be called on a runtime.
-pub fn inspect<P: Vocabulary>(
-    config: &ServerConfig,
-    group: &Group,
-) -> Result<Inspected, ServerError> {
-    let (mut rejoining, mut chunks) = (false, 0);
-    let look = &mut |record: Bytes| {
-        match Record::<RealSuite>::from_wire(record)? {
-            Record::Rejoining(_) | Record::NewLife(_) => rejoining = true,
-            Record::Begin(manifest) => chunks = manifest.chunks.len(),
-            // With its last chunk a state is whole.
-            Record::Chunk { index, .. } if index as usize + 1 == chunks => rejoining = false,
-            _ => {}
-        }
-        Ok(())
-    };
-    let report = look_at_log::<P>(config, group, look)?;
-    Ok(Inspected { report, rejoining })
-}
-
-/// Hands every record of the log of a server that does not run to `look`; changes nothing.
-pub(crate) fn look_at_log<P: Vocabulary>(
-    config: &ServerConfig,
-    group: &Group,
-    look: &mut (impl FnMut(Bytes) -> Result<(), commonware_codec::Error> + ?Sized),
-) -> Result<Report, ServerError> {
-    let log = LogConfig::new(log_name(config.generation), identity::<P>(group));
-    let log = LogConfig { begun: Files::of(config).run()?, ..log };
-    check_usable(&config.data)?;
-    let runtime = RuntimeConfig::new().with_storage_directory(config.data.clone());
-    let inspected = Runner::new(runtime).start(|context| async move {
-        journal::inspect(context.child("journal"), log, look).await
-    });
-    Ok(inspected?)
-}
-
-/// What is found in the log of a server that does not run.
-#[derive(Debug)]
-pub struct Inspected {
-    /// What is in it.
-    pub report: Report,
-    /// It was begun after a loss, and the server is not back yet.
-    pub rejoining: bool,
-}
-
 /// Looks at the room on the disk for ever.
 fn look_at(
     room: Arc<Room>,
@@ -530,15 +506,10 @@ async fn membership(context: &Context, board: &StatusBoard) {
     }
 }
 
-/// The runtime panics where it cannot write.
-pub(crate) fn check_usable(data: &Path) -> Result<(), ServerError> {
-    let failed = |source| ServerError::Data { data: data.to_owned(), source };
-    std::fs::create_dir_all(data).map_err(failed)?;
-    let probe = data.join(".writable");
-    std::fs::write(&probe, []).and_then(|()| std::fs::remove_file(&probe)).map_err(failed)
-}
-
-fn bind(address: SocketAddr, purpose: &'static str) -> Result<std::net::TcpListener, ServerError> {
+pub(crate) fn bind(
+    address: SocketAddr,
+    purpose: &'static str,
+) -> Result<std::net::TcpListener, ServerError> {
     let bound = std::net::TcpListener::bind(address);
     let bound = bound.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
     bound.map_err(|source| ServerError::Listen { address, purpose, source })

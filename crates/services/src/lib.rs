@@ -24,6 +24,9 @@ pub const NOTARY: ServiceId = ServiceId(1);
 /// The ledger's number in every group.
 pub const LEDGER: ServiceId = ServiceId(2);
 
+/// The certification authority's number in every group that has one.
+pub const CA: ServiceId = ServiceId(3);
+
 /// Every service of this package, as one type.
 pub type Service = Either<notary::Notary, ledger::Ledger>;
 

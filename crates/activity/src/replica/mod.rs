@@ -27,8 +27,8 @@
 //! - R5. Every server answers the clients attached to it, with its signature on bundles of replies.
 //! - R6. What the group is to sign is signed by all; the owner of the lane collects. Who is asked
 //!   again for something that another server collected collects it, too.
-//! - R7. Outside work is told to the driver until this server's result is ordered; the next wake-up
-//!   time whenever it changes.
+//! - R7. Outside work is told to the driver until this server's result is ordered, and that it is
+//!   over when it is; the next wake-up time whenever it changes.
 //! - R8. Faults with evidence, found here or by the protocols below, become accusations.
 //! - R9. At a mark: write the state to the log, and again whatever of the log the mark does not
 //!   settle, and then that this is all: once that is durable, the log may begin at the mark. Have
@@ -55,6 +55,8 @@
 //!   sooner or later everywhere, and are what the clients signed; until then it waits.
 //! - R15. What the order has told is applied when the values that it refers to are here; until then
 //!   it waits, and all that comes after it, and the order goes on up to the next mark.
+//! - R18. A question is answered out of this server's state alone, unless that is yet to be
+//!   fetched. What the answer shows is durable here, perhaps not yet at a quorum.
 //!
 //! # Bounds
 //! [`INTAKE_MAX`] items wait for their turn, [`FRONT_END_MAX`] requests of stock clients are open,
@@ -217,6 +219,11 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         Some(self)
     }
 
+    /// Asks a service, out of this server's state. (R18)
+    pub fn read(&self, service: ServiceId, question: &[u8]) -> Option<Bytes> {
+        self.state.machine(service)?.read(question)
+    }
+
     /// One of the services, as it is here now.
     pub fn machine(&self, service: ServiceId) -> Option<&M> {
         self.state.machine(service)
@@ -319,6 +326,11 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             Command::Detach(key) => self.answers.detach(key),
             Command::FrontEnd { id, service, request } => {
                 self.on_stock_client(id, service, request, cx);
+            }
+            Command::Read { id, service, question } => {
+                let is_here = !self.is_rejoining(); // R11
+                let answer = is_here.then(|| self.read(service, &question)).flatten();
+                cx.output(Outcome::Answer { id, answer });
             }
             Command::TaskResult { .. } | Command::WakeDue(_) | Command::ChangeEpoch
                 if self.is_rejoining() => {} // R11
@@ -509,12 +521,15 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     /// Tells the driver what the services want of the outside. (R7)
     fn announce<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
         let wanted = self.state.tasks_for(cx.group().me());
-        let told = std::mem::take(&mut self.told_tasks);
+        let mut told = std::mem::take(&mut self.told_tasks);
         for (service, task) in wanted {
             self.told_tasks.insert((service, task.id));
-            if !told.contains(&(service, task.id)) {
+            if !told.remove(&(service, task.id)) {
                 cx.output(Outcome::Task { service, task });
             }
+        }
+        for (service, id) in told {
+            cx.output(Outcome::TaskOver { service, id });
         }
         let wake = self.state.wake_at(cx.group().structure());
         if wake != self.told_wake {

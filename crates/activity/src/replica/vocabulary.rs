@@ -93,6 +93,15 @@ pub enum Command<S: Suite> {
         /// What came of it.
         result: Blob<TASK_BYTES_MAX>,
     },
+    /// A question to a service, out of this server's state, without an order.
+    Read {
+        /// The driver's name for it, unique while it runs.
+        id: u64,
+        /// Which service.
+        service: ServiceId,
+        /// What.
+        question: Bytes,
+    },
     /// The local clock has passed this time of an [`Outcome::WakeAt`].
     WakeDue(AgreedTime),
     /// In the hybrid configuration: the trusted component answers as this entity. To be given
@@ -139,6 +148,21 @@ pub enum Outcome<S: Suite> {
         service: ServiceId,
         /// What is to be done.
         task: Task,
+    },
+    /// A task that was told since the last restart is not to be done any more: this server's result
+    /// is ordered, or the service wants none.
+    TaskOver {
+        /// Which service.
+        service: ServiceId,
+        /// Which task.
+        id: TaskId,
+    },
+    /// The answer to [`Command::Read`]; exactly one, unless this server halts or restarts.
+    Answer {
+        /// The driver's name for it.
+        id: u64,
+        /// What the service says; `None` if it has nothing to say, or its state is not here.
+        answer: Option<Bytes>,
     },
     /// A service wants [`Command::WakeDue`] when the local clock passes this; replaces what was
     /// told before, `None` means never.

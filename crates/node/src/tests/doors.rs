@@ -1,9 +1,11 @@
 //! The two doors through which clients come: what they let in, and what not.
 
+use crate::asking::Asking;
 use crate::client::{IDLE_TIMEOUT, Reception, connect, hello_statement, listen_with};
 use crate::host::Arrival;
 use crate::http::{BODY_BYTES_MAX, Face, FrontEnd, PATIENCE, serve_with};
 use crate::replica::{Request, StatusBoard};
+use axum::Router;
 use bytes::Bytes;
 use maftia_activity::{Ask, ClientBundle, FrontEndReply, LARGE_BYTES_MAX, ReplyBundle, SessionId};
 use maftia_base::wire::List;
@@ -15,7 +17,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 type Arrivals = mpsc::Receiver<Arrival<Request<RealSuite>>>;
 
@@ -254,10 +256,10 @@ async fn silent_http_door(open: usize, patience: Duration) -> (SocketAddr, Arriv
     let (arrivals, arriving) = mpsc::channel(8);
     let face = Face {
         front_end: Arc::new(Mirror),
-        arrivals,
+        asking: Asking::new(arrivals, open),
         metrics: Arc::new(|| "turns_total 3\n# EOF\n".into()),
         board: StatusBoard::default(),
-        open: Arc::new(Semaphore::new(open)),
+        more: Router::new(),
     };
     tokio::spawn(serve_with(listener, face, patience));
     (address, arriving)

@@ -1,3 +1,4 @@
+mod acme;
 mod core;
 mod crashes;
 mod damage;
@@ -6,6 +7,8 @@ mod engine;
 mod hooked;
 mod log;
 mod loopback;
+mod outside;
 mod speed;
 mod storage;
 mod toy;
+mod validation;

@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 /// What is to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Due {
+    /// An order expires, or is forgotten. It does so before its authorizations, which expire at the
+    /// same time: then it says why.
+    Order(u64),
     /// An authorization expires, or is forgotten.
     Authorization(u64),
-    /// An order expires, or is forgotten.
-    Order(u64),
     /// A certificate is forgotten.
     Certificate(Serial),
     /// Another OCSP response is to be made.

@@ -211,6 +211,14 @@ impl Authorization {
         self.proof(id).is_some() == self.is_valid()
     }
 
+    /// One that is said to be valid though nobody has validated it.
+    #[cfg(test)]
+    pub(super) fn forged(mut self) -> Self {
+        self.status = Status::Valid;
+        self.change(|challenge| challenge.progress = Progress::Pending);
+        self
+    }
+
     /// Another one for each challenge, which nobody could foresee.
     fn token(&self, kind: ChallengeKind) -> String {
         let token = Digest::of_encoded("maftia ca challenge token", &(self.seed, kind.index()));

@@ -11,12 +11,18 @@ use super::route::{DIRECTORY_PATH, NEW_NONCE_PATH, RENEWAL_INFO_PATH, Route};
 use super::wire::{BASE_BYTES_MAX, NAMES_MAX, OFFICERS_MAX};
 use crate::x509::{CertificateError, Issuer, Usage};
 use const_oid::ObjectIdentifier;
+use const_oid::db::rfc5912::{
+    SHA_256_WITH_RSA_ENCRYPTION, SHA_384_WITH_RSA_ENCRYPTION, SHA_512_WITH_RSA_ENCRYPTION,
+};
+use der::{Decode, Encode};
 use maftia_base::AdversaryStructure;
 use maftia_crypto::{ClientKey, KeyId};
+use ring::signature;
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use x509_cert::Certificate;
 
 /// Longest name of a profile.
 pub const PROFILE_BYTES_MAX: usize = 32;
@@ -165,9 +171,12 @@ pub enum PolicyError {
     /// The root certificate cannot be used.
     #[error("the root certificate: {0}")]
     Root(CertificateError),
+    /// They do not belong together.
+    #[error("the issuing certificate is not one that the root has signed")]
+    Chain,
     /// Too long.
     #[error("issuing and root certificate together have more than {CHAIN_BYTES_MAX} bytes")]
-    Chain,
+    ChainBytes,
     /// One for each server.
     #[error("there are {given} keys for nonces and {servers} servers")]
     NonceKeys {
@@ -235,6 +244,9 @@ impl Policy {
         let issuer = Issuer::new(&settings.issuing).map_err(PolicyError::Issuing)?;
         Issuer::new(&settings.root).map_err(PolicyError::Root)?;
         if settings.issuing.len() + settings.root.len() > CHAIN_BYTES_MAX {
+            return Err(PolicyError::ChainBytes);
+        }
+        if !has_signed(&settings.root, &settings.issuing) {
             return Err(PolicyError::Chain);
         }
         let (given, servers) = (settings.nonce_keys.len(), structure.n());
@@ -333,6 +345,24 @@ fn is_base(scheme: &str, base: &str) -> bool {
         && !host.is_empty()
         && host.bytes().all(is_of_a_host)
         && port.is_none_or(is_port)
+}
+
+/// Has the key of one certificate signed the other?
+fn has_signed(root: &[u8], issuing: &[u8]) -> bool {
+    let parsed = |der| Certificate::from_der(der).ok();
+    let (Some(root), Some(issuing)) = (parsed(root), parsed(issuing)) else { return false };
+    let algorithm = match issuing.signature_algorithm.oid {
+        SHA_256_WITH_RSA_ENCRYPTION => &signature::RSA_PKCS1_2048_8192_SHA256,
+        SHA_384_WITH_RSA_ENCRYPTION => &signature::RSA_PKCS1_2048_8192_SHA384,
+        SHA_512_WITH_RSA_ENCRYPTION => &signature::RSA_PKCS1_2048_8192_SHA512,
+        _ => return false,
+    };
+    let root = &root.tbs_certificate;
+    let key = root.subject_public_key_info.subject_public_key.raw_bytes();
+    let Ok(content) = issuing.tbs_certificate.to_der() else { return false };
+    let key = signature::UnparsedPublicKey::new(algorithm, key);
+    issuing.tbs_certificate.issuer == root.subject
+        && key.verify(&content, issuing.signature.raw_bytes()).is_ok()
 }
 
 fn check_profiles(settings: &Settings) -> Result<(), PolicyError> {

@@ -1,3 +1,12 @@
+mod accounts;
+mod approval;
+mod bounds;
 mod flow;
+mod issuance;
+mod orders;
+mod policies;
+mod records;
 mod requests;
+mod revocation;
+mod votes;
 mod world;

@@ -16,7 +16,6 @@ use maftia_activity::{AgreedTime, ApplyContext, Caller, Reply, SessionId, StateM
 use maftia_base::wire::{Blob, Bytes, Wire};
 use maftia_base::{AdversaryStructure, Digest, Party, ServiceId};
 use maftia_crypto::{ClientKey, KeyId};
-use openssl::pkey::PKey;
 use openssl::stack::Stack;
 use openssl::x509::extension::SubjectAlternativeName;
 use openssl::x509::{X509, X509NameBuilder, X509ReqBuilder};
@@ -217,15 +216,13 @@ pub(super) struct World {
     pub(super) front_end: usize,
     /// The agreed time, if it is not that of `now`.
     pub(super) time: Option<AgreedTime>,
-    nonces: u64,
+    pub(super) nonces: u64,
+    /// Is the authority told its own snapshot before each step?
+    pub(super) is_restored_at_each_step: bool,
 }
 
 impl World {
     /// Four servers, one of which may be corrupt.
-    pub(super) fn new() -> Self {
-        Self::with(|_| {})
-    }
-
     pub(super) fn with(change: impl FnOnce(&mut Settings)) -> Self {
         Self::of(AdversaryStructure::optimal(4).unwrap(), change)
     }
@@ -245,6 +242,7 @@ impl World {
             front_end: 0,
             time: None,
             nonces: 0,
+            is_restored_at_each_step: false,
         };
         world.pass(0);
         world
@@ -264,6 +262,9 @@ impl World {
         step: impl FnOnce(&mut Authority, &ApplyContext<'_>) -> T,
     ) -> T {
         self.position += 1;
+        if self.is_restored_at_each_step {
+            self.authority = self.restored();
+        }
         let cx = ApplyContext {
             time: self.time.unwrap_or(AgreedTime(self.now * 1_000_000 + 123_456)),
             batch_seed: Digest([9; 32]),
@@ -545,6 +546,19 @@ impl World {
         CaAnswer::from_wire(self.authority.read(&read.to_wire()).unwrap()).unwrap()
     }
 
+    /// The entries of the log that are kept.
+    pub(super) fn log_entries(&self) -> Vec<AuditEntry> {
+        let mut entries: Vec<AuditEntry> = Vec::new();
+        loop {
+            let from = entries.last().map_or(0, |last| last.number + 1);
+            let page = self.authority.state.audit.page(from);
+            if page.entries.is_empty() {
+                return entries;
+            }
+            entries.extend(page.entries.into_vec());
+        }
+    }
+
     /// A copy that has only been told the snapshot.
     pub(super) fn restored(&self) -> Authority {
         let mut restored = Authority::new(self.policy.clone());
@@ -598,9 +612,4 @@ fn sign_request(request: &mut X509ReqBuilder, key: &Signer) {
     let is_ed25519 = key.secret.id() == openssl::pkey::Id::ED25519;
     let digest = if is_ed25519 { MessageDigest::null() } else { MessageDigest::sha256() };
     request.sign(&key.secret, digest).unwrap();
-}
-
-/// The public key of the group, to verify what it signed.
-pub(super) fn group_public_key() -> PKey<openssl::pkey::Public> {
-    PKey::public_key_from_der(&GROUP_PUBLIC).unwrap()
 }
