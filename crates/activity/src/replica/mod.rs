@@ -55,6 +55,8 @@
 //!   sooner or later everywhere, and are what the clients signed; until then it waits.
 //! - R15. What the order has told is applied when the values that it refers to are here; until then
 //!   it waits, and all that comes after it, and the order goes on up to the next mark.
+//! - R17. What a service wants signed for its state is collected by every server, and told in its
+//!   lane, until that is ordered.
 //!
 //! # Bounds
 //! [`INTAKE_MAX`] items wait for their turn, [`FRONT_END_MAX`] requests of stock clients are open,
@@ -80,8 +82,8 @@ pub use vocabulary::{
 
 use crate::state::{Effect, Ordered, State};
 use crate::{
-    Accusation, AgreedTime, Convictions, SigningCommand, SigningOutcome, StateMachine, TaskId,
-    ThresholdSigning, Transfer, ValueId, Values, large_load,
+    Accusation, AgreedTime, Collectors, Convictions, ServerCommand, SigningCommand, SigningOutcome,
+    StateMachine, TaskId, ThresholdSigning, Transfer, ValueId, Values, large_load,
 };
 use admission::Question;
 use answer::Answers;
@@ -93,9 +95,9 @@ use maftia_agreement::checkpoint::Checkpoints;
 use maftia_agreement::hybrid::Members;
 use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
-use maftia_base::wire::Bytes;
+use maftia_base::wire::{Blob, Bytes};
 use maftia_base::{Context, Epoch, Event, Party, Protocol, ServiceId, Target};
-use maftia_crypto::{Done, Suite, Work};
+use maftia_crypto::{Done, KeyId, SigningInput, Suite, Work};
 use recover::Recovery;
 use slots::{ConvictionSlot, OrderSlot, SigningSlot};
 use std::collections::BTreeSet;
@@ -119,6 +121,8 @@ pub struct Replica<S: Suite, M: StateMachine> {
     answers: Answers,
     told_tasks: BTreeSet<(ServiceId, TaskId)>,
     told_wake: Option<AgreedTime>,
+    /// Positions of signatures for the state that stand in this server's lane, or soon will.
+    told_signatures: BTreeSet<u64>,
     /// The last wake-up time that this server vouched for.
     vouched: Option<AgreedTime>,
 }
@@ -190,6 +194,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             answers: Answers::default(),
             told_tasks: BTreeSet::new(),
             told_wake: None,
+            told_signatures: BTreeSet::new(),
             vouched: None,
         }
     }
@@ -215,6 +220,11 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     pub fn with_snapshot(mut self, snapshot: Bytes) -> Option<Self> {
         self.state.restore(snapshot)?;
         Some(self)
+    }
+
+    /// Asks a service, out of this server's state.
+    pub fn read(&self, service: ServiceId, question: &[u8]) -> Option<Bytes> {
+        self.state.machine(service)?.read(question)
     }
 
     /// One of the services, as it is here now.
@@ -434,6 +444,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         for outcome in cx.step(SigningSlot, &mut self.signing, event) {
             match outcome {
                 SigningOutcome::Signed { position, signature } => {
+                    self.tell_signature(position, &signature, cx.group().me());
                     self.on_signature(position, Some(signature), cx);
                 }
                 SigningOutcome::Unavailable { position } => self.on_signature(position, None, cx),
@@ -474,7 +485,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         let ordered = Ordered { lane, time, seed, items, values };
         let tally = self.state.apply(ordered, group.structure(), &mut effects);
         let (signs, answers): (Vec<_>, Vec<_>) =
-            effects.into_iter().partition(|effect| matches!(effect, Effect::Sign { .. }));
+            effects.into_iter().partition(|effect| sign_of(effect).is_some());
         if self.state.value_floors().get(&lane).copied() != floor {
             self.pass_values(applied, self.applied_mark().next(), cx);
         }
@@ -482,10 +493,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         if self.live {
             answers.into_iter().for_each(|answer| self.on_answer(answer, mine, cx));
         }
-        for sign in signs {
-            let Effect::Sign { position, key, input, collector } = sign else { continue };
+        for (position, key, input, collectors) in signs.iter().filter_map(sign_of) {
             let command = if self.live {
-                SigningCommand::Sign { position, key, input, collector }
+                SigningCommand::Sign { position, key, input, collectors }
             } else {
                 SigningCommand::Remember { position, key, input }
             };
@@ -521,6 +531,30 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             self.told_wake = wake;
             cx.output(Outcome::WakeAt(wake));
         }
+        self.collect_for_state(cx);
+    }
+
+    /// Collects what the services want signed and this server has not told yet. (R17)
+    fn collect_for_state<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        let wanted = self.state.signatures_wanted_of(cx.group().me());
+        self.told_signatures.retain(|told| wanted.iter().any(|(.., position)| position == told));
+        for (.., position) in wanted {
+            if !self.told_signatures.contains(&position) && !self.signing.is_collecting(position) {
+                self.step_signing(Event::Command(SigningCommand::Collect { position }), cx);
+            }
+        }
+    }
+
+    /// Tells a signature in this server's lane if it is for the state of a service. (R17)
+    fn tell_signature(&mut self, position: u64, signature: &Bytes, me: Party) {
+        let wanted = self.state.signatures_wanted_of(me);
+        let Some((service, id, _)) = wanted.into_iter().find(|(.., at)| *at == position) else {
+            return;
+        };
+        if self.told_signatures.insert(position) {
+            let signature = Blob::new(signature.clone()).expect("signatures are bounded");
+            self.intake.say(ServerCommand::Signed { service, id, signature });
+        }
     }
 
     /// Vouches that the time at which a service wants to be woken has passed. (R7)
@@ -532,5 +566,18 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             self.vouched = due;
             self.intake.wake(at);
         }
+    }
+}
+
+/// What the group is to sign: at which position, under which key, what, and who wants it.
+fn sign_of(effect: &Effect) -> Option<(u64, KeyId, SigningInput, Collectors)> {
+    match effect {
+        Effect::Sign { position, key, input, collector } => {
+            Some((*position, *key, input.clone(), Collectors::One(*collector)))
+        }
+        Effect::SignForState { position, key, input } => {
+            Some((*position, *key, input.clone(), Collectors::All))
+        }
+        Effect::Client { .. } | Effect::FrontEnd { .. } | Effect::Rejoin { .. } => None,
     }
 }

@@ -3,6 +3,25 @@ use maftia_base::Party;
 use maftia_base::wire::{Bytes, wire_enum};
 use maftia_crypto::{KeyId, SigningInput, Suite};
 
+/// Who wants a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Collectors {
+    /// One server.
+    One(Party),
+    /// Every server.
+    All,
+}
+
+impl Collectors {
+    /// Is `party` one of them?
+    pub fn include(self, party: Party) -> bool {
+        match self {
+            Self::One(one) => one == party,
+            Self::All => true,
+        }
+    }
+}
+
 /// What the layer above asks for; positions ascend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SigningCommand {
@@ -15,7 +34,7 @@ pub enum SigningCommand {
         /// What.
         input: SigningInput,
         /// Who wants it.
-        collector: Party,
+        collectors: Collectors,
     },
     /// The group was to sign, before this server restarted: whoever needs it will ask.
     Remember {

@@ -12,7 +12,7 @@
 //!
 //! # Rules
 //! - T1. Told of a signature at a position, every server makes its share, without a proof, and
-//!   sends it to the collector: n shares a signature in all.
+//!   sends it to the collector, or to all if all collect: n shares a signature in all.
 //! - T2. The collector combines as soon as the shares are qualified, and checks the result once.
 //! - T3. If that fails, it asks the combined ones for their shares with proofs, combines only
 //!   those, and from then on uses nothing of a server whose share was found bad.
@@ -35,7 +35,7 @@
 mod collect;
 mod message;
 
-pub use message::{SigningCommand, SigningMessage, SigningOutcome, SigningTicket};
+pub use message::{Collectors, SigningCommand, SigningMessage, SigningOutcome, SigningTicket};
 
 use collect::Collection;
 use maftia_base::protocol::{Never, Vocabulary};
@@ -63,7 +63,7 @@ type Share<S> = SignedShare<S, <S as Suite>::SignatureShare>;
 struct Recent<S: Suite> {
     key: KeyId,
     input: SigningInput,
-    collector: Option<Party>,
+    collectors: Option<Collectors>,
     plain: Own<S>,
     proven: Own<S>,
 }
@@ -116,6 +116,11 @@ impl<S: Suite> ThresholdSigning<S> {
     /// Positions from here on were not told yet.
     pub fn next_position(&self) -> u64 {
         self.next
+    }
+
+    /// Is the signature at `position` being collected here?
+    pub fn is_collecting(&self, position: u64) -> bool {
+        self.collections.contains_key(&position)
     }
 
     /// The signature at `position`, if this server has it.
@@ -180,11 +185,11 @@ impl<S: Suite> ThresholdSigning<S> {
             SigningCommand::Remember { position, key, input } => {
                 self.remember(position, key, input, None, cx);
             }
-            SigningCommand::Sign { position, key, input, collector } => {
-                self.remember(position, key, input, Some(collector), cx);
+            SigningCommand::Sign { position, key, input, collectors } => {
+                self.remember(position, key, input, Some(collectors), cx);
                 self.make(position, false, cx);
                 self.answer_early_wants(position, cx);
-                if collector == cx.group().me() {
+                if collectors.include(cx.group().me()) {
                     self.collect(position, cx);
                 }
             }
@@ -197,12 +202,12 @@ impl<S: Suite> ThresholdSigning<S> {
         position: u64,
         key: KeyId,
         input: SigningInput,
-        collector: Option<Party>,
+        collectors: Option<Collectors>,
         cx: &mut impl Context<Self>,
     ) {
         assert!(position >= self.next, "positions are told in ascending order");
         self.next = position + 1;
-        let recent = Recent { key, input, collector, plain: Own::Unmade, proven: Own::Unmade };
+        let recent = Recent { key, input, collectors, plain: Own::Unmade, proven: Own::Unmade };
         self.recent.insert(position, recent);
         if self.recent.len() > SIGNATURES_MAX {
             let (oldest, _) = self.recent.pop_first().expect("just found too many");
@@ -257,8 +262,8 @@ impl<S: Suite> ThresholdSigning<S> {
         let own = if proven { &mut recent.proven } else { &mut recent.plain };
         *own = Own::Made(share.clone());
         let mut to = PartySet::EMPTY;
-        if let (false, Some(collector)) = (proven, recent.collector) {
-            to.insert(collector);
+        if let (false, Some(collectors)) = (proven, recent.collectors) {
+            to = cx.group().parties().iter().filter(|party| collectors.include(*party)).collect();
         }
         for (party, wants) in &mut self.wants {
             if wants.remove(&(position, proven)) {
