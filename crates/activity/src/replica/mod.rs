@@ -19,7 +19,7 @@
 //!
 //! # Rules
 //! - R1. A client's bundle is verified before it enters this server's lane; if its session knows
-//!   all of it, it is answered from there and not ordered again.
+//!   all of it, it is answered from there and not ordered again; nor is it while it is there.
 //! - R2. A batch of another lane is admitted if all its items decode and all clients' signatures
 //!   in it verify. An honest owner's batch always is (R1), so one that is not is the owner's fault.
 //! - R3. A front end's request gets a number that this server never uses again, across restarts.
@@ -472,7 +472,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     /// Applies a batch and answers whom it concerns. (R4, R6)
     fn on_delivered<C: Context<Self>>(&mut self, delivery: Delivery, cx: &mut Tap<'_, C>) {
         let Delivery { epoch, round, lane, ref items, seed, .. } = delivery;
-        let items = items.iter().map(|item| item.bytes().clone()).collect();
+        let items: Vec<Bytes> = items.iter().map(|item| item.bytes().clone()).collect();
         let mut effects = Vec::new();
         let values = self.values_for(&delivery);
         let applied = values.keys().map(|number| ValueId { home: lane, number: *number }).collect();
@@ -482,6 +482,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             true => delivery.sealed.map(|latest| AgreedTime(latest.0)),
             false => crate::batch_time(group.structure(), delivery.readings.iter().copied()),
         };
+        if lane == group.me() {
+            self.intake.arrived(&items);
+        }
         let ordered = Ordered { lane, time, seed, items, values };
         let tally = self.state.apply(ordered, group.structure(), &mut effects);
         let (signs, answers): (Vec<_>, Vec<_>) =

@@ -88,14 +88,17 @@ pub enum SigningMessage<S: Suite> {
         /// With a proof?
         proven: bool,
     },
-    /// "Shares that I sent to you may be lost: ask for what you lack."
-    Lost,
+    /// "Shares that I sent to you may be lost: ask for what you lack, also where you come later."
+    Lost {
+        /// Of positions below this.
+        below: u64,
+    },
 }
 
 wire_enum!(<S: Suite> SigningMessage<S> {
     0 => Share { position, proven, share },
     1 => Want { position, proven },
-    2 => Lost,
+    2 => Lost { below },
 });
 
 /// Names work.

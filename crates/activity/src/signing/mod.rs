@@ -19,7 +19,8 @@
 //! - T4. A share that is wanted is sent, once it can be made; another server may become a
 //!   collector at any later time, and asks everybody.
 //! - T5. Reconnected to a peer, a collector asks it for what it lacks; and a server tells the peer
-//!   that shares may have been lost, so that it asks.
+//!   that shares may have been lost, so that it asks: for what it collects now, and for what it will
+//!   collect when it has come as far as that server was.
 //!
 //! # Bounds
 //! [`SIGNATURES_MAX`] signatures can still be asked for; [`COLLECTING_MAX`] are collected at a
@@ -85,7 +86,7 @@ pub struct ThresholdSigning<S: Suite> {
     collections: BTreeMap<u64, Collection<S>>,
     signatures: BTreeMap<u64, maftia_base::wire::Bytes>,
     early: BTreeMap<Party, BTreeMap<u64, (bool, Share<S>)>>,
-    /// The highest position at which an early share of the peer had to be dropped.
+    /// The highest position for which an early share of the peer may be missing.
     overflowed: BTreeMap<Party, u64>,
     wants: BTreeMap<Party, BTreeSet<(u64, bool)>>,
     /// Whose share was found bad: certainly corrupt.
@@ -152,12 +153,17 @@ impl<S: Suite> Protocol for ThresholdSigning<S> {
                 SigningMessage::Want { position, proven } => {
                     self.on_want(from, position, proven, cx);
                 }
-                SigningMessage::Lost => self.ask_for_missing(from, cx),
+                SigningMessage::Lost { below } => {
+                    if let Some(upto) = below.checked_sub(1) {
+                        self.may_lack(from, upto);
+                    }
+                    self.ask_for_missing(from, cx);
+                }
             },
             Event::Done { ticket, done } => self.on_done(ticket, done, cx),
             Event::Reconnected(peer) => {
                 self.ask_for_missing(peer, cx);
-                cx.send(Target::One(peer), SigningMessage::Lost);
+                cx.send(Target::One(peer), SigningMessage::Lost { below: self.next });
             }
             Event::Resumed => {}
             Event::Timer(never) | Event::Restore(never) => match never {},
