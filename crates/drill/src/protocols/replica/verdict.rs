@@ -304,7 +304,7 @@ mod tests {
             number: 1,
             script: Default::default(),
         };
-        World::new(&plan, &mut Random::new(1))
+        World::new(&plan, false, &mut Random::new(1))
     }
 
     #[test]
