@@ -84,7 +84,7 @@ enum Tick {
 pub(super) struct World<S: DrillSuite> {
     pub(super) corrupt: PartySet,
     pub(super) may_stall: bool,
-    keyrings: Rc<Vec<S::Keyring>>,
+    pub(super) keyrings: Rc<Vec<S::Keyring>>,
     interval: u64,
     bulk: usize,
     clocks: Vec<Tick>,
@@ -441,7 +441,12 @@ impl<S: DrillSuite> World<S> {
         let replicas: Vec<_> =
             honest.iter().filter_map(|party| sim.state(party).map(H::replica)).collect();
         let place = |replica: &Sut<S>| (replica.epoch(), replica.position(), replica.marks());
-        replicas.windows(2).all(|pair| place(pair[0]) == place(pair[1]))
+        let is_sealed = |replica: &Sut<S>| {
+            let mut seals = book(replica).into_iter().flat_map(|book| &book.seals);
+            seals.all(|seal| !seal.signature.is_empty())
+        };
+        replicas.iter().all(|replica| is_sealed(replica))
+            && replicas.windows(2).all(|pair| place(pair[0]) == place(pair[1]))
             && replicas.windows(2).all(|pair| pair[0].digest() == pair[1].digest())
     }
 
