@@ -43,7 +43,7 @@ pub(super) fn lies<S: DrillSuite, H: Hull<S>>(
             vec![Message::Signing(want)]
         }
         // No answer of a liar asks for another: two of them would never end.
-        Message::Signing(SigningMessage::Lost) => Vec::new(),
+        Message::Signing(SigningMessage::Lost { .. }) => Vec::new(),
         Message::Accusation(Accusation { culprit, evidence }) => {
             let culprit = Party::new((culprit.index() + 1) % seat.n);
             vec![Message::Accusation(Accusation { culprit, evidence: evidence.clone() })]
