@@ -36,8 +36,8 @@ pub trait StateMachine: Clone + Debug + Hash + Send + 'static {
     }
 
     /// What it wants the group to sign, to keep the signature in its state: a function of the state
-    /// alone, ids as those of [`tasks`](Self::tasks). Signatures are by PKCS #1 version 1.5, so that
-    /// there is one for each input. The first [`SIGNED_AT_ONCE_MAX`] are under way at a time.
+    /// alone, ids as those of [`tasks`](Self::tasks). Signatures are by PKCS #1 version 1.5, so
+    /// that there is one for each input. The first [`SIGNED_AT_ONCE_MAX`] are under way at a time.
     fn to_sign(&self) -> Vec<ToSign> {
         Vec::new()
     }

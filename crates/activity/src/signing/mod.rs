@@ -19,8 +19,8 @@
 //! - T4. A share that is wanted is sent, once it can be made; another server may become a
 //!   collector at any later time, and asks everybody.
 //! - T5. Reconnected to a peer, a collector asks it for what it lacks; and a server tells the peer
-//!   that shares may have been lost, so that it asks: for what it collects now, and for what it will
-//!   collect when it has come as far as that server was.
+//!   that shares may have been lost, so that it asks: for what it collects now, and for what it
+//!   will collect when it has come as far as that server was.
 //!
 //! # Bounds
 //! [`SIGNATURES_MAX`] signatures can still be asked for; [`COLLECTING_MAX`] are collected at a

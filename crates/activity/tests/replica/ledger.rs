@@ -34,8 +34,9 @@ struct Image {
 
 wire_struct!(Image { entries, kept });
 
-/// `sign:x` is signed; `keep:x` is signed and the signature kept; `task:x` asks the outside; `wake:n` wants to be woken at time n; everything
-/// is remembered, and answered by how many came before.
+/// `sign:x` is signed; `keep:x` is signed and the signature kept; `task:x` asks the outside;
+/// `wake:n` wants to be woken at time n; everything is remembered, and answered by how many came
+/// before.
 #[derive(Clone, Debug, Hash, Default)]
 pub(crate) struct Ledger {
     pub(crate) entries: Vec<Entry>,
