@@ -31,7 +31,8 @@ mod values;
 pub use blame::{Accusation, ConvictionTicket, Convictions};
 pub use clock::{AgreedTime, Clock, batch_time};
 pub use machine::{
-    ApplyContext, Caller, Either, Reply, StateMachine, TASK_BYTES_MAX, Task, TaskId, Votes,
+    ApplyContext, Caller, Either, Reply, SIGNED_AT_ONCE_MAX, StateMachine, TASK_BYTES_MAX, Task,
+    TaskId, ToSign, Votes,
 };
 pub use rejoin::{Admission, Nonce, REJOIN_EVERY};
 pub use replica::{
@@ -50,7 +51,7 @@ pub use session::{
     FRONT_END_WINDOW, SESSION_BYTES_MAX, SESSION_WINDOW, SESSIONS_PER_LANE_MAX, SESSIONS_WEIGHT_MAX,
 };
 pub use signing::{
-    COLLECTING_MAX, EARLY_SHARES_MAX, SIGNATURES_MAX, SigningCommand, SigningMessage,
+    COLLECTING_MAX, Collectors, EARLY_SHARES_MAX, SIGNATURES_MAX, SigningCommand, SigningMessage,
     SigningOutcome, SigningTicket, ThresholdSigning,
 };
 pub use snapshot::{CHUNK_BYTES, CHUNKS_MAX, Chunk, Manifest, chunk_digest};

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 
+/// Signatures for the state of one service that are under way at a time.
+pub const SIGNED_AT_ONCE_MAX: usize = 256;
+
 /// Longest description, and longest result, of outside work.
 pub const TASK_BYTES_MAX: usize = 16 * 1024;
 
@@ -30,6 +33,18 @@ pub trait StateMachine: Clone + Debug + Hash + Send + 'static {
     /// At most once a party and task. Any one of them may lie: see [`Votes`].
     fn task_result(&mut self, party: Party, id: TaskId, result: &[u8], cx: &ApplyContext<'_>) {
         let _ = (party, id, result, cx);
+    }
+
+    /// What it wants the group to sign, to keep the signature in its state: a function of the state
+    /// alone, ids as those of [`tasks`](Self::tasks). Signatures are by PKCS #1 version 1.5, so
+    /// that there is one for each input. The first [`SIGNED_AT_ONCE_MAX`] are under way at a time.
+    fn to_sign(&self) -> Vec<ToSign> {
+        Vec::new()
+    }
+
+    /// The group's signature that was wanted under this id: an honest server has verified it.
+    fn signed(&mut self, id: TaskId, signature: &[u8], cx: &ApplyContext<'_>) {
+        let _ = (id, signature, cx);
     }
 
     /// Answers a question out of this server's state as it is now. Nobody vouches for the answer,
@@ -136,6 +151,17 @@ pub struct Task {
 
 wire_struct!(Task { id, what });
 
+/// Something that the group is to sign for the state of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ToSign {
+    /// Its name, among the tasks and other signatures of its service.
+    pub id: TaskId,
+    /// Under which of the group's keys.
+    pub key: KeyId,
+    /// What is signed.
+    pub input: SigningInput,
+}
+
 /// What each party said, first word counts: for services that wait until an honest one said so.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Votes<V> {
@@ -156,6 +182,11 @@ impl<V: Eq + Clone> Votes<V> {
         }
         self.votes.insert(party, value);
         true
+    }
+
+    /// Has `party` spoken?
+    pub fn has_said(&self, party: Party) -> bool {
+        self.votes.contains_key(&party)
     }
 
     /// Who said what.
@@ -208,6 +239,14 @@ impl<A: StateMachine, B: StateMachine> StateMachine for Either<A, B> {
 
     fn task_result(&mut self, party: Party, id: TaskId, result: &[u8], cx: &ApplyContext<'_>) {
         either!(self, machine => machine.task_result(party, id, result, cx));
+    }
+
+    fn to_sign(&self) -> Vec<ToSign> {
+        either!(self, machine => machine.to_sign())
+    }
+
+    fn signed(&mut self, id: TaskId, signature: &[u8], cx: &ApplyContext<'_>) {
+        either!(self, machine => machine.signed(id, signature, cx));
     }
 
     fn read(&self, question: &[u8]) -> Option<Bytes> {

@@ -7,7 +7,9 @@ use maftia_base::wire::{Blob, Bytes, Encode, List, Wire, wire_enum, wire_struct}
 use maftia_base::{
     Digest, Epoch, GroupId, Party, Place, Scope, ServiceId, Statement, StatementKind,
 };
-use maftia_crypto::{CODED_BYTES_MAX, ClientClaim, ClientKey, ClientSignature, Commitment};
+use maftia_crypto::{
+    CODED_BYTES_MAX, ClientClaim, ClientKey, ClientSignature, Commitment, SIGNATURE_BYTES_MAX,
+};
 
 /// Longest request.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -156,6 +158,15 @@ pub enum ServerCommand {
         /// Which life.
         life: Life,
     },
+    /// It has verified a signature that the group made for the state of a service.
+    Signed {
+        /// Whose state.
+        service: ServiceId,
+        /// Under which name it was wanted.
+        id: TaskId,
+        /// The signature.
+        signature: Blob<SIGNATURE_BYTES_MAX>,
+    },
 }
 
 wire_enum!(ServerCommand {
@@ -163,6 +174,7 @@ wire_enum!(ServerCommand {
     1 => Wake(at),
     2 => Rejoin { party, nonce },
     3 => Admit { party, life },
+    4 => Signed { service, id, signature },
 });
 
 /// One item of a lane.

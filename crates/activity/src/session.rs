@@ -147,6 +147,11 @@ impl Sessions {
         fresh
     }
 
+    /// The session that was opened with this nonce, if it is still there. Changes nothing. (S1)
+    pub(crate) fn opened(&self, key: ClientKey, nonce: u64) -> Option<SessionId> {
+        self.by_nonce.get(&(key, nonce)).copied()
+    }
+
     /// What to do with request `sequence` of the session. Changes nothing. (S2)
     pub(crate) fn judge(&self, key: ClientKey, id: SessionId, sequence: u64) -> Verdict {
         let Some(session) = self.sessions.get(&id).filter(|session| session.key == key) else {
@@ -366,14 +371,32 @@ pub(crate) fn map<K: Ord, V, const MAX: usize>(entries: List<Entry<K, V>, MAX>) 
     entries.into_vec().into_iter().map(|Entry(key, value)| (key, value)).collect()
 }
 
-/// Which numbers of one front end were executed.
+/// Which numbers of one front end were executed, and what of late the group was to sign for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub(crate) struct FrontEndNumbers {
     floor: u64,
     executed: BTreeSet<u64>,
+    /// By position.
+    to_sign: BTreeMap<u64, (KeyId, SigningInput)>,
 }
 
+/// Signatures for one front end that servers which begin at a mark can still make.
+const FRONT_END_SIGNATURES_MAX: usize = 256;
+
 impl FrontEndNumbers {
+    /// The group is to sign for this front end.
+    pub(crate) fn sign(&mut self, position: u64, key: KeyId, input: SigningInput) {
+        self.to_sign.insert(position, (key, input));
+        if self.to_sign.len() > FRONT_END_SIGNATURES_MAX {
+            self.to_sign.pop_first();
+        }
+    }
+
+    /// What the group was to sign of late, by position.
+    pub(crate) fn to_be_signed(&self) -> impl Iterator<Item = (u64, (KeyId, SigningInput))> {
+        self.to_sign.iter().map(|(position, what)| (*position, what.clone()))
+    }
+
     /// Takes `number`; false if it was taken before, or is too old to tell.
     pub(crate) fn take(&mut self, number: u64) -> bool {
         if number < self.floor || !self.executed.insert(number) {
@@ -394,26 +417,33 @@ impl FrontEndNumbers {
     pub(crate) fn image(&self) -> NumbersImage {
         let executed = self.executed.iter().copied().collect();
         let executed = List::new(executed).expect("the window bounds it");
-        NumbersImage { floor: self.floor, executed }
+        let to_sign =
+            self.to_be_signed().map(|(position, (key, input))| Entry(position, Entry(key, input)));
+        let to_sign = List::new(to_sign.collect()).expect("bounded on entry");
+        NumbersImage { floor: self.floor, executed, to_sign }
     }
 
     pub(crate) fn restored(image: NumbersImage) -> Self {
         let executed = image.executed.into_vec().into_iter().collect();
-        Self { floor: image.floor, executed }
+        let to_sign = map(image.to_sign).into_iter();
+        let to_sign = to_sign.map(|(position, Entry(key, input))| (position, (key, input)));
+        Self { floor: image.floor, executed, to_sign: to_sign.collect() }
     }
 }
 
 pub(crate) struct NumbersImage {
     floor: u64,
     executed: List<u64, FRONT_END_WINDOW>,
+    to_sign: List<Entry<u64, Entry<KeyId, SigningInput>>, FRONT_END_SIGNATURES_MAX>,
 }
 
-wire_struct!(NumbersImage { floor, executed });
+wire_struct!(NumbersImage { floor, executed, to_sign });
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use maftia_base::wire::Blob;
+    use maftia_crypto::HashAlgorithm;
 
     const KEY: ClientKey = ClientKey([7; 32]);
 
@@ -545,6 +575,11 @@ mod tests {
             assert!(numbers.take(number));
         }
         assert!(!numbers.take(4), "too old to tell counts as taken");
+        for position in 0..2 * FRONT_END_SIGNATURES_MAX as u64 {
+            let digest = Blob::new(vec![1; 32]).expect("32 bytes");
+            numbers.sign(position, KeyId(0), SigningInput { hash: HashAlgorithm::Sha256, digest });
+        }
+        assert_eq!(numbers.to_be_signed().count(), FRONT_END_SIGNATURES_MAX);
         assert_eq!(FrontEndNumbers::restored(numbers.image()), numbers);
     }
 }

@@ -13,12 +13,16 @@
 //!   said so, the clock moves there. So a wake-up needs no other traffic.
 //! - A4. A task's result is handed on at most once a server, while the task is wanted.
 //! - A5. A server that lost its log is admitted again as [`crate::Admission`] says.
+//! - A7. What a service wants signed for its state gets a position when the batch is applied that
+//!   made it want it; the signature counts once servers that pass `has_honest` have told it.
 //! - A6. The values of a home are applied in the order of their numbers, each once, when its home
 //!   refers to it. With an epoch after which somebody is admitted again, all numbers that any home
 //!   was granted are given up.
 
 mod image;
 mod refound;
+mod servers;
+mod signing;
 
 use crate::lives::Lives;
 use crate::rejoin::{Admission, Nonce, Rejoins};
@@ -27,15 +31,14 @@ use crate::session::{FrontEndNumbers, Sessions, Share, Verdict};
 use crate::values::GRANTED_MAX;
 use crate::{
     AgreedTime, ApplyContext, Ask, Caller, ClientBundle, Clock, FrontEndRequest, Item, Refusal,
-    Reply, ReplyBody, SequencedReply, ServerCommand, SessionId, StateMachine, Task, TaskId,
-    batch_time,
+    Reply, ReplyBody, SequencedReply, SessionId, StateMachine, Task, TaskId,
 };
 use image::SERVICES_MAX;
 use maftia_agreement::hybrid::{Life, Members};
-use maftia_base::time::Reading;
 use maftia_base::wire::{Blob, Bytes, List, Wire};
 use maftia_base::{AdversaryStructure, Digest, Epoch, PARTIES_MAX, Party, PartySet, ServiceId};
 use maftia_crypto::{ClientKey, CodedValue, Commitment, KeyId, SigningInput};
+use signing::Signing;
 use std::collections::BTreeMap;
 
 /// A delivered batch.
@@ -63,6 +66,8 @@ pub(crate) enum Effect {
     FrontEnd { party: Party, number: u64, position: u64, reply: Result<Reply, Refusal> },
     /// The group is to sign; the lane's owner collects.
     Sign { position: u64, key: KeyId, input: SigningInput, collector: Party },
+    /// The group is to sign, and all are to tell the signature.
+    SignForState { position: u64, key: KeyId, input: SigningInput },
     /// The lane's owner said that this server lost its log.
     Rejoin { party: Party },
 }
@@ -81,6 +86,8 @@ struct Hosted<M> {
     sessions: Sessions,
     /// Who has reported on which wanted task.
     reported: BTreeMap<TaskId, PartySet>,
+    /// What the group is signing for its state.
+    signing: Signing,
 }
 
 /// The replicated state.
@@ -109,8 +116,12 @@ struct Batch<'a> {
 
 impl<M: StateMachine> State<M> {
     pub(crate) fn new(services: impl IntoIterator<Item = (ServiceId, M)>) -> Self {
-        let hosted =
-            |machine| Hosted { machine, sessions: Sessions::default(), reported: BTreeMap::new() };
+        let hosted = |machine| Hosted {
+            machine,
+            sessions: Sessions::default(),
+            reported: BTreeMap::new(),
+            signing: Signing::new(),
+        };
         let services: BTreeMap<ServiceId, Hosted<M>> =
             services.into_iter().map(|(id, machine)| (id, hosted(machine))).collect();
         assert!(services.len() <= SERVICES_MAX, "at most {SERVICES_MAX} services in a group");
@@ -222,9 +233,13 @@ impl<M: StateMachine> State<M> {
         }
     }
 
-    /// Of all that sessions remember, what the group was to sign, with its position; ascending.
+    /// Of all that is remembered, what the group was to sign, with its position; ascending.
     pub(crate) fn to_be_signed(&self) -> BTreeMap<u64, (KeyId, SigningInput)> {
-        self.services.values().flat_map(|hosted| hosted.sessions.to_be_signed()).collect()
+        let services = self.services.values();
+        let of_services =
+            services.flat_map(|hosted| hosted.sessions.to_be_signed().chain(hosted.under_way()));
+        let of_front_ends = self.front_ends.values().flat_map(FrontEndNumbers::to_be_signed);
+        of_services.chain(of_front_ends).collect()
     }
 
     /// The wanted tasks on which `party` has not reported.
@@ -269,6 +284,7 @@ impl<M: StateMachine> State<M> {
         for hosted in self.services.values_mut() {
             hosted.forget_finished_tasks();
         }
+        self.begin_signatures(effects);
         tally
     }
 
@@ -278,7 +294,12 @@ impl<M: StateMachine> State<M> {
         bundle: &ClientBundle,
     ) -> Option<Vec<(u64, SequencedReply)>> {
         let (session, first, count) = match &bundle.ask {
-            Ask::Open { .. } => return None,
+            Ask::Open { nonce, .. } => {
+                let session =
+                    self.services.get(&bundle.service)?.sessions.opened(bundle.key, *nonce)?;
+                let body = ReplyBody::Opened { nonce: *nonce };
+                return Some(vec![(0, SequencedReply { session, sequence: 0, body })]);
+            }
             Ask::Requests { session, first, requests, .. } => (session, first, requests.len()),
             Ask::Large { session, sequence, .. } => (session, sequence, 1),
         };
@@ -458,78 +479,10 @@ impl<M: StateMachine> State<M> {
         let (position, reply) = self.execute(batch, Caller::FrontEnd(party), service, &request);
         if let Reply::Sign { key, input, .. } = &reply {
             let (key, input) = (*key, input.clone());
+            self.front_ends.entry(party).or_default().sign(position, key, input.clone());
             effects.push(Effect::Sign { position, key, input, collector: party });
         }
         effects.push(Effect::FrontEnd { party, number, position, reply: Ok(reply) });
-    }
-
-    fn on_server_command(
-        &mut self,
-        batch: &Batch<'_>,
-        command: ServerCommand,
-        effects: &mut Vec<Effect>,
-    ) {
-        match command {
-            ServerCommand::TaskResult { service, id, result } => {
-                self.on_task_result(batch, service, id, &result);
-            }
-            ServerCommand::Wake(at) => self.on_wake(batch, at),
-            ServerCommand::Rejoin { party, nonce } => {
-                let now = self.clock.now();
-                if self.lives.is_none() {
-                    self.rejoins.ask(batch.structure, batch.lane, (party, nonce), now);
-                }
-                effects.push(Effect::Rejoin { party });
-            }
-            ServerCommand::Admit { party, life } => {
-                let (voter, now) = (batch.lane, self.clock.now());
-                if let Some(lives) = &mut self.lives {
-                    let rejoins = &mut self.rejoins;
-                    lives.ask(rejoins, batch.structure, voter, (party, life), now);
-                }
-                effects.push(Effect::Rejoin { party });
-            }
-        }
-    }
-
-    /// A result counts once a server, and only while the task is wanted. (A4)
-    fn on_task_result(&mut self, batch: &Batch<'_>, service: ServiceId, id: TaskId, result: &[u8]) {
-        let Some(hosted) = self.services.get_mut(&service) else { return };
-        let wanted = hosted.machine.tasks().iter().any(|task| task.id == id);
-        if !wanted || !hosted.reported.entry(id).or_default().insert(batch.lane) {
-            return;
-        }
-        let position = self.take_position();
-        let cx = batch.context(self.clock.now(), service, Caller::Server(batch.lane), position);
-        let hosted = self.services.get_mut(&service).expect("just found");
-        hosted.machine.task_result(batch.lane, id, result, &cx);
-        hosted.forget_finished_tasks();
-    }
-
-    /// Once an honest server's clock has passed a time, so does the agreed time. (A3)
-    fn on_wake(&mut self, batch: &Batch<'_>, at: AgreedTime) {
-        let passed = self.passed.entry(batch.lane).or_default();
-        *passed = at.max(*passed);
-        let readings = self.passed.iter().map(|(party, at)| (*party, Reading(at.0)));
-        if let Some(time) = batch_time(batch.structure, readings) {
-            self.clock.advance(time);
-            self.wake_due(batch);
-        }
-    }
-
-    fn wake_due(&mut self, batch: &Batch<'_>) {
-        let now = self.clock.now();
-        self.rejoins.settle(batch.structure, now);
-        let is_due = |hosted: &Hosted<M>| hosted.machine.wake_at().is_some_and(|at| at <= now);
-        let due: Vec<_> =
-            self.services.iter().filter(|(_, hosted)| is_due(hosted)).map(|(id, _)| *id).collect();
-        for service in due {
-            let position = self.take_position();
-            let cx = batch.context(now, service, Caller::Group, position);
-            let hosted = self.services.get_mut(&service).expect("just found");
-            hosted.machine.wake(&cx);
-            assert!(!is_due(hosted), "a service that was woken wants to be woken later or never");
-        }
     }
 
     fn execute(

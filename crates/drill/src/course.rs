@@ -3,8 +3,9 @@
 use crate::adversary::{CONDUCTS, NETWORKS, Special};
 use crate::plan::{Choices, Plan, Wishes};
 use crate::protocols::{
-    Atomic, Binary, Cast, Checkpointing, Coded, Coin, Consistent, Hybrid, Linking, Multivalued,
-    OnLinks, Ordered, Placed, Reliable, Replication, Simple, Spread, Trusting, Vector, Views,
+    Atomic, Bare, Binary, Cast, Checkpointing, Coded, Coin, Consistent, Hybrid, Linking,
+    Multivalued, OnLinks, Ordered, Placed, Reliable, Replication, Simple, Spread, Trusting, Vector,
+    Views,
 };
 use crate::run::{Options, STORAGES, Verdict, run};
 use crate::stage::Stage;
@@ -175,6 +176,14 @@ pub const COURSES: &[Course] = &[
         run: either::<Replication<IdealSuite>, Replication<RealSuite>>,
         specials: specials_of::<Replication<IdealSuite>>,
         one_in: 40,
+    },
+    Course {
+        name: "hybrid-replica",
+        about: "the same among fewer servers, with trusted components",
+        choices: choices_of::<Replication<IdealSuite, Bare<Hybrid>>>,
+        run: run::<Replication<IdealSuite, Bare<Hybrid>>>,
+        specials: specials_of::<Replication<IdealSuite, Bare<Hybrid>>>,
+        one_in: 200,
     },
     Course {
         name: "linked-replica",

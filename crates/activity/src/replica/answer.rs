@@ -174,7 +174,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             }
             Effect::Rejoin { party } if mine => self.on_rejoin_ordered(party),
             Effect::FrontEnd { .. } | Effect::Rejoin { .. } => {}
-            Effect::Sign { .. } => panic!("what is to be signed is no answer"),
+            Effect::Sign { .. } | Effect::SignForState { .. } => {
+                panic!("what is to be signed is no answer")
+            }
         }
     }
 

@@ -8,8 +8,8 @@ use maftia_agreement::atomic::{self, Height, epochs};
 use maftia_base::canary;
 use maftia_base::wire::{Blob, Bytes, Encode, Wire};
 use maftia_base::{Context, Digest, Event, Party, Protocol, ServiceId};
-use maftia_crypto::{ClientClaim, Suite, Work};
-use std::collections::{BTreeMap, VecDeque};
+use maftia_crypto::{ClientClaim, ClientSignature, Suite, Work};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Items that wait to be verified or to enter this server's lane.
 pub const INTAKE_MAX: usize = 1024;
@@ -34,6 +34,8 @@ pub(super) struct Intake {
     checks: u64,
     /// What may enter the lane as soon as there is room.
     ready: VecDeque<Item>,
+    /// Of bundles on their way to the order, by what is their own: the client's signature.
+    under_way: BTreeSet<ClientSignature>,
     /// Front-end numbers, with the driver's name for the request.
     asked: BTreeMap<u64, u64>,
     next_number: u64,
@@ -93,6 +95,23 @@ impl Intake {
         self.ready.push_back(Item::Large { number, bundle });
     }
 
+    /// A batch of this server's lane is being applied.
+    pub(super) fn arrived(&mut self, items: &[Bytes]) {
+        if self.under_way.is_empty() {
+            return;
+        }
+        for item in items {
+            if let Ok(Item::Bundle(bundle)) = Item::from_wire(item.clone()) {
+                self.under_way.remove(&bundle.signature);
+            }
+        }
+    }
+
+    /// What was under way may never arrive.
+    pub(super) fn forget_under_way(&mut self) {
+        self.under_way.clear();
+    }
+
     /// The driver's names for all requests of the front end that are not answered.
     pub(super) fn take_asked(&mut self) -> impl Iterator<Item = u64> {
         std::mem::take(&mut self.asked).into_values()
@@ -149,7 +168,10 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             }
             match self.state.known_replies(&bundle) {
                 Some(replies) => self.answer_known(bundle.key, replies),
-                None => self.intake.ready.push_back(Item::Bundle(bundle)),
+                None if self.intake.under_way.insert(bundle.signature) => {
+                    self.intake.ready.push_back(Item::Bundle(bundle));
+                }
+                None => {}
             }
         }
         self.collect_again(cx);

@@ -19,7 +19,7 @@
 //!
 //! # Rules
 //! - R1. A client's bundle is verified before it enters this server's lane; if its session knows
-//!   all of it, it is answered from there and not ordered again.
+//!   all of it, it is answered from there and not ordered again; nor is it while it is there.
 //! - R2. A batch of another lane is admitted if all its items decode and all clients' signatures
 //!   in it verify. An honest owner's batch always is (R1), so one that is not is the owner's fault.
 //! - R3. A front end's request gets a number that this server never uses again, across restarts.
@@ -55,6 +55,8 @@
 //!   sooner or later everywhere, and are what the clients signed; until then it waits.
 //! - R15. What the order has told is applied when the values that it refers to are here; until then
 //!   it waits, and all that comes after it, and the order goes on up to the next mark.
+//! - R17. What a service wants signed for its state is collected by every server, and told in its
+//!   lane, until that is ordered.
 //! - R18. A question is answered out of this server's state alone, unless that is yet to be
 //!   fetched. What the answer shows is durable here, perhaps not yet at a quorum.
 //!
@@ -82,8 +84,8 @@ pub use vocabulary::{
 
 use crate::state::{Effect, Ordered, State};
 use crate::{
-    Accusation, AgreedTime, Convictions, SigningCommand, SigningOutcome, StateMachine, TaskId,
-    ThresholdSigning, Transfer, ValueId, Values, large_load,
+    Accusation, AgreedTime, Collectors, Convictions, ServerCommand, SigningCommand, SigningOutcome,
+    StateMachine, TaskId, ThresholdSigning, Transfer, ValueId, Values, large_load,
 };
 use admission::Question;
 use answer::Answers;
@@ -95,9 +97,9 @@ use maftia_agreement::checkpoint::Checkpoints;
 use maftia_agreement::hybrid::Members;
 use maftia_base::canary;
 use maftia_base::protocol::{Never, Vocabulary};
-use maftia_base::wire::Bytes;
+use maftia_base::wire::{Blob, Bytes};
 use maftia_base::{Context, Epoch, Event, Party, Protocol, ServiceId, Target};
-use maftia_crypto::{Done, Suite, Work};
+use maftia_crypto::{Done, KeyId, SigningInput, Suite, Work};
 use recover::Recovery;
 use slots::{ConvictionSlot, OrderSlot, SigningSlot};
 use std::collections::BTreeSet;
@@ -121,6 +123,8 @@ pub struct Replica<S: Suite, M: StateMachine> {
     answers: Answers,
     told_tasks: BTreeSet<(ServiceId, TaskId)>,
     told_wake: Option<AgreedTime>,
+    /// Positions of signatures for the state that stand in this server's lane, or soon will.
+    told_signatures: BTreeSet<u64>,
     /// The last wake-up time that this server vouched for.
     vouched: Option<AgreedTime>,
 }
@@ -192,6 +196,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             answers: Answers::default(),
             told_tasks: BTreeSet::new(),
             told_wake: None,
+            told_signatures: BTreeSet::new(),
             vouched: None,
         }
     }
@@ -446,6 +451,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         for outcome in cx.step(SigningSlot, &mut self.signing, event) {
             match outcome {
                 SigningOutcome::Signed { position, signature } => {
+                    self.tell_signature(position, &signature, cx.group().me());
                     self.on_signature(position, Some(signature), cx);
                 }
                 SigningOutcome::Unavailable { position } => self.on_signature(position, None, cx),
@@ -473,7 +479,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
     /// Applies a batch and answers whom it concerns. (R4, R6)
     fn on_delivered<C: Context<Self>>(&mut self, delivery: Delivery, cx: &mut Tap<'_, C>) {
         let Delivery { epoch, round, lane, ref items, seed, .. } = delivery;
-        let items = items.iter().map(|item| item.bytes().clone()).collect();
+        let items: Vec<Bytes> = items.iter().map(|item| item.bytes().clone()).collect();
         let mut effects = Vec::new();
         let values = self.values_for(&delivery);
         let applied = values.keys().map(|number| ValueId { home: lane, number: *number }).collect();
@@ -483,10 +489,13 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             true => delivery.sealed.map(|latest| AgreedTime(latest.0)),
             false => crate::batch_time(group.structure(), delivery.readings.iter().copied()),
         };
+        if lane == group.me() {
+            self.intake.arrived(&items);
+        }
         let ordered = Ordered { lane, time, seed, items, values };
         let tally = self.state.apply(ordered, group.structure(), &mut effects);
         let (signs, answers): (Vec<_>, Vec<_>) =
-            effects.into_iter().partition(|effect| matches!(effect, Effect::Sign { .. }));
+            effects.into_iter().partition(|effect| sign_of(effect).is_some());
         if self.state.value_floors().get(&lane).copied() != floor {
             self.pass_values(applied, self.applied_mark().next(), cx);
         }
@@ -494,10 +503,9 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         if self.live {
             answers.into_iter().for_each(|answer| self.on_answer(answer, mine, cx));
         }
-        for sign in signs {
-            let Effect::Sign { position, key, input, collector } = sign else { continue };
+        for (position, key, input, collectors) in signs.iter().filter_map(sign_of) {
             let command = if self.live {
-                SigningCommand::Sign { position, key, input, collector }
+                SigningCommand::Sign { position, key, input, collectors }
             } else {
                 SigningCommand::Remember { position, key, input }
             };
@@ -536,6 +544,30 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             self.told_wake = wake;
             cx.output(Outcome::WakeAt(wake));
         }
+        self.collect_for_state(cx);
+    }
+
+    /// Collects what the services want signed and this server has not told yet. (R17)
+    fn collect_for_state<C: Context<Self>>(&mut self, cx: &mut Tap<'_, C>) {
+        let wanted = self.state.signatures_wanted_of(cx.group().me());
+        self.told_signatures.retain(|told| wanted.iter().any(|(.., position)| position == told));
+        for (.., position) in wanted {
+            if !self.told_signatures.contains(&position) && !self.signing.is_collecting(position) {
+                self.step_signing(Event::Command(SigningCommand::Collect { position }), cx);
+            }
+        }
+    }
+
+    /// Tells a signature in this server's lane if it is for the state of a service. (R17)
+    fn tell_signature(&mut self, position: u64, signature: &Bytes, me: Party) {
+        let wanted = self.state.signatures_wanted_of(me);
+        let Some((service, id, _)) = wanted.into_iter().find(|(.., at)| *at == position) else {
+            return;
+        };
+        if self.told_signatures.insert(position) {
+            let signature = Blob::new(signature.clone()).expect("signatures are bounded");
+            self.intake.say(ServerCommand::Signed { service, id, signature });
+        }
     }
 
     /// Vouches that the time at which a service wants to be woken has passed. (R7)
@@ -547,5 +579,18 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
             self.vouched = due;
             self.intake.wake(at);
         }
+    }
+}
+
+/// What the group is to sign: at which position, under which key, what, and who wants it.
+fn sign_of(effect: &Effect) -> Option<(u64, KeyId, SigningInput, Collectors)> {
+    match effect {
+        Effect::Sign { position, key, input, collector } => {
+            Some((*position, *key, input.clone(), Collectors::One(*collector)))
+        }
+        Effect::SignForState { position, key, input } => {
+            Some((*position, *key, input.clone(), Collectors::All))
+        }
+        Effect::Client { .. } | Effect::FrontEnd { .. } | Effect::Rejoin { .. } => None,
     }
 }

@@ -414,6 +414,7 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         // What this server said about others may be in what it skips; who still asks asks again.
         self.recovery.asked.clear();
         self.large.forget_pending();
+        self.intake.forget_under_way();
         if was_away && self.live {
             self.step_order(Event::Resumed, cx);
             self.step_signing(Event::Resumed, cx);

@@ -105,9 +105,14 @@ impl<S: Suite> ThresholdSigning<S> {
         early.insert(position, (proven, share));
         if early.len() > EARLY_SHARES_MAX {
             let (dropped, _) = early.pop_last().expect("just found too many");
-            let upto = self.overflowed.entry(from).or_default();
-            *upto = dropped.max(*upto);
+            self.may_lack(from, dropped);
         }
+    }
+
+    /// Early shares of this peer may be missing, up to a position.
+    pub(super) fn may_lack(&mut self, peer: Party, upto: u64) {
+        let known = self.overflowed.entry(peer).or_default();
+        *known = upto.max(*known);
     }
 
     /// Combines if the shares that count are qualified. (T2)

@@ -3,6 +3,25 @@ use maftia_base::Party;
 use maftia_base::wire::{Bytes, wire_enum};
 use maftia_crypto::{KeyId, SigningInput, Suite};
 
+/// Who wants a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Collectors {
+    /// One server.
+    One(Party),
+    /// Every server.
+    All,
+}
+
+impl Collectors {
+    /// Is `party` one of them?
+    pub fn include(self, party: Party) -> bool {
+        match self {
+            Self::One(one) => one == party,
+            Self::All => true,
+        }
+    }
+}
+
 /// What the layer above asks for; positions ascend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SigningCommand {
@@ -15,7 +34,7 @@ pub enum SigningCommand {
         /// What.
         input: SigningInput,
         /// Who wants it.
-        collector: Party,
+        collectors: Collectors,
     },
     /// The group was to sign, before this server restarted: whoever needs it will ask.
     Remember {
@@ -69,14 +88,17 @@ pub enum SigningMessage<S: Suite> {
         /// With a proof?
         proven: bool,
     },
-    /// "Shares that I sent to you may be lost: ask for what you lack."
-    Lost,
+    /// "Shares that I sent to you may be lost: ask for what you lack, also where you come later."
+    Lost {
+        /// Of positions below this.
+        below: u64,
+    },
 }
 
 wire_enum!(<S: Suite> SigningMessage<S> {
     0 => Share { position, proven, share },
     1 => Want { position, proven },
-    2 => Lost,
+    2 => Lost { below },
 });
 
 /// Names work.

@@ -12,14 +12,15 @@
 //!
 //! # Rules
 //! - T1. Told of a signature at a position, every server makes its share, without a proof, and
-//!   sends it to the collector: n shares a signature in all.
+//!   sends it to the collector, or to all if all collect: n shares a signature in all.
 //! - T2. The collector combines as soon as the shares are qualified, and checks the result once.
 //! - T3. If that fails, it asks the combined ones for their shares with proofs, combines only
 //!   those, and from then on uses nothing of a server whose share was found bad.
 //! - T4. A share that is wanted is sent, once it can be made; another server may become a
 //!   collector at any later time, and asks everybody.
 //! - T5. Reconnected to a peer, a collector asks it for what it lacks; and a server tells the peer
-//!   that shares may have been lost, so that it asks.
+//!   that shares may have been lost, so that it asks: for what it collects now, and for what it
+//!   will collect when it has come as far as that server was.
 //!
 //! # Bounds
 //! [`SIGNATURES_MAX`] signatures can still be asked for; [`COLLECTING_MAX`] are collected at a
@@ -35,7 +36,7 @@
 mod collect;
 mod message;
 
-pub use message::{SigningCommand, SigningMessage, SigningOutcome, SigningTicket};
+pub use message::{Collectors, SigningCommand, SigningMessage, SigningOutcome, SigningTicket};
 
 use collect::Collection;
 use maftia_base::protocol::{Never, Vocabulary};
@@ -63,7 +64,7 @@ type Share<S> = SignedShare<S, <S as Suite>::SignatureShare>;
 struct Recent<S: Suite> {
     key: KeyId,
     input: SigningInput,
-    collector: Option<Party>,
+    collectors: Option<Collectors>,
     plain: Own<S>,
     proven: Own<S>,
 }
@@ -85,7 +86,7 @@ pub struct ThresholdSigning<S: Suite> {
     collections: BTreeMap<u64, Collection<S>>,
     signatures: BTreeMap<u64, maftia_base::wire::Bytes>,
     early: BTreeMap<Party, BTreeMap<u64, (bool, Share<S>)>>,
-    /// The highest position at which an early share of the peer had to be dropped.
+    /// The highest position for which an early share of the peer may be missing.
     overflowed: BTreeMap<Party, u64>,
     wants: BTreeMap<Party, BTreeSet<(u64, bool)>>,
     /// Whose share was found bad: certainly corrupt.
@@ -118,6 +119,11 @@ impl<S: Suite> ThresholdSigning<S> {
         self.next
     }
 
+    /// Is the signature at `position` being collected here?
+    pub fn is_collecting(&self, position: u64) -> bool {
+        self.collections.contains_key(&position)
+    }
+
     /// The signature at `position`, if this server has it.
     pub fn signature(&self, position: u64) -> Option<&maftia_base::wire::Bytes> {
         self.signatures.get(&position)
@@ -147,12 +153,17 @@ impl<S: Suite> Protocol for ThresholdSigning<S> {
                 SigningMessage::Want { position, proven } => {
                     self.on_want(from, position, proven, cx);
                 }
-                SigningMessage::Lost => self.ask_for_missing(from, cx),
+                SigningMessage::Lost { below } => {
+                    if let Some(upto) = below.checked_sub(1) {
+                        self.may_lack(from, upto);
+                    }
+                    self.ask_for_missing(from, cx);
+                }
             },
             Event::Done { ticket, done } => self.on_done(ticket, done, cx),
             Event::Reconnected(peer) => {
                 self.ask_for_missing(peer, cx);
-                cx.send(Target::One(peer), SigningMessage::Lost);
+                cx.send(Target::One(peer), SigningMessage::Lost { below: self.next });
             }
             Event::Resumed => {}
             Event::Timer(never) | Event::Restore(never) => match never {},
@@ -180,11 +191,11 @@ impl<S: Suite> ThresholdSigning<S> {
             SigningCommand::Remember { position, key, input } => {
                 self.remember(position, key, input, None, cx);
             }
-            SigningCommand::Sign { position, key, input, collector } => {
-                self.remember(position, key, input, Some(collector), cx);
+            SigningCommand::Sign { position, key, input, collectors } => {
+                self.remember(position, key, input, Some(collectors), cx);
                 self.make(position, false, cx);
                 self.answer_early_wants(position, cx);
-                if collector == cx.group().me() {
+                if collectors.include(cx.group().me()) {
                     self.collect(position, cx);
                 }
             }
@@ -197,12 +208,12 @@ impl<S: Suite> ThresholdSigning<S> {
         position: u64,
         key: KeyId,
         input: SigningInput,
-        collector: Option<Party>,
+        collectors: Option<Collectors>,
         cx: &mut impl Context<Self>,
     ) {
         assert!(position >= self.next, "positions are told in ascending order");
         self.next = position + 1;
-        let recent = Recent { key, input, collector, plain: Own::Unmade, proven: Own::Unmade };
+        let recent = Recent { key, input, collectors, plain: Own::Unmade, proven: Own::Unmade };
         self.recent.insert(position, recent);
         if self.recent.len() > SIGNATURES_MAX {
             let (oldest, _) = self.recent.pop_first().expect("just found too many");
@@ -257,8 +268,8 @@ impl<S: Suite> ThresholdSigning<S> {
         let own = if proven { &mut recent.proven } else { &mut recent.plain };
         *own = Own::Made(share.clone());
         let mut to = PartySet::EMPTY;
-        if let (false, Some(collector)) = (proven, recent.collector) {
-            to.insert(collector);
+        if let (false, Some(collectors)) = (proven, recent.collectors) {
+            to = cx.group().parties().iter().filter(|party| collectors.include(*party)).collect();
         }
         for (party, wants) in &mut self.wants {
             if wants.remove(&(position, proven)) {

@@ -1,5 +1,6 @@
 //! The state as bytes, and back.
 
+use super::signing::{self, SigningImage};
 use super::{Hosted, State, bounded};
 use crate::lives::LivesImage;
 use crate::rejoin::{Rejoins, RejoinsImage};
@@ -19,9 +20,10 @@ struct HostedImage {
     machine: Blob<SNAPSHOT_BYTES_MAX>,
     sessions: Blob<SNAPSHOT_BYTES_MAX>,
     reported: List<Entry<TaskId, PartySet>, TASKS_MAX>,
+    signing: SigningImage,
 }
 
-wire_struct!(HostedImage { service, machine, sessions, reported });
+wire_struct!(HostedImage { service, machine, sessions, reported, signing });
 
 struct StateImage {
     clock: Clock,
@@ -51,6 +53,7 @@ impl<M: StateMachine> State<M> {
             machine: bounded(hosted.machine.snapshot()),
             sessions: bounded(hosted.sessions.snapshot()),
             reported: list(hosted.reported.iter().map(|(id, parties)| Entry(*id, *parties))),
+            signing: signing::image(&hosted.signing),
         };
         let state = StateImage {
             clock: self.clock,
@@ -85,6 +88,7 @@ impl<M: StateMachine> State<M> {
             hosted.machine.restore(saved.machine.into_bytes())?;
             hosted.sessions = Sessions::restored(saved.sessions.into_bytes())?;
             hosted.reported = map(saved.reported);
+            hosted.signing = signing::restored(saved.signing);
         }
         self.lives = lives;
         self.clock = image.clock;

@@ -1,6 +1,6 @@
 //! A small service that remembers what was done to it.
 
-use maftia_activity::{AgreedTime, ApplyContext, Reply, StateMachine, Task, TaskId, Votes};
+use maftia_activity::{AgreedTime, ApplyContext, Reply, StateMachine, Task, TaskId, ToSign, Votes};
 use maftia_base::wire::{Blob, Bytes, Encode, List, Wire, wire_struct};
 use maftia_base::{Digest, Party};
 use maftia_crypto::{HashAlgorithm, KeyId, SigningInput};
@@ -16,8 +16,27 @@ pub(crate) struct Entry {
 
 wire_struct!(Entry { position, time, request });
 
-/// `sign:x` is signed; `task:x` asks the outside; `wake:n` wants to be woken at time n; everything
-/// is remembered, and answered by how many came before.
+/// What the group signs for the ledger itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Kept {
+    pub(crate) id: TaskId,
+    pub(crate) input: SigningInput,
+    /// Empty until it is there.
+    pub(crate) signature: Blob<1024>,
+}
+
+wire_struct!(Kept { id, input, signature });
+
+struct Image {
+    entries: List<Entry, 100_000>,
+    kept: List<Kept, 1000>,
+}
+
+wire_struct!(Image { entries, kept });
+
+/// `sign:x` is signed; `keep:x` is signed and the signature kept; `task:x` asks the outside;
+/// `wake:n` wants to be woken at time n; everything is remembered, and answered by how many came
+/// before.
 #[derive(Clone, Debug, Hash, Default)]
 pub(crate) struct Ledger {
     pub(crate) entries: Vec<Entry>,
@@ -25,6 +44,13 @@ pub(crate) struct Ledger {
     pub(crate) woken: Vec<AgreedTime>,
     pub(crate) tasks: BTreeMap<TaskId, Votes<Vec<u8>>>,
     pub(crate) done: Vec<Vec<u8>>,
+    pub(crate) kept: Vec<Kept>,
+}
+
+fn input_of(request: &[u8]) -> SigningInput {
+    let digest = Digest::of("ledger", request);
+    let digest = Blob::new(digest.0.to_vec()).expect("32 bytes");
+    SigningInput { hash: HashAlgorithm::Sha256, digest }
 }
 
 /// What is remembered of a request: of a large one its digest.
@@ -45,10 +71,12 @@ impl StateMachine for Ledger {
         let request_kept = kept(request);
         self.entries.push(Entry { position: cx.position, time: cx.time, request: request_kept });
         if request.starts_with(b"sign:") {
-            let digest = Digest::of("ledger", request);
-            let digest = Blob::new(digest.0.to_vec()).expect("32 bytes");
-            let input = SigningInput { hash: HashAlgorithm::Sha256, digest };
+            let input = input_of(request);
             return Reply::Sign { key: KeyId(0), input, body: request.to_vec().into() };
+        }
+        if request.starts_with(b"keep:") {
+            let (id, signature) = (TaskId(cx.position), Blob::default());
+            self.kept.push(Kept { id, input: input_of(request), signature });
         }
         if request.starts_with(b"task:") {
             self.tasks.insert(TaskId(cx.position), Votes::default());
@@ -78,6 +106,17 @@ impl StateMachine for Ledger {
         (question != b"nothing").then(|| (self.count(question) as u64).encode())
     }
 
+    fn to_sign(&self) -> Vec<ToSign> {
+        let open = self.kept.iter().filter(|kept| kept.signature.is_empty());
+        open.map(|kept| ToSign { id: kept.id, key: KeyId(0), input: kept.input.clone() }).collect()
+    }
+
+    fn signed(&mut self, id: TaskId, signature: &[u8], _: &ApplyContext<'_>) {
+        let kept = self.kept.iter_mut().find(|kept| kept.id == id).expect("asked for");
+        assert!(kept.signature.is_empty(), "told once");
+        kept.signature = Blob::new(signature.to_vec()).expect("short");
+    }
+
     fn wake_at(&self) -> Option<AgreedTime> {
         self.wake
     }
@@ -88,12 +127,14 @@ impl StateMachine for Ledger {
     }
 
     fn snapshot(&self) -> Bytes {
-        let entries: List<Entry, 100_000> = List::new(self.entries.clone()).expect("few");
-        entries.encode()
+        let entries = List::new(self.entries.clone()).expect("few");
+        Image { entries, kept: List::new(self.kept.clone()).expect("few") }.encode()
     }
 
     fn restore(&mut self, snapshot: Bytes) -> Option<()> {
-        self.entries = List::<Entry, 100_000>::from_wire(snapshot).ok()?.into_vec();
+        let image = Image::from_wire(snapshot).ok()?;
+        self.entries = image.entries.into_vec();
+        self.kept = image.kept.into_vec();
         Some(())
     }
 }

@@ -1,7 +1,7 @@
 //! What the two configurations assume: two thirds of honest servers, or half of them and trusted
 //! components; and what liars do with the latter.
 
-use super::{Adverse, Atomic, Ordering};
+use super::{Adverse, Atomic};
 use crate::adversary::{Brief, HandOf, LetterOf, Says, Special};
 use crate::plan::Plan;
 use crate::stage::{SHAPES, Stage};
@@ -10,23 +10,29 @@ use crate::wormhole::{self, Components, MISHAPS};
 use maftia_agreement::atomic::{self, AgreeMessage};
 use maftia_agreement::hybrid::views;
 use maftia_base::PartySet;
+use maftia_base::protocol::Vocabulary;
+use maftia_crypto::{Done, Work};
 use maftia_sim::Random;
 use maftia_ttcb_api::Call;
 
-/// What a course on the total order assumes.
+/// What a course on the total order, or above it, assumes.
 pub trait Assumes: 'static + Sized {
-    /// Name of the course.
+    /// Name of the course of the order.
     const NAME: &'static str;
+    /// Name of the course of the replica.
+    const REPLICA: &'static str;
+    /// Has each server a trusted component?
+    const IS_HYBRID: bool;
     /// Its groups.
     const SHAPES: &'static [(u64, Shape)];
     /// What else can happen.
     const STORAGES: &'static [(&'static str, &'static str)] = &[];
 
     /// The trusted components of a run, if servers have any.
-    fn components<S: DrillSuite>(
-        plan: &Plan,
-        random: &mut Random,
-    ) -> Option<Components<Ordering<S>>>;
+    fn components<S, P>(plan: &Plan, random: &mut Random) -> Option<Components<P>>
+    where
+        S: DrillSuite,
+        P: Vocabulary<Work = Work<S>, Done = Done<S>>;
 
     /// Strategies against them.
     fn specials<S: DrillSuite>() -> Vec<Special<Atomic<S, Self>>> {
@@ -42,22 +48,31 @@ pub struct Hybrid;
 
 impl Assumes for Asynchronous {
     const NAME: &'static str = "atomic";
+    const REPLICA: &'static str = "replica";
+    const IS_HYBRID: bool = false;
     const SHAPES: &'static [(u64, Shape)] = SHAPES;
 
-    fn components<S: DrillSuite>(_: &Plan, _: &mut Random) -> Option<Components<Ordering<S>>> {
+    fn components<S, P>(_: &Plan, _: &mut Random) -> Option<Components<P>>
+    where
+        S: DrillSuite,
+        P: Vocabulary<Work = Work<S>, Done = Done<S>>,
+    {
         None
     }
 }
 
 impl Assumes for Hybrid {
     const NAME: &'static str = "hybrid-order";
+    const REPLICA: &'static str = "hybrid-replica";
+    const IS_HYBRID: bool = true;
     const SHAPES: &'static [(u64, Shape)] = &[(70, Shape::Three), (100, Shape::Five)];
     const STORAGES: &'static [(&'static str, &'static str)] = MISHAPS;
 
-    fn components<S: DrillSuite>(
-        plan: &Plan,
-        random: &mut Random,
-    ) -> Option<Components<Ordering<S>>> {
+    fn components<S, P>(plan: &Plan, random: &mut Random) -> Option<Components<P>>
+    where
+        S: DrillSuite,
+        P: Vocabulary<Work = Work<S>, Done = Done<S>>,
+    {
         Some(wormhole::components(plan, random))
     }
 

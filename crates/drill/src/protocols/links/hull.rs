@@ -1,6 +1,7 @@
 //! Replicas on links.
 
 use super::frames;
+use crate::protocols::Asynchronous;
 use crate::protocols::replica::{Hull, Sut};
 use crate::world::{DrillSuite, scope_of};
 use maftia_activity::Message;
@@ -16,6 +17,7 @@ impl<S: DrillSuite> Hull<S> for OnLinks {
     type Protocol = Linked<Sut<S>>;
     const NAME: &'static str = "linked-replica";
     const IS_AIDED: bool = false;
+    type Assumes = Asynchronous;
 
     fn make(replica: Sut<S>, group: &Group, restarts: u32) -> Linked<Sut<S>> {
         Linked::new(replica, group, 1 + u64::from(restarts))

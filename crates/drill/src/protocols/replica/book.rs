@@ -1,6 +1,8 @@
 //! The service that the drill runs: it remembers everything, and says where.
 
-use maftia_activity::{AgreedTime, ApplyContext, Caller, Reply, StateMachine, Task, TaskId};
+use maftia_activity::{
+    AgreedTime, ApplyContext, Caller, Reply, StateMachine, Task, TaskId, ToSign,
+};
 use maftia_base::wire::{Blob, Bytes, Encode, List, Wire, wire_struct};
 use maftia_base::{Digest, Party, PartySet};
 use maftia_crypto::{HashAlgorithm, KeyId, SigningInput};
@@ -30,7 +32,25 @@ struct Question {
 
 wire_struct!(Question { id, yes });
 
-/// `s:` is signed, `t:` asks the outside, `w:` wants to be woken soon; all is remembered.
+/// That the book was woken, signed by the group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Seal {
+    id: TaskId,
+    time: AgreedTime,
+    /// Empty until it is there.
+    pub(crate) signature: Blob<1024>,
+}
+
+wire_struct!(Seal { id, time, signature });
+
+impl Seal {
+    pub(crate) fn input(&self) -> SigningInput {
+        signing_input(&self.time.encode())
+    }
+}
+
+/// `s:` is signed, `t:` asks the outside, `w:` wants to be woken soon, and to have a seal on that
+/// from the group; all is remembered.
 #[derive(Clone, Debug, Hash, Default)]
 pub struct Book {
     pub(crate) entries: Vec<Entry>,
@@ -39,6 +59,7 @@ pub struct Book {
     pub(crate) woken: Vec<AgreedTime>,
     /// How often the outside's answer was taken, and what it was.
     pub(crate) told: Vec<u64>,
+    pub(crate) seals: Vec<Seal>,
     wake: Option<AgreedTime>,
     questions: BTreeMap<TaskId, Question>,
     /// Bytes that make the state as large as that of a real service.
@@ -67,10 +88,11 @@ struct Image {
     told: List<u64, 100_000>,
     wake: Option<AgreedTime>,
     questions: List<Question, 1_000>,
+    seals: List<Seal, 1_000>,
     bulk: Blob<{ 1 << 22 }>,
 }
 
-wire_struct!(Image { entries, chain, woken, told, wake, questions, bulk });
+wire_struct!(Image { entries, chain, woken, told, wake, questions, seals, bulk });
 
 /// What the group signs for a request.
 pub(crate) fn signing_input(request: &[u8]) -> SigningInput {
@@ -135,6 +157,18 @@ impl StateMachine for Book {
         }
     }
 
+    fn to_sign(&self) -> Vec<ToSign> {
+        let open = self.seals.iter().filter(|seal| seal.signature.is_empty());
+        open.map(|seal| ToSign { id: seal.id, key: KeyId(0), input: seal.input() }).collect()
+    }
+
+    fn signed(&mut self, id: TaskId, signature: &[u8], _: &ApplyContext<'_>) {
+        let kept = Blob::new(signature.to_vec()).expect("signatures are short");
+        self.link(4, &(id, kept.clone()));
+        let seal = self.seals.iter_mut().find(|seal| seal.id == id);
+        seal.expect("only what is wanted is signed").signature = kept;
+    }
+
     fn wake_at(&self) -> Option<AgreedTime> {
         self.wake
     }
@@ -142,6 +176,8 @@ impl StateMachine for Book {
     fn wake(&mut self, cx: &ApplyContext<'_>) {
         self.link(3, &cx.time);
         self.woken.push(cx.time);
+        let (id, time) = (TaskId(cx.position), cx.time);
+        self.seals.push(Seal { id, time, signature: Blob::default() });
         self.wake = None;
     }
 
@@ -153,6 +189,7 @@ impl StateMachine for Book {
             told: List::new(self.told.clone()).expect("few"),
             wake: self.wake,
             questions: List::new(self.questions.values().cloned().collect()).expect("few"),
+            seals: List::new(self.seals.clone()).expect("few"),
             bulk: Blob::new(vec![7; self.bulk]).expect("bounded"),
         }
         .encode()
@@ -166,6 +203,7 @@ impl StateMachine for Book {
             chain: image.chain,
             woken: image.woken.into_vec(),
             told: image.told.into_vec(),
+            seals: image.seals.into_vec(),
             wake: image.wake,
             questions: questions.map(|question| (question.id, question)).collect(),
             bulk: image.bulk.len(),

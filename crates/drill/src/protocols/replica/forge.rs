@@ -40,9 +40,10 @@ pub(super) fn lies<S: DrillSuite, H: Hull<S>>(
         Message::Signing(SigningMessage::Want { position, proven }) => {
             let position = position + random.below(20);
             let want = SigningMessage::Want { position, proven: !proven };
-            vec![Message::Signing(want), Message::Signing(SigningMessage::Lost)]
+            vec![Message::Signing(want)]
         }
-        Message::Signing(SigningMessage::Lost) => Vec::new(),
+        // No answer of a liar asks for another: two of them would never end.
+        Message::Signing(SigningMessage::Lost { .. }) => Vec::new(),
         Message::Accusation(Accusation { culprit, evidence }) => {
             let culprit = Party::new((culprit.index() + 1) % seat.n);
             vec![Message::Accusation(Accusation { culprit, evidence: evidence.clone() })]

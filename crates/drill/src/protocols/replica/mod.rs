@@ -12,14 +12,17 @@ mod world;
 pub use book::Book;
 pub(crate) use monitor::Reasons;
 
+use super::atomic::{Assumes, Asynchronous};
 use super::order::{self, chain_of};
 use crate::adversary::Special;
 use crate::check::{Complaint, Fact, Goal};
 use crate::plan::Plan;
 use crate::stage::{CoinShareOf, Said, Seat, SignatureOf, Stage, Told, Written};
-use crate::world::{Court, DrillSuite};
+use crate::world::{Court, DrillSuite, Shape};
+use crate::wormhole::{Components, members};
 use maftia_activity::{Command, Either, Message, Outcome, Record, Replica};
 use maftia_agreement::checkpoint;
+use maftia_agreement::hybrid::Members;
 use maftia_base::protocol::{TimedProtocol, Vocabulary};
 use maftia_base::time::{Reading, Time};
 use maftia_base::wire::Wire;
@@ -52,6 +55,8 @@ pub trait Hull<S: DrillSuite>: 'static {
     const NAME: &'static str;
     /// Does the driver tell of losses?
     const IS_AIDED: bool;
+    /// What servers have, and how many may be corrupt.
+    type Assumes: Assumes;
 
     /// Puts a replica into it; `restarts` times the server has been there before.
     fn make(replica: Sut<S>, group: &Group, restarts: u32) -> Self::Protocol;
@@ -69,11 +74,12 @@ pub trait Hull<S: DrillSuite>: 'static {
 }
 
 /// No hull: the driver's channels are as good as links.
-pub struct Bare;
+pub struct Bare<C = Asynchronous>(PhantomData<C>);
 
-impl<S: DrillSuite> Hull<S> for Bare {
+impl<S: DrillSuite, C: Assumes> Hull<S> for Bare<C> {
     type Protocol = Sut<S>;
-    const NAME: &'static str = "replica";
+    type Assumes = C;
+    const NAME: &'static str = C::REPLICA;
     const IS_AIDED: bool = true;
 
     fn make(replica: Sut<S>, _: &Group, _: u32) -> Sut<S> {
@@ -101,10 +107,32 @@ impl<S: DrillSuite> Hull<S> for Bare {
 }
 
 /// A group of replicas and its clients.
-pub struct Replication<S: DrillSuite, H = Bare> {
+pub struct Replication<S: DrillSuite, H: Hull<S> = Bare> {
     world: World<S>,
-    hull: PhantomData<H>,
+    components: Option<Components<H::Protocol>>,
+    /// Who the servers are before the wormhole, in the hybrid configuration.
+    members: Option<Members>,
 }
+
+/// Conducts and storages that are drawn more often; the last needs one of [`WIPES`].
+const OFTEN: &[(&str, usize)] = &[
+    ("none", 12),
+    ("restless", 4),
+    ("any-moment", 1),
+    ("after-sending", 1),
+    ("crashes", 1),
+    ("wiped", 1),
+];
+
+/// Disks that are lost.
+const WIPES: &[(&str, &str)] = &[
+    ("wiped", "a server that is not hostile loses all but its keys, and wants to come back"),
+    (
+        "wiped-beyond",
+        "the same beside as many hostile ones as the group can bear: no promise but that nothing \
+         wrong is said",
+    ),
+];
 
 /// Where the checkpoints of a replica are.
 pub(crate) fn marks_of(scope: Scope) -> Scope {
@@ -120,30 +148,34 @@ impl<S: DrillSuite, H: Hull<S>> Stage for Replication<S, H> {
     const ASKS_AGAIN: bool = false;
     const IS_AIDED: bool = H::IS_AIDED;
     const SPAN: u64 = 1_500;
-    const REAL_PERMILLE: u32 = if H::IS_AIDED { 20 } else { 0 };
-    const FAVOURITES: &'static [(&'static str, usize)] = &[
-        ("none", 12),
-        ("restless", 4),
-        ("any-moment", 1),
-        ("after-sending", 1),
-        ("crashes", 1),
-        ("wiped", 1),
-    ];
-    const STORAGES: &'static [(&'static str, &'static str)] = &[
-        ("wiped", "a server that is not hostile loses all but its keys, and wants to come back"),
-        (
-            "wiped-beyond",
-            "the same beside as many hostile ones as the group can bear: no promise \
-                          but that nothing wrong is said",
-        ),
-    ];
+    const SHAPES: &'static [(u64, Shape)] = H::Assumes::SHAPES;
+    const REAL_PERMILLE: u32 = if H::IS_AIDED && !H::Assumes::IS_HYBRID { 20 } else { 0 };
+    const FAVOURITES: &'static [(&'static str, usize)] = match H::Assumes::IS_HYBRID {
+        false => OFTEN,
+        true => OFTEN.split_at(OFTEN.len() - 1).0,
+    };
+    // A disk that is lost with trusted components is another story: they know what it had.
+    const STORAGES: &'static [(&'static str, &'static str)] = match H::Assumes::IS_HYBRID {
+        false => WIPES,
+        true => &[],
+    };
 
     fn new(plan: &Plan, random: &mut Random) -> Self {
-        Self { world: World::new(plan, random), hull: PhantomData }
+        let components = H::Assumes::components::<S, H::Protocol>(plan, random);
+        let members = components.as_ref().map(members);
+        Self { world: World::new(plan, H::Assumes::IS_HYBRID, random), components, members }
     }
 
     fn make(&self, group: &Group, restarts: u32) -> Self::Protocol {
-        H::make(self.world.replica(group.me(), restarts), group, restarts)
+        let mut replica = self.world.replica(group.me(), restarts);
+        if let Some(members) = self.members.clone() {
+            replica = replica.with_members(members);
+        }
+        H::make(replica, group, restarts)
+    }
+
+    fn components(&self) -> Option<Components<Self::Protocol>> {
+        self.components.clone()
     }
 
     fn footprint_max(&self, n: usize) -> usize {
@@ -151,7 +183,9 @@ impl<S: DrillSuite, H: Hull<S>> Stage for Replication<S, H> {
     }
 
     fn events_max(&self, n: usize) -> u64 {
-        60_000 * (n * n) as u64
+        // While somebody waits for its component, whatever that does is an event, too.
+        let each = if H::Assumes::IS_HYBRID { 200_000 } else { 60_000 };
+        each * (n * n) as u64
     }
 
     fn orders(&self, party: Party, face: usize) -> Vec<Command<S>> {
@@ -184,7 +218,8 @@ impl<S: DrillSuite, H: Hull<S>> Stage for Replication<S, H> {
     }
 
     fn is_over(&self, sim: &Simulation<Self::Protocol>) -> bool {
-        !H::IS_AIDED && self.is_met(sim)
+        // Links have timers, and a corrupt server may wait for its component for ever.
+        (!H::IS_AIDED || H::Assumes::IS_HYBRID) && self.is_met(sim)
     }
 
     fn is_met(&self, sim: &Simulation<Self::Protocol>) -> bool {

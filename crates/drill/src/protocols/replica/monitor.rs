@@ -65,8 +65,8 @@ impl Reasons {
 }
 
 impl<S: DrillSuite, H: Hull<S>> Monitor<Replication<S, H>> for Reasons {
-    fn new(_: &Replication<S, H>) -> Self {
-        Self::default()
+    fn new(stage: &Replication<S, H>) -> Self {
+        Self { order: OrderReasons::among(stage.members.clone()), ..Self::default() }
     }
 
     fn heard(&mut self, by: Party, from: Party, said: &Said<Replication<S, H>>, _: &Court<S>) {

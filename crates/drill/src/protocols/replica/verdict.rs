@@ -1,7 +1,7 @@
 //! What must hold of a run of replicas in the end. Nothing here asks production's predicates: it
 //! compares what clients were told with what the servers remember.
 
-use super::book::Entry;
+use super::book::{Entry, Seal};
 use super::clients::{Asked, document, receipt};
 use super::world::{Front, World, book, issued};
 use super::{Hull, Sut, stamp};
@@ -12,6 +12,7 @@ use maftia_activity::{FrontEndReply, Refusal};
 use maftia_base::Party;
 use maftia_base::time::Time;
 use maftia_base::wire::Bytes;
+use maftia_crypto::KeyId;
 use maftia_sim::Simulation;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,6 +61,7 @@ impl<S: DrillSuite> World<S> {
             durable(&book.entries, &sought),
             self.timely(&book.entries, &sought, latest),
             self.tokens(&stamped, issued(longest).unwrap_or_default()),
+            self.seals(&book.seals),
         ];
         complaints.extend(all.into_iter().filter_map(Result::err));
         complaints.extend(prefixes::<S>(&honest).err());
@@ -103,6 +105,17 @@ impl<S: DrillSuite> World<S> {
             before = time;
         }
         Ok(())
+    }
+
+    /// What the group signed for the state is signed by it.
+    fn seals(&self, seals: &[Seal]) -> Result<(), Complaint> {
+        let holds = |seal: &&Seal| {
+            let (input, signature) = (seal.input(), &seal.signature);
+            signature.is_empty()
+                || S::is_threshold_signature(&self.keyrings[0], KeyId(0), &input, signature)
+        };
+        let wrong = seals.iter().find(|seal| !holds(seal));
+        ensure(wrong.is_none(), "integrity", || format!("{wrong:?} is not signed by the group"))
     }
 
     /// Tokens are for the documents that were sent in, each with a number of its own, dated as
@@ -304,7 +317,7 @@ mod tests {
             number: 1,
             script: Default::default(),
         };
-        World::new(&plan, &mut Random::new(1))
+        World::new(&plan, false, &mut Random::new(1))
     }
 
     #[test]

@@ -84,20 +84,25 @@ enum Tick {
 pub(super) struct World<S: DrillSuite> {
     pub(super) corrupt: PartySet,
     pub(super) may_stall: bool,
-    keyrings: Rc<Vec<S::Keyring>>,
+    pub(super) keyrings: Rc<Vec<S::Keyring>>,
     interval: u64,
     bulk: usize,
     clocks: Vec<Tick>,
+    /// By how much the time of trusted components may be off.
+    slack: u64,
     lies_to_clients: bool,
     pub(super) post: RefCell<Post<S>>,
     pub(super) desk: RefCell<Desk<S>>,
 }
 
+/// By how many microseconds the time of trusted components may be off.
+const COMPONENTS_ARE_OFF: u64 = 200_000;
+
 /// How many events pass between two looks at clients.
 const LOOK_EVERY: u64 = 6;
 
 impl<S: DrillSuite> World<S> {
-    pub(super) fn new(plan: &Plan, random: &mut Random) -> Self {
+    pub(super) fn new(plan: &Plan, is_hybrid: bool, random: &mut Random) -> Self {
         let (n, corrupt) = (plan.shape.n(), plan.corrupt());
         let structure = plan.shape.quorums().structure();
         let keyrings = S::keyrings(plan.shape);
@@ -139,6 +144,7 @@ impl<S: DrillSuite> World<S> {
             interval: (2 + random.below(6)) * BATCH_WEIGHT,
             bulk: if random.chance(60) { 600_000 } else { 0 },
             clocks,
+            slack: if is_hybrid { COMPONENTS_ARE_OFF } else { 0 },
             lies_to_clients: random.chance(300),
             post: RefCell::new(Post::new(n)),
             desk: RefCell::new(desk),
@@ -183,8 +189,13 @@ impl<S: DrillSuite> World<S> {
         })
     }
 
-    /// What honest clocks show: the earliest and the latest.
+    /// What honest clocks show: the earliest and the latest. Those of components show the time,
+    /// nearly, and are among them.
     pub(super) fn readings(&self, now: Time) -> (u64, u64) {
+        if self.slack > 0 {
+            let shown = CLOCK_START.0 + now.0;
+            return (shown - self.slack, shown + self.slack);
+        }
         let honest = (0..self.clocks.len()).map(Party::new);
         let honest = honest.filter(|party| !self.corrupt.contains(*party));
         let readings: Vec<u64> = honest.map(|party| self.clock(party, now).0).collect();
@@ -430,7 +441,12 @@ impl<S: DrillSuite> World<S> {
         let replicas: Vec<_> =
             honest.iter().filter_map(|party| sim.state(party).map(H::replica)).collect();
         let place = |replica: &Sut<S>| (replica.epoch(), replica.position(), replica.marks());
-        replicas.windows(2).all(|pair| place(pair[0]) == place(pair[1]))
+        let is_sealed = |replica: &Sut<S>| {
+            let mut seals = book(replica).into_iter().flat_map(|book| &book.seals);
+            seals.all(|seal| !seal.signature.is_empty())
+        };
+        replicas.iter().all(|replica| is_sealed(replica))
+            && replicas.windows(2).all(|pair| place(pair[0]) == place(pair[1]))
             && replicas.windows(2).all(|pair| pair[0].digest() == pair[1].digest())
     }
 
