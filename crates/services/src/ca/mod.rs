@@ -163,9 +163,9 @@ impl<'a> Step<'a> {
     /// A serial number that no other step makes: positive, and as long as any other.
     fn serial(&self) -> Serial {
         const TOP: u64 = 1 << 62;
-        let position = TOP | self.cx.position % TOP;
+        let position = TOP | (self.cx.position % TOP);
         let chance = self.cx.seed().short();
-        let number = u128::from(position) << 64 | u128::from(chance);
+        let number = (u128::from(position) << 64) | u128::from(chance);
         Serial::new(number.to_be_bytes()).expect("its top bit is clear, the next is not")
     }
 }
