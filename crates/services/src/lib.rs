@@ -28,12 +28,18 @@ pub const LEDGER: ServiceId = ServiceId(2);
 pub const CA: ServiceId = ServiceId(3);
 
 /// Every service of this package, as one type.
-pub type Service = Either<notary::Notary, ledger::Ledger>;
+pub type Service = Either<notary::Notary, Either<ledger::Ledger, ca::Authority>>;
 
-/// All services, from their initial states.
+/// The services that every group has, from their initial states.
 pub fn all(notary: notary::Profile) -> [(ServiceId, Service); 2] {
     [
         (NOTARY, Either::Left(notary::Notary::new(notary))),
-        (LEDGER, Either::Right(ledger::Ledger::default())),
+        (LEDGER, Either::Right(Either::Left(ledger::Ledger::default()))),
     ]
+}
+
+/// The same with a certification authority.
+pub fn all_with_ca(notary: notary::Profile, policy: ca::Policy) -> [(ServiceId, Service); 3] {
+    let [notary, ledger] = all(notary);
+    [notary, ledger, (CA, Either::Right(Either::Right(ca::Authority::new(policy))))]
 }

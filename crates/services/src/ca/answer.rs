@@ -10,7 +10,10 @@ use std::time::Duration;
 
 /// Why a request is refused, with what the answer says besides.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct Refused(Box<Refusal>);
+
+#[derive(Debug)]
+struct Refusal {
     problem: Problem,
     location: Option<String>,
     link: Option<(String, Relation)>,
@@ -21,17 +24,19 @@ pub(super) type Outcome = Result<AcmeReply, Refused>;
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Self { problem, location: None, link: None }
+        Self(Box::new(Refusal { problem, location: None, link: None }))
     }
 }
 
 impl Refused {
-    pub(super) fn at(self, location: String) -> Self {
-        Self { location: Some(location), ..self }
+    pub(super) fn at(mut self, location: String) -> Self {
+        self.0.location = Some(location);
+        self
     }
 
-    pub(super) fn linked(self, url: String, relation: Relation) -> Self {
-        Self { link: Some((url, relation)), ..self }
+    pub(super) fn linked(mut self, url: String, relation: Relation) -> Self {
+        self.0.link = Some((url, relation));
+        self
     }
 }
 
@@ -104,7 +109,7 @@ impl AcmeReply {
             Ok(reply) => return reply,
             Err(refused) => refused,
         };
-        let Refused { problem, location, link } = refused;
+        let Refusal { problem, location, link } = *refused.0;
         let mut reply = Self::new(problem.status, Content::Problem, problem.to_json());
         reply.retry_after = problem.retry_after;
         if let Some(location) = location {

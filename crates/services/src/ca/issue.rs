@@ -16,7 +16,7 @@
 //! - I3. Then what is to be signed is made at once, from the agreed time and randomness of that
 //!   very request, and never changed again.
 //! - I4. With the group's signature it becomes a certificate, and an OCSP response about it is
-//!   made.
+//!   made. If officers have shut its account meanwhile, it is revoked in the same step.
 //!
 //! # Bounds
 //! [`CERTIFICATES_MAX`] certificates of [`CERTIFICATES_BYTES_MAX`] bytes together, with their
@@ -28,6 +28,7 @@
 //! then: whoever needs to know when has the log. The 64 bits are to make the number unforeseeable;
 //! the owner of a lane may have had a choice among few, which is no help against SHA-256.
 
+use super::account::AccountStatus;
 use super::answer::{Outcome, Refused, limited, refuse};
 use super::audit::AuditEvent;
 use super::count::{Count, WEEK};
@@ -39,6 +40,7 @@ use super::route::{CRL_PATH, ISSUING_PATH, OCSP_PATH};
 use super::signing::Work;
 use super::wire::{
     AcmeReply, CERTIFICATE_BYTES_MAX, Content, NAMES_MAX, OCSP_BYTES_MAX, Proof, Revocation,
+    RevokedBy,
 };
 use super::{Authority, Identifier, ProblemType, Request, Step};
 use crate::x509::{Leaf, Reason, Serial, Unsigned, to_pem};
@@ -148,7 +150,8 @@ pub(super) fn certificate_weight(names: &[Identifier], key: &[u8]) -> usize {
     RECORD_BYTES_MAX + CONTENTS_BYTES_MAX + names.sum::<usize>() + key.len()
 }
 
-/// From when to when a certificate is valid that is made now; `None` if it cannot be.
+/// From when to when a certificate is valid that is made now; `None` if it cannot be. A beginning
+/// that was chosen and has passed since is none further back than any other.
 pub(super) fn validity(
     policy: &Policy,
     profile: &Profile,
@@ -157,11 +160,11 @@ pub(super) fn validity(
 ) -> Option<(u64, u64)> {
     let (first, last) = policy.issuer().validity();
     let earliest = now.saturating_sub(BACKDATE_SECONDS).max(first);
-    let begins = dates.not_before.unwrap_or(earliest);
+    let begins = dates.not_before.unwrap_or(earliest).max(earliest);
     // The last second counts.
     let latest = begins.saturating_add(profile.seconds - 1).min(last);
     let ends = dates.not_after.unwrap_or(latest);
-    let is_chosen_well = earliest <= begins && begins < ends && ends <= latest;
+    let is_chosen_well = begins < ends && ends <= latest;
     (is_chosen_well && first <= now && now < ends).then_some((begins, ends))
 }
 
@@ -289,6 +292,11 @@ impl Authority {
         self.index.add_certificate(serial, &certificate);
         self.state.certificates.insert(serial, certificate);
         self.state.signing.want_ocsp(serial);
+        // Officers shut the account while the group was signing for it.
+        if self.state.accounts[&account].status == AccountStatus::Revoked {
+            let reason = Reason::PrivilegeWithdrawn;
+            self.revoke(serial, reason, RevokedBy::Officers, step.now);
+        }
     }
 
     /// Hands out a certificate with its chain, to whom it was issued.

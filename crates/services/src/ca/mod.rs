@@ -99,6 +99,7 @@ use maftia_activity::{
 };
 use maftia_base::Party;
 use maftia_base::wire::{Blob, Bytes, Wire};
+use maftia_crypto::{KeyId, SigningInput};
 use request::{Request, Signer};
 
 use crate::x509::Serial;
@@ -124,6 +125,10 @@ const SECOND: u64 = 1_000_000;
 /// The last second at which anything is done: in the year 8307. All dates that are made from it
 /// have years of four digits.
 const LAST_SECOND: u64 = 200_000_000_000;
+
+/// What is due within as many seconds is one reason to be woken: a wake-up costs messages, and who
+/// asks before it has what is due happen first. (C1)
+const WAKE_SECONDS: u64 = 60;
 
 /// The replicated authority.
 #[derive(Clone, Debug, Hash)]
@@ -158,9 +163,9 @@ impl<'a> Step<'a> {
     /// A serial number that no other step makes: positive, and as long as any other.
     fn serial(&self) -> Serial {
         const TOP: u64 = 1 << 62;
-        let position = TOP | self.cx.position % TOP;
+        let position = TOP | (self.cx.position % TOP);
         let chance = self.cx.seed().short();
-        let number = u128::from(position) << 64 | u128::from(chance);
+        let number = (u128::from(position) << 64) | u128::from(chance);
         Serial::new(number.to_be_bytes()).expect("its top bit is clear, the next is not")
     }
 }
@@ -176,16 +181,6 @@ impl Authority {
     /// What all servers have in common.
     pub fn policy(&self) -> &Policy {
         &self.policy
-    }
-
-    /// The group has signed what [`to_sign`](Self::to_sign) has under this name: an honest server
-    /// vouches for it. (C3)
-    pub fn signed(&mut self, id: TaskId, signature: &[u8], cx: &ApplyContext<'_>) {
-        if let Some(step) = Step::new(cx) {
-            self.settle(step.now);
-            self.on_signed(id, signature, &step);
-            self.settle(step.now);
-        }
     }
 
     fn on_request(&mut self, request: &[u8], step: Option<&Step<'_>>, caller: Caller) -> Bytes {
@@ -219,6 +214,32 @@ impl Authority {
             }
         }
         self.begin_upkeep(now);
+    }
+}
+
+/// What the trait is going to have, with these signatures.
+impl Authority {
+    /// What it wants the group to sign, to keep the signature in its state: a function of the state
+    /// alone. (C3)
+    pub fn to_sign(&self) -> Vec<(TaskId, KeyId, SigningInput)> {
+        self.wanted_signatures()
+    }
+
+    /// The group has signed what [`to_sign`](Self::to_sign) has under this name: an honest server
+    /// vouches for it. (C3)
+    pub fn signed(&mut self, id: TaskId, signature: &[u8], cx: &ApplyContext<'_>) {
+        if let Some(step) = Step::new(cx) {
+            self.settle(step.now);
+            self.on_signed(id, signature, &step);
+            self.settle(step.now);
+        }
+    }
+
+    /// Answers a [`CaRead`] with a [`CaAnswer`], both encoded, from this server's state alone;
+    /// `None` if it is no question.
+    pub fn read(&self, query: &[u8]) -> Option<Bytes> {
+        let query = CaRead::from_wire(Bytes::copy_from_slice(query)).ok()?;
+        Some(self.answer_read(&query).to_wire())
     }
 }
 
@@ -257,8 +278,12 @@ impl StateMachine for Authority {
     }
 
     fn wake_at(&self) -> Option<AgreedTime> {
-        let next = self.index.agenda.next_at().filter(|at| *at <= LAST_SECOND);
-        next.map(|at| AgreedTime(at * SECOND))
+        let next = self
+            .index
+            .agenda
+            .next_at()
+            .map(|at| at.saturating_add(WAKE_SECONDS - 1) / WAKE_SECONDS * WAKE_SECONDS);
+        next.filter(|at| *at <= LAST_SECOND).map(|at| AgreedTime(at * SECOND))
     }
 
     fn wake(&mut self, cx: &ApplyContext<'_>) {

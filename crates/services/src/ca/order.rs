@@ -34,10 +34,11 @@ use super::authorization::{
     weight_of,
 };
 use super::count::HOUR;
+use super::issue::{BACKDATE_SECONDS, certificate_weight, validity};
 use super::policy::{PROFILE_BYTES_MAX, Profile};
 use super::route::Route;
 use super::wire::{AcmeReply, NAMES_MAX};
-use super::{Authority, Identifier, Problem, ProblemType, Request, Step};
+use super::{Authority, Identifier, Problem, ProblemType, Request, Step, renewal};
 use crate::x509::Serial;
 use maftia_base::Digest;
 use maftia_base::wire::{Blob, EncodeSize, List, wire_enum, wire_struct};
@@ -220,7 +221,7 @@ impl Order {
     pub(super) fn promised_bytes(&self) -> Option<usize> {
         match &self.progress {
             Progress::Approving(wish) | Progress::Signing(wish) => {
-                Some(super::issue::certificate_weight(&self.names, &wish.public_key))
+                Some(certificate_weight(&self.names, &wish.public_key))
             }
             _ => None,
         }
@@ -479,7 +480,11 @@ impl Authority {
             },
         };
         let dates = Dates { not_before: read("notBefore")?, not_after: read("notAfter")? };
-        match super::issue::validity(&self.policy, profile, dates, step.now) {
+        // No earlier than any certificate begins, no later than what is validated now lasts.
+        let earliest = step.now.saturating_sub(BACKDATE_SECONDS);
+        let latest = step.now.saturating_add(self.policy.settings().periods.authorization);
+        let begins_well = dates.not_before.is_none_or(|at| (earliest..=latest).contains(&at));
+        match validity(&self.policy, profile, dates, step.now).filter(|_| begins_well) {
             Some(_) => Ok(dates),
             None => refuse(ProblemType::Malformed, "no certificate is issued for these dates"),
         }
@@ -493,7 +498,7 @@ impl Authority {
         names: &BTreeSet<Identifier>,
     ) -> Result<Option<Serial>, Refused> {
         let Some(value) = value else { return Ok(None) };
-        let named = value.as_str().and_then(|name| super::renewal::named(&self.policy, name));
+        let named = value.as_str().and_then(|name| renewal::named(&self.policy, name));
         let found = named.and_then(|serial| Some((serial, self.state.certificates.get(&serial)?)));
         let Some((serial, certificate)) = found.filter(|(_, found)| found.account == account)
         else {
@@ -574,7 +579,7 @@ impl Authority {
             }
         }
         if let Some(replaced) = order.replaces {
-            shown["replaces"] = json!(super::renewal::name(&self.policy, replaced));
+            shown["replaces"] = json!(renewal::name(&self.policy, replaced));
         }
         match &order.progress {
             Progress::Valid { serial, .. } => {

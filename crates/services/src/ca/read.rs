@@ -9,16 +9,10 @@ use super::Authority;
 use super::officers::officers_of;
 use super::wire::{CaAnswer, CaQuery, CaRead, CaRefusal, CertificateView};
 use crate::x509::Serial;
-use maftia_base::wire::{Bytes, Wire};
 
 impl Authority {
-    /// Answers a [`CaRead`] with a [`CaAnswer`], both encoded; `None` if it is no question.
-    pub fn read(&self, query: &[u8]) -> Option<Bytes> {
-        let query = CaRead::from_wire(Bytes::copy_from_slice(query)).ok()?;
-        Some(self.answer_read(&query).to_wire())
-    }
-
-    fn answer_read(&self, query: &CaRead) -> CaAnswer {
+    /// Answers what one server answers alone.
+    pub(super) fn answer_read(&self, query: &CaRead) -> CaAnswer {
         match query {
             CaRead::Ocsp { serial } => match self.state.certificates.get(serial) {
                 None => CaAnswer::Refused(CaRefusal::Unknown),

@@ -171,8 +171,8 @@ impl Signing {
 }
 
 impl Authority {
-    /// What the group is to sign.
-    pub fn to_sign(&self) -> Vec<(TaskId, KeyId, SigningInput)> {
+    /// What the group is asked to sign now. (G1)
+    pub(super) fn wanted_signatures(&self) -> Vec<(TaskId, KeyId, SigningInput)> {
         let key = self.policy.settings().key;
         let shown = self.state.signing.shown();
         shown.map(|(id, input)| (id, key, input.clone())).collect()

@@ -222,10 +222,14 @@ fn an_approval_for_which_there_is_no_room_can_be_given_again() {
     let (path, order) = finalized(&mut world, &client);
     world.officer(0, OfficerCommand::Approve { order });
     let names = ["www.example.org"];
+    let request = csr(&web_key(), &names);
+    let first = world.order(&client, &names);
+    world.validate(&client, &first);
+    world.is_flooded = true;
     let mut filled = 0;
     loop {
         let other = world.order(&client, &names);
-        let answer = world.finalize(&client, &other, &csr(&web_key(), &names));
+        let answer = world.finalize(&client, &other, &request);
         if answer.status() == 429 {
             break;
         }
@@ -253,4 +257,22 @@ fn without_officers_nothing_waits_for_them() {
     assert!(answer.location().starts_with(BASE));
     let suspend = OfficerCommand::Suspend { account: 0 };
     assert_eq!(world.officer(0, suspend), refused(CaRefusal::NotAnOfficer));
+}
+
+#[test]
+fn what_was_signed_for_an_account_that_officers_shut_meanwhile_is_revoked_at_once() {
+    let (mut world, client) = World::with_client(|_| {});
+    let names = ["www.example.org"];
+    let path = world.order(&client, &names);
+    world.validate(&client, &path);
+    world.finalize(&client, &path, &csr(&web_key(), &names)).ok();
+    for number in [0, 1] {
+        world.officer(number, OfficerCommand::Suspend { account: client.account() });
+    }
+    world.sign();
+    let certificates: Vec<_> = world.authority.state.certificates.values().collect();
+    let [certificate] = certificates[..] else { panic!("there is one") };
+    let revocation = certificate.revocation.expect("it is revoked");
+    let expected = (Reason::PrivilegeWithdrawn, RevokedBy::Officers);
+    assert_eq!((revocation.reason, revocation.by), expected);
 }

@@ -51,6 +51,7 @@ fn a_front_end_fills_its_own_share_with_accounts_and_idle_ones_make_room() {
     let client = world.client();
     let active = world.client();
     let share = ACCOUNTS_MAX / 4;
+    world.is_flooded = true;
     // As many as there can be, with the keys of nobody.
     for number in world.authority.index.usage(Party::new(0)).accounts..share {
         let mut account = world.authority.state.accounts[&client.account()].clone();
@@ -77,6 +78,7 @@ fn a_front_end_fills_its_own_share_with_accounts_and_idle_ones_make_room() {
     world.ignored(400, "accountDoesNotExist", |world| world.get(&client, &kid));
     let kid = active.kid.clone().unwrap();
     assert_eq!(world.get(&active, &kid).status(), 200, "who orders stays");
+    world.check();
 }
 
 #[test]
@@ -94,6 +96,7 @@ fn a_flood_of_orders_fills_the_share_of_its_front_end() {
     };
     let client = world.client();
     let mut made = 0;
+    world.is_flooded = true;
     while ask(&mut world, &client) == 201 {
         made += 1;
         assert!(made <= order::ORDERS_MAX / 4);
@@ -109,6 +112,7 @@ fn a_flood_of_orders_fills_the_share_of_its_front_end() {
     let authorizations: usize = state.authorizations.encode_size();
     assert!(authorizations <= authorization::AUTHORIZATIONS_BYTES_MAX);
     assert!(state.orders.encode_size() <= order::ORDERS_BYTES_MAX);
+    world.check();
     // And when all of it has expired there is room again.
     world.front_end = 0;
     world.pass(8 * DAY);

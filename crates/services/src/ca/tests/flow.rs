@@ -4,6 +4,7 @@ use super::world::{BASE, CHAIN, DAY, NOW, World, csr, identifiers, last_number, 
 use crate::ca::*;
 use crate::x509::tests::stock::Folder;
 use crate::x509::to_pem;
+use maftia_activity::{AgreedTime, StateMachine};
 use openssl::asn1::Asn1Time;
 use openssl::x509::X509;
 use serde_json::json;
@@ -112,4 +113,31 @@ fn a_task_says_where_to_look_and_what_for() {
     let url = format!("{BASE}/acme/challenge/{}/dns-01", last_number(&authorization));
     assert_eq!(challenge["url"], url);
     assert!(challenge["status"] == "processing" && shown.reply.retry_after.is_some());
+}
+
+#[test]
+fn what_is_due_within_a_minute_is_one_reason_to_be_woken() {
+    let (mut world, client) = World::with_client(|_| {});
+    world.pass(17);
+    world.order(&client, &["a.example.org"]);
+    world.pass(20);
+    world.order(&client, &["b.example.org"]);
+    let minute = |at: AgreedTime| at.0 / 60_000_000;
+    // The list is due after a day, both orders after seven.
+    world.pass(DAY);
+    world.sign();
+    let mut wakes = 0;
+    while !world.authority.state.orders.values().all(|order| order.is_invalid()) {
+        let at = world.authority.wake_at().unwrap();
+        assert_eq!(at.0 % 60_000_000, 0);
+        world.now = minute(at) * 60;
+        world.wake();
+        world.sign();
+        wakes += 1;
+    }
+    assert_eq!(wakes, 6 + 1, "six lists, and once for both orders");
+    // Who asks before does not have to wait for that.
+    let order = world.order(&client, &["c.example.org"]);
+    world.now += 7 * DAY;
+    assert_eq!(world.order_status(&client, &order), "invalid");
 }

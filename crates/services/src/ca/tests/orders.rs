@@ -131,6 +131,8 @@ fn dates_are_refused_unless_the_policy_allows_them() {
         (Some(10), Some(5)),
         (Some(0), Some(90 * day)),
         (Some(0), Some(-1)),
+        // Later than what is validated now lasts.
+        (Some(31 * day), None),
     ] {
         world.refused(400, "malformed", |world| world.post(&client, NEW, wish(before, after)));
     }
@@ -151,6 +153,23 @@ fn dates_are_refused_unless_the_policy_allows_them() {
     let at = |offset: i64| openssl::asn1::Asn1Time::from_unix(NOW as i64 + offset).unwrap();
     assert_eq!(leaf.not_before().to_string(), at(60).to_string());
     assert_eq!(leaf.not_after().to_string(), at(10 * day).to_string());
+}
+
+#[test]
+fn a_beginning_that_has_passed_since_it_was_chosen_is_not_dated_back() {
+    let (mut world, client) = World::with_client(|settings| settings.dates_allowed = true);
+    let mut wish = ask(&["a.example.org"]);
+    wish["notBefore"] = json!(world.date(0));
+    let order = world.post(&client, NEW, wish).ok();
+    let order = order.location().strip_prefix(BASE).unwrap().to_owned();
+    world.validate(&client, &order);
+    world.pass(DAY);
+    world.finalize(&client, &order, &csr(&web_key(), &["a.example.org"])).ok();
+    world.sign();
+    let leaf = openssl::x509::X509::from_der(&world.download(&client, &order)).unwrap();
+    let earliest = (NOW + DAY - BACKDATE_SECONDS) as i64;
+    let earliest = openssl::asn1::Asn1Time::from_unix(earliest).unwrap();
+    assert_eq!(leaf.not_before().to_string(), earliest.to_string());
 }
 
 #[test]

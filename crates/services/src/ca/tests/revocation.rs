@@ -322,7 +322,10 @@ fn renewal_is_suggested_in_the_last_third_and_at_once_when_it_is_revoked() {
     };
     let (reply, json) = ask(&world, &name);
     assert_eq!((reply.status, reply.retry_after), (200, Some(6 * 3600)));
-    let window = |start: u64, end: u64| json!({ "suggestedWindow": { "start": answer::date(start), "end": answer::date(end) } });
+    let window = |start: u64, end: u64| {
+        let (start, end) = (answer::date(start), answer::date(end));
+        json!({ "suggestedWindow": { "start": start, "end": end } })
+    };
     let begins = world.now - BACKDATE_SECONDS;
     let lifetime = 90 * DAY - 1;
     assert_eq!(json, window(begins + lifetime / 6 * 4, begins + lifetime / 6 * 5));
