@@ -192,6 +192,10 @@ macro_rules! wire_types {
             activity_halt: maftia_activity::Halt;
             activity_message: maftia_activity::Message<Real>;
             activity_record: maftia_activity::Record<Real>;
+            ca_dns_name: maftia_services::ca::DnsName;
+            ca_identifier: maftia_services::ca::Identifier;
+            ca_jwk: maftia_services::ca::jose::Jwk;
+            ca_problem_type: maftia_services::ca::ProblemType;
             notary_token_body: maftia_services::notary::TokenBody;
             ledger_ledger: maftia_services::ledger::Ledger;
         }

@@ -1,6 +1,7 @@
-//! Files, queries, snapshots, ports, logs, and what workers compute with what came from outside.
+//! Files, queries, requests, snapshots, ports, logs, and what workers compute with what came from
+//! outside.
 
-use maftia_fuzz::{doors, files, journal, targets, works};
+use maftia_fuzz::{acme, doors, files, journal, targets, works};
 
 targets! {
     group_keys(4_000) => files::group_keys;
@@ -15,6 +16,15 @@ targets! {
     hybrid_snapshot(20_000) => files::hybrid_snapshot;
     notary_snapshot(5_000) => files::notary_snapshot;
     ledger_snapshot(5_000) => files::ledger_snapshot;
+    acme_identifier(20_000) => acme::identifier;
+    acme_json(20_000) => acme::text;
+    acme_key(10_000) => acme::key;
+    acme_header(10_000) => acme::header;
+    acme_request(10_000) => acme::request;
+    acme_binding(10_000) => acme::binding;
+    certificate_key(10_000) => acme::certificate_key;
+    certificate_request(10_000) => acme::certificate_request;
+    certificate_wishes(10_000) => acme::certificate_wishes;
     client_port(2_000) => doors::client_port;
     http_port(2_000) => doors::http_port;
     altered_journal(4_000) => journal::altered;

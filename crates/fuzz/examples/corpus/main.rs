@@ -18,7 +18,7 @@ use maftia_crypto::{
 };
 use maftia_fuzz::honest::{self, LIAR, N, work};
 use maftia_fuzz::works::{Fragment, Fragments, Given, Vouched};
-use maftia_fuzz::{corpus, files, wire_types};
+use maftia_fuzz::{acme, corpus, files, wire_types};
 use maftia_services::Service;
 use maftia_services::ledger::Ledger;
 use maftia_services::notary::Notary;
@@ -299,6 +299,16 @@ fn write_scripts() {
     }
 }
 
+/// What clients of the certification authority send.
+fn write_requests() {
+    let mut written: BTreeMap<&str, usize> = BTreeMap::new();
+    for (target, bytes) in acme::honest() {
+        let number = written.entry(target).or_default();
+        write(target, *number, &bytes);
+        *number += 1;
+    }
+}
+
 fn main() {
     let group = traffic::of_a_group();
     let mut said = traffic::of_all_protocols();
@@ -313,6 +323,7 @@ fn main() {
     println!("{} messages and records", said.len());
     write_types(&said);
     write_files();
+    write_requests();
     write_states(&group);
     write_scripts();
 }

@@ -40,12 +40,11 @@ use const_oid::db::rfc5912::{
 };
 use const_oid::db::rfc8410::ID_ED_25519;
 use core::net::IpAddr;
-use der::asn1::{AnyRef, BitStringRef};
+use der::asn1::{AnyRef, BitStringRef, OctetStringRef};
 use der::{Decode, Header, Reader, SliceReader, Tag, TagNumber};
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use spki::AlgorithmIdentifierRef;
 use std::collections::BTreeSet;
-use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
 /// Longest request for a certificate. It still fits into a signed request, encoded twice.
@@ -219,20 +218,19 @@ impl Wishes {
     fn read(&mut self, extensions: &[&[u8]]) -> Result<(), Problem> {
         let mut seen = BTreeSet::new();
         for extension in extensions {
-            let extension =
-                Extension::from_der(extension).map_err(|_| bad("an extension is malformed"))?;
-            if !seen.insert(extension.extn_id) {
-                return Err(bad(format!("it asks twice for {}", extension.extn_id)));
+            let extension = Extension::decode(extension);
+            let extension = extension.map_err(|_| bad("an extension is malformed"))?;
+            if !seen.insert(extension.oid) {
+                return Err(bad(format!("it asks twice for {}", extension.oid)));
             }
             self.take(&extension)?;
         }
         Ok(())
     }
 
-    fn take(&mut self, extension: &Extension) -> Result<(), Problem> {
-        let oid = extension.extn_id;
+    fn take(&mut self, extension: &Extension<'_>) -> Result<(), Problem> {
+        let Extension { oid, critical, value } = *extension;
         let malformed = |_| bad(format!("the extension {oid} is malformed"));
-        let value = extension.extn_value.as_bytes();
         match oid {
             ID_CE_SUBJECT_ALT_NAME => {
                 let names = elements(value, Tag::Sequence).map_err(malformed)?;
@@ -258,12 +256,32 @@ impl Wishes {
             TLS_FEATURE => return Err(bad("it asks for unknown features of TLS")),
             // Decided by the authority, or following from the key.
             ID_CE_EXT_KEY_USAGE | ID_CE_SUBJECT_KEY_IDENTIFIER => {}
-            _ if extension.critical => {
+            _ if critical => {
                 return Err(bad(format!("it asks for {oid} as critical, which is unknown")));
             }
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// An extension. The types of the library take memory for as many bytes as an encoding claims to
+/// have before they look whether it has them; this one takes none.
+struct Extension<'a> {
+    oid: ObjectIdentifier,
+    critical: bool,
+    value: &'a [u8],
+}
+
+impl<'a> Extension<'a> {
+    fn decode(tlv: &'a [u8]) -> der::Result<Self> {
+        let (oid, critical, value) = match elements(tlv, Tag::Sequence)?[..] {
+            [oid, value] => (oid, false, value),
+            [oid, critical, value] => (oid, bool::from_der(critical)?, value),
+            _ => return Err(Tag::Sequence.length_error()),
+        };
+        let oid = ObjectIdentifier::from_der(oid)?;
+        Ok(Self { oid, critical, value: OctetStringRef::from_der(value)?.as_bytes() })
     }
 }
 

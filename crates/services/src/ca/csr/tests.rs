@@ -13,6 +13,7 @@ use openssl::x509::{X509NameBuilder, X509ReqBuilder};
 use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use std::sync::LazyLock;
 use x509_cert::attr::{Attribute, AttributeTypeAndValue};
+use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::name::{GeneralName, OtherName};
 use x509_cert::ext::pkix::{KeyUsages, SubjectAltName};
 use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
@@ -399,6 +400,26 @@ fn an_unknown_extension_is_ignored_unless_it_is_critical() {
     refused(parse(true), "1.3.6.1.4.1.32473.1");
     let constraints = ObjectIdentifier::new_unwrap("2.5.29.30");
     refused(with(vec![extension(constraints, true, &Any::null())]).parse(), "2.5.29.30");
+}
+
+#[test]
+fn an_extension_has_two_or_three_parts_of_the_right_types() {
+    let parse = |extension: &[u8]| {
+        let request = Any::new(Tag::Sequence, extension).unwrap();
+        let extensions = Any::new(Tag::Sequence, request.to_der().unwrap()).unwrap();
+        let mut draft = Draft::new("example.com", vec![]);
+        let values = SetOfVec::try_from(vec![extensions]).unwrap();
+        let attribute = Attribute { oid: ID_EXTENSION_REQ, values };
+        draft.info.attributes = SetOfVec::try_from(vec![attribute]).unwrap();
+        draft.parse()
+    };
+    let oid = [6, 3, 0x55, 0x1d, 0x0e];
+    assert!(parse(&[&oid[..], &[4, 0]].concat()).is_ok());
+    assert!(parse(&[&oid[..], &[1, 1, 0xff, 4, 0]].concat()).is_ok());
+    for wrong in [&[][..], &[5, 0], &[4, 0, 4, 0], &[1, 1, 1, 4, 0], &[1, 1, 0xff, 5, 0]] {
+        refused(parse(&[&oid, wrong].concat()), "malformed");
+    }
+    refused(parse(&[&oid[..], &[4, 0x83, 0xff, 0xff, 0xff]].concat()), "malformed");
 }
 
 #[test]
