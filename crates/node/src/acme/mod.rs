@@ -2,19 +2,21 @@
 //!
 //! # Promise
 //! It moves bytes only. A client signs what it asks for, and the group what it issues: a front end
-//! that lies can withhold, and nothing else. What it adds of its own are nonces, which its key
-//! signs for the group to believe.
+//! that lies can withhold, and tell its clients what is not so, but it cannot have anything
+//! certified or revoked. What it adds of its own are nonces, which it signs for the group.
 //!
 //! # Rules
 //! - F1. A POST goes to the group as it came, and what the group answers goes back, with a fresh
 //!   nonce, the link to the directory, and the demand not to store it. (RFC 8555 6.5, 7.1)
 //! - F2. A POST must be `application/jose+json`, at most as long as the group takes, and to a path
 //!   that has resources; all else is refused here, with a problem document and a nonce. GET is for
-//!   the directory and nonces, and what [`published`] has. (RFC 8555 6.3)
-//! - F3. Whoever finalizes an order waits a while for the certificate: as long as
+//!   the directory and nonces, and what is published. (RFC 8555 6.3)
+//! - F3. So is a POST that every server would refuse, see [`screen`]: to order it would cost the
+//!   group what it costs nobody to send.
+//! - F4. Whoever finalizes an order waits a while for the certificate: as long as
 //!   [`Face::patience`], this server looks at its own state whether the group has signed. A
 //!   client that is told `processing` polls, and each poll is a request of the group.
-//! - F4. Who comes when the group has enough to do, or does not answer, is told when to come back.
+//! - F5. Who comes when the group has enough to do, or does not answer, is told when to come back.
 //!
 //! # Bounds
 //! As those of [`crate::http`], places and patience of their own; a TLS handshake takes at most
@@ -24,6 +26,7 @@ mod certificates;
 mod listener;
 mod nonces;
 mod published;
+mod screen;
 mod setup;
 
 pub use certificates::{CertificateFiles, FilesError, RELOAD_EVERY, Shown};
@@ -33,7 +36,7 @@ pub use published::{CRL_KEPT, published};
 pub(crate) use setup::Opened;
 pub use setup::{AcmeConfig, NonceSeed};
 
-use crate::asking::{Asking, Unanswered};
+use crate::asking::{ANSWER_TIMEOUT, Asking, Unanswered};
 use crate::http::{CONNECTIONS_MAX, PATIENCE};
 use crate::visitors::Bounded;
 use axum::Router;
@@ -51,21 +54,26 @@ use maftia_crypto::Suite;
 use maftia_services::CA;
 use maftia_services::ca::{
     AcmeReply, BODY_BYTES_MAX, CaAnswer, CaRead, CaRequest, Content, DIRECTORY_PATH,
-    NEW_NONCE_PATH, Policy, Problem, ProblemType, RENEWAL_INFO_PATH,
+    NEW_NONCE_PATH, NonceKey, Policy, Problem, ProblemType, RENEWAL_INFO_PATH,
 };
 use maftia_services::x509::Issuer;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::error;
 
 /// Whoever finalizes an order waits so long for its certificate.
 pub const FINALIZE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often this server's state is looked at meanwhile.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+const _: () = {
+    let longest = ANSWER_TIMEOUT.as_secs() + FINALIZE_PATIENCE.as_secs();
+    assert!(longest < PATIENCE.as_secs(), "or connections end before their answers");
+};
 
 /// When to come back if the group has enough to do, in seconds.
 const COME_BACK: u32 = 5;
@@ -83,6 +91,8 @@ pub struct Publication {
     pub issuer: Issuer,
     /// The certificate above the issuer's, in DER.
     pub root: Bytes,
+    /// With which keys the servers sign nonces, in the servers' order.
+    pub nonce_keys: Vec<NonceKey>,
 }
 
 impl Publication {
@@ -94,6 +104,7 @@ impl Publication {
             directory: policy.directory().into(),
             issuer: policy.issuer().clone(),
             root: Bytes::copy_from_slice(&settings.root),
+            nonce_keys: settings.nonce_keys.clone(),
         }
     }
 }
@@ -220,7 +231,7 @@ async fn not_allowed<S: Suite>(State(face): State<Face<S>>) -> Response {
     face.refuse(ProblemType::Malformed, StatusCode::METHOD_NOT_ALLOWED, detail)
 }
 
-/// Has the group execute a POST. (F1, F2)
+/// Has the group execute a POST. (F1, F2, F3)
 async fn acme<S: Suite>(
     State(face): State<Face<S>>,
     OriginalUri(uri): OriginalUri,
@@ -244,6 +255,9 @@ async fn acme<S: Suite>(
     let Some(path_sent) = Blob::new(path.as_bytes().to_vec()) else {
         return not_found(State(face)).await;
     };
+    if let Err(problem) = screen::screen(&face.publication, path, &body) {
+        return face.dress(explain(&problem));
+    }
     let body = Blob::new(body).expect("no longer body is read");
     let request = CaRequest::Acme { path: path_sent, body }.to_wire();
     match face.asking.order(CA, request).await {
@@ -275,7 +289,7 @@ impl<S: Suite> Face<S> {
     }
 
     /// The answer to whoever finalizes: if the group has not signed yet, the order as it is when it
-    /// has, or when patience is over. (F3)
+    /// has, or when patience is over. (F4)
     async fn finished(&self, path: &str, reply: AcmeReply) -> AcmeReply {
         let Some(order) = finalized(path).filter(|_| is_processing(&reply)) else {
             return reply;
@@ -284,7 +298,8 @@ impl<S: Suite> Face<S> {
         let end = Instant::now() + self.patience;
         while Instant::now() < end {
             sleep(LOOK_EVERY).await;
-            let Ok(Some(seen)) = self.asking.read(CA, question.clone()).await else { break };
+            let seen = timeout_at(end, self.asking.read(CA, question.clone())).await;
+            let Ok(Ok(Some(seen))) = seen else { break };
             if let Ok(CaAnswer::Acme(seen)) = CaAnswer::from_wire(seen)
                 && seen.content == Content::Json
                 && !is_processing(&seen)
@@ -301,7 +316,7 @@ impl<S: Suite> Face<S> {
         self.dress(explain(&problem))
     }
 
-    /// Come back later. (F4)
+    /// Come back later. (F5)
     fn come_back(&self, kind: ProblemType, detail: &str) -> Response {
         let status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
         let retry_after = Some(COME_BACK);

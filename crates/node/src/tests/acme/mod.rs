@@ -4,13 +4,14 @@ mod https;
 mod posts;
 mod published;
 
-use crate::acme::{CertificateFiles, Face, Nonces, Publication, Shown, serve};
+use crate::acme::{CertificateFiles, Face, Nonces, Publication, Shown, SignedNonces, serve};
 use crate::asking::Asking;
 use crate::host::Arrival;
 use crate::replica::Request;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use maftia_activity::FrontEndReply;
-use maftia_base::ServiceId;
 use maftia_base::wire::{Blob, Bytes, List, Wire};
+use maftia_base::{Party, ServiceId};
 use maftia_crypto::RealSuite;
 use maftia_services::CA;
 use maftia_services::ca::{AcmeReply, CaAnswer, CaRead, CaRequest, Content};
@@ -22,6 +23,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::x509::extension::{BasicConstraints, KeyUsage, SubjectKeyIdentifier};
 use openssl::x509::{X509, X509Name};
+use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -29,6 +31,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+
+/// The server that made the nonces which are sent.
+const ME: Party = Party::new(2);
 
 const BASE: &str = "https://ca.example.test";
 
@@ -94,6 +99,7 @@ fn publication(certificate: &X509) -> Publication {
         directory: Bytes::from_static(br#"{"newNonce":"there"}"#),
         issuer: issuer.expect("an authority"),
         root: Bytes::from_static(b"the root"),
+        nonce_keys: [1, 2, 3].map(|seed| SignedNonces::new(BASE, ME, &[seed; 32]).key()).into(),
     }
 }
 
@@ -198,7 +204,7 @@ impl Answer {
         value
     }
 
-    fn json(&self) -> serde_json::Value {
+    fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 
@@ -246,9 +252,32 @@ async fn get(address: SocketAddr, path: &str) -> Answer {
 }
 
 /// A POST as clients of ACME send it.
-async fn post(address: SocketAddr, path: &str, body: &[u8]) -> Answer {
+async fn post(address: SocketAddr, path: &str) -> Answer {
+    post_body(address, path, &jws(path)).await
+}
+
+async fn post_body(address: SocketAddr, path: &str, body: &[u8]) -> Answer {
     let head = format!("POST {path} HTTP/1.1\r\ncontent-type: application/jose+json");
     http(address, &head, body).await
+}
+
+/// A signed request to `path` in the name of an account; the group would have to see whether it is.
+fn jws(path: &str) -> Vec<u8> {
+    let nonce = SignedNonces::new(BASE, ME, &[3; 32]).fresh();
+    let account = format!("{BASE}/acme/account/1");
+    let url = format!("{BASE}{path}");
+    let header = json!({ "alg": "ES256", "kid": account, "nonce": nonce, "url": url });
+    flattened(&header, "", &[1; 64])
+}
+
+fn flattened(header: &Value, payload: &str, signature: &[u8]) -> Vec<u8> {
+    let encode = |bytes: &[u8]| Base64UrlUnpadded::encode_string(bytes);
+    let jws = json!({
+        "protected": encode(header.to_string().as_bytes()),
+        "payload": encode(payload.as_bytes()),
+        "signature": encode(signature),
+    });
+    jws.to_string().into_bytes()
 }
 
 /// An answer of the authority with a JSON body.

@@ -1,17 +1,20 @@
 //! What clients post, and what comes back.
 
-use super::{Answer, BASE, Group, authority, get, http, plain, post, publication, reply};
+use super::{
+    Answer, BASE, Group, ME, authority, flattened, get, http, jws, plain, post, post_body,
+    publication, reply, run,
+};
 use crate::acme::{Nonces, SignedNonces};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use maftia_activity::{FrontEndReply, Refusal};
 use maftia_base::Party;
 use maftia_base::wire::{Blob, Bytes, List};
 use maftia_services::ca::{
     AcmeReply, BODY_BYTES_MAX, CaAnswer, CaRead, CaRequest, Content, Link, Nonce, Relation,
 };
-use ring::signature::{ED25519, UnparsedPublicKey};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use super::run;
 
 #[test]
 fn anybody_gets_the_directory_and_a_fresh_nonce_each_time() {
@@ -44,14 +47,16 @@ fn a_post_goes_to_the_group_as_it_came_and_its_answer_comes_back() {
                 .expect("few"),
             ..reply(201, r#"{"status":"pending"}"#)
         };
+        let path = "/acme/new-order?x=%20";
+        let sent = [&jws(path)[..], b"\n "].concat();
+        let expected = sent.clone();
         let group = Group::ordered(move |request| {
             let CaRequest::Acme { path, body } = request else { panic!("{request:?}") };
             assert_eq!(&path[..], b"/acme/new-order?x=%20");
-            assert_eq!(&body[..], b"{ \"payload\": 1}\n");
+            assert_eq!(&body[..], &expected[..]);
             plain(&answered)
         });
-        let answer =
-            post(group.door().await, "/acme/new-order?x=%20", b"{ \"payload\": 1}\n").await;
+        let answer = post_body(group.door().await, path, &sent).await;
         assert_eq!(answer.status, 201);
         assert_eq!(answer.the("content-type"), "application/json");
         assert_eq!(answer.the("location"), format!("{BASE}/acme/order/7"));
@@ -92,7 +97,7 @@ fn all_kinds_of_bodies_have_their_types_and_all_resources_can_be_posted_to() {
                 Group::ordered(move |_| plain(&AcmeReply { content, ..reply(200, "{}") }));
             let address = address.door().await;
             for path in paths {
-                let answer = post(address, path, b"{}").await;
+                let answer = post(address, path).await;
                 assert_eq!(answer.status, 200, "{path}");
                 assert_eq!(answer.all("content-type"), Vec::from_iter(media_type), "{path}");
             }
@@ -106,23 +111,82 @@ fn what_breaks_the_rules_of_http_never_reaches_the_group_and_gets_a_problem_and_
         let address = Group::default().door().await;
         for wrong in ["", "\r\ncontent-type: application/json", "\r\ncontent-type: x"] {
             let head = format!("POST /acme/new-order HTTP/1.1{wrong}");
-            http(address, &head, b"{}").await.is_problem(415, "malformed");
+            http(address, &head, &jws("/acme/new-order")).await.is_problem(415, "malformed");
         }
         let long = vec![b'x'; BODY_BYTES_MAX + 1];
-        post(address, "/acme/new-order", &long).await.is_problem(413, "malformed");
+        post_body(address, "/acme/new-order", &long).await.is_problem(413, "malformed");
         for nowhere in ["/", "/acme", "/acme/new-orders", "/acme/order", "/acme/order/1/x"] {
-            post(address, nowhere, b"{}").await.is_problem(404, "malformed");
+            post(address, nowhere).await.is_problem(404, "malformed");
             get(address, nowhere).await.is_problem(404, "malformed");
         }
         let endless = format!("/acme/order/{}", "1".repeat(300));
-        post(address, &endless, b"{}").await.is_problem(404, "malformed");
+        post(address, &endless).await.is_problem(404, "malformed");
         for path in ["/acme/new-order", "/acme/order/1", "/acme/certificate/1a"] {
             let answer = get(address, path).await;
             answer.is_problem(405, "malformed");
             assert_eq!(answer.the("allow"), "POST");
         }
-        post(address, "/acme/new-nonce", b"{}").await.is_problem(405, "malformed");
-        post(address, "/acme/directory", b"{}").await.is_problem(405, "malformed");
+        post(address, "/acme/new-nonce").await.is_problem(405, "malformed");
+        post(address, "/acme/directory").await.is_problem(405, "malformed");
+    });
+}
+
+#[test]
+fn what_every_server_would_refuse_never_reaches_the_group() {
+    run(async {
+        let address = Group::default().door().await;
+        let path = "/acme/new-account";
+        let refused = async |body: &[u8], status, kind: &str| {
+            post_body(address, path, body).await.is_problem(status, kind);
+        };
+        refused(b"", 400, "malformed").await;
+        refused(b"{}", 400, "malformed").await;
+        refused(&jws("/acme/new-order"), 403, "unauthorized").await;
+        let url = format!("{BASE}{path}");
+        let account = format!("{BASE}/acme/account/1");
+        let with_nonce = |nonce: &str| {
+            let header = json!({ "alg": "ES256", "kid": account, "nonce": nonce, "url": url });
+            flattened(&header, "", &[1; 64])
+        };
+        let of = |base: &str, server, seed| {
+            SignedNonces::new(base, Party::new(server), &[seed; 32]).fresh()
+        };
+        let group = Group::ordered(|_| plain(&reply(200, "{}")));
+        let right = with_nonce(&of(BASE, 0, 1));
+        assert_eq!(post_body(group.door().await, path, &right).await.status, 200);
+        for nonce in [
+            "AAAA".to_owned(),
+            of(BASE, 0, 2),
+            of(BASE, 3, 3),
+            of("https://other.example.test", 0, 1),
+        ] {
+            refused(&with_nonce(&nonce), 400, "badNonce").await;
+        }
+        let header = json!({ "alg": "ES256", "kid": account, "url": url });
+        refused(&flattened(&header, "", &[1; 64]), 400, "badNonce").await;
+        let header = json!({ "alg": "HS256", "kid": account, "nonce": "AAAA", "url": url });
+        refused(&flattened(&header, "", &[1; 64]), 400, "badSignatureAlgorithm").await;
+    });
+}
+
+#[test]
+fn a_key_that_a_request_brings_must_have_signed_it() {
+    run(async {
+        let key = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).expect("a seed");
+        let encode = |bytes: &[u8]| Base64UrlUnpadded::encode_string(bytes);
+        let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(key.public_key().as_ref()) });
+        let (path, nonce) = ("/acme/new-account", SignedNonces::new(BASE, ME, &[3; 32]).fresh());
+        let url = format!("{BASE}{path}");
+        let header = json!({ "alg": "EdDSA", "jwk": jwk, "nonce": nonce, "url": url });
+        let sign = |signed: &str| {
+            let input =
+                format!("{}.{}", encode(header.to_string().as_bytes()), encode(signed.as_bytes()));
+            flattened(&header, "{}", key.sign(input.as_bytes()).as_ref())
+        };
+        let address = Group::ordered(|_| plain(&reply(201, "{}"))).door().await;
+        assert_eq!(post_body(address, path, &sign("{}")).await.status, 201);
+        let address = Group::default().door().await;
+        post_body(address, path, &sign("{ }")).await.is_problem(403, "unauthorized");
     });
 }
 
@@ -135,7 +199,9 @@ fn a_body_as_long_as_the_group_takes_gets_through_whatever_the_parameters_of_its
             plain(&reply(200, "{}"))
         });
         let head = "POST /acme/new-order HTTP/1.1\r\ncontent-type: Application/JOSE+json; x=y";
-        let answer = http(group.door().await, head, &[b'x'; BODY_BYTES_MAX]).await;
+        let mut long = jws("/acme/new-order");
+        long.resize(BODY_BYTES_MAX, b' ');
+        let answer = http(group.door().await, head, &long).await;
         assert_eq!(answer.status, 200);
     });
 }
@@ -149,21 +215,21 @@ fn who_comes_when_it_cannot_be_served_is_told_when_to_come_back() {
         };
         let publication = publication(&authority().1);
         let address = Group::default().door_for(0, publication, None).await;
-        come_back(post(address, "/acme/new-order", b"{}").await, "rateLimited");
+        come_back(post(address, "/acme/new-order").await, "rateLimited");
         let overloaded = |_| Some(FrontEndReply::Refused(Refusal::Overloaded));
         let address = Group::ordered(overloaded).door().await;
-        come_back(post(address, "/acme/new-order", b"{}").await, "rateLimited");
+        come_back(post(address, "/acme/new-order").await, "rateLimited");
         let behind = |_| Some(FrontEndReply::Refused(Refusal::CatchingUp));
         let address = Group::ordered(behind).door().await;
-        come_back(post(address, "/acme/new-order", b"{}").await, "serverInternal");
+        come_back(post(address, "/acme/new-order").await, "serverInternal");
         let address = Group::ordered(|_| None).door().await;
-        come_back(post(address, "/acme/new-order", b"{}").await, "serverInternal");
+        come_back(post(address, "/acme/new-order").await, "serverInternal");
         for broken in [
             FrontEndReply::Refused(Refusal::UnknownService),
             FrontEndReply::Plain(Bytes::from_static(b"noise")),
         ] {
             let address = Group::ordered(move |_| Some(broken.clone())).door().await;
-            let answer = post(address, "/acme/new-order", b"{}").await;
+            let answer = post(address, "/acme/new-order").await;
             answer.is_problem(500, "serverInternal");
         }
     });
@@ -185,7 +251,7 @@ async fn finalize(seen: impl FnMut() -> Option<CaAnswer> + Send + 'static) -> An
             seen()
         }),
     };
-    post(group.door().await, "/acme/order/12/finalize", b"{}").await
+    post(group.door().await, "/acme/order/12/finalize").await
 }
 
 #[test]
@@ -233,7 +299,7 @@ fn an_order_that_is_not_processing_is_not_looked_at() {
             ("/acme/authz/12", PROCESSING),
         ] {
             let group = Group::ordered(move |_| plain(&reply(200, body)));
-            let answer = post(group.door().await, path, b"{}").await;
+            let answer = post(group.door().await, path).await;
             assert_eq!(answer.body, body.as_bytes());
         }
     });
