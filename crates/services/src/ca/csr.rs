@@ -78,6 +78,9 @@ impl Csr {
         if names.is_empty() {
             return Err(bad("it names nothing"));
         }
+        if names.len() > NAMES_MAX {
+            return Err(bad(format!("it has more than {NAMES_MAX} names")));
+        }
         let public_key = request.public_key.to_vec();
         Ok(Self { names, public_key, must_staple: wishes.must_staple })
     }
@@ -234,9 +237,6 @@ impl Wishes {
         match oid {
             ID_CE_SUBJECT_ALT_NAME => {
                 let names = elements(value, Tag::Sequence).map_err(malformed)?;
-                if names.len() > NAMES_MAX {
-                    return Err(bad(format!("it has more than {NAMES_MAX} names")));
-                }
                 self.has_names = true;
                 self.names = names.into_iter().map(general_name).collect::<Result<_, _>>()?;
             }
@@ -339,10 +339,7 @@ fn common_names(
             return Err(bad("its common name is not one of its names"));
         }
     }
-    match names.len() > NAMES_MAX {
-        true => Err(bad(format!("it has more than {NAMES_MAX} names"))),
-        false => Ok(()),
-    }
+    Ok(())
 }
 
 fn common_name_texts(subject: &[u8]) -> Result<Vec<&str>, Problem> {

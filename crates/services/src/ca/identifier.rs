@@ -214,12 +214,10 @@ fn check_label(label: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Is it the only Punycode of something that is not ASCII?
+/// Is it the only Punycode of something? That is not ASCII: else a hyphen would be at its end.
 fn is_punycode(encoded: &str) -> bool {
-    idna::punycode::decode(encoded).is_some_and(|decoded| {
-        !decoded.iter().all(char::is_ascii)
-            && idna::punycode::encode(&decoded).as_deref() == Some(encoded)
-    })
+    let decoded = idna::punycode::decode(encoded);
+    decoded.and_then(|decoded| idna::punycode::encode(&decoded)).as_deref() == Some(encoded)
 }
 
 /// What a client sent, short and without surprises, for a sentence to the client.

@@ -7,7 +7,7 @@ use const_oid::db::rfc5912::{ID_EC_PUBLIC_KEY, RSA_ENCRYPTION, SECP_256_R_1};
 use const_oid::db::rfc8410::ID_ED_25519;
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use der::asn1::{AnyRef, ObjectIdentifier, UintRef};
-use der::{Decode, Encode, Sequence};
+use der::{Decode, Sequence};
 use maftia_base::wire::{self, Blob, Buf, BufMut, EncodeSize, Read, Write};
 use ring::{digest, signature};
 use serde_json::{Map, Value, json};
@@ -198,10 +198,7 @@ impl Jwk {
 pub(crate) fn split_spki(der: &[u8]) -> Result<(AlgorithmIdentifierRef<'_>, &[u8]), Fault> {
     let spki = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| "is not well-formed")?;
     let bytes = spki.subject_public_key.as_bytes().ok_or("is not well-formed")?;
-    match spki.to_der().is_ok_and(|again| again == der) {
-        true => Ok((spki.algorithm, bytes)),
-        false => Err("is not encoded in DER"),
-    }
+    Ok((spki.algorithm, bytes))
 }
 
 /// What an uncompressed point begins with.

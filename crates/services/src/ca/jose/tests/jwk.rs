@@ -306,16 +306,30 @@ fn certificates_keys_that_no_account_can_have_are_none() {
 
 #[test]
 fn a_certificates_key_in_another_encoding_is_none() {
-    // RSA with parameters that are absent, not NULL.
+    // RSA with parameters that are absent, not NULL; and with others.
     let spki = SIGNERS[2].secret.public_key_to_der().unwrap();
     let absent = [&[0x30, 0x82, 1, 0x20, 0x30, 0x0b][..], &spki[6..17], &spki[19..]].concat();
     assert!(PKey::public_key_from_der(&absent).is_ok());
     assert_eq!(Jwk::from_spki(&absent), None);
-    // A compressed point: the second half of the usual encoding says only whether it is odd.
+    assert_eq!(spki[17..19], [5, 0], "NULL");
+    let others = [&spki[..17], &[4, 0], &spki[19..]].concat();
+    assert_eq!(Jwk::from_spki(&others), None);
+    // A compressed point: the second half of the usual encoding says only whether it is odd. And a
+    // hybrid one, which says that besides.
     let spki = SIGNERS[1].secret.public_key_to_der().unwrap();
     let (point, odd) = (&spki[26..], spki[spki.len() - 1] % 2);
     let algorithm = &spki[2..23];
     let compressed = [&[0x30, 0x39][..], algorithm, &[3, 0x22, 0, 2 + odd], &point[1..33]].concat();
     assert!(PKey::public_key_from_der(&compressed).is_ok());
     assert_eq!(Jwk::from_spki(&compressed), None);
+    let hybrid = [&spki[..26], &[6 + odd], &point[1..]].concat();
+    assert!(PKey::public_key_from_der(&hybrid).is_ok());
+    assert_eq!(Jwk::from_spki(&hybrid), None);
+    // A length that is longer than it has to be, and bits that are said to be unused.
+    let ber = [&[0x30, 0x81][..], &spki[1..]].concat();
+    assert!(PKey::public_key_from_der(&ber).is_ok());
+    assert_eq!(Jwk::from_spki(&ber), None);
+    let mut unused = spki.clone();
+    unused[25] = 1;
+    assert_eq!(Jwk::from_spki(&unused), None);
 }
