@@ -29,6 +29,7 @@ pub const WITHIN: &[(&str, &str)] = &[
     ("StateImage", "replica_snapshot"),
     ("Clock", "replica_snapshot"),
     ("Sum", "ledger_snapshot"),
+    ("UnsignedKind", "x509_unsigned"),
     ("Head", "altered_journal"),
     ("Mark", "altered_journal"),
     ("Frame", "altered_journal"),
@@ -197,6 +198,11 @@ macro_rules! wire_types {
             ca_jwk: maftia_services::ca::jose::Jwk;
             ca_problem_type: maftia_services::ca::ProblemType;
             notary_token_body: maftia_services::notary::TokenBody;
+            x509_unsigned: maftia_services::x509::Unsigned;
+            x509_serial: maftia_services::x509::Serial;
+            x509_reason: maftia_services::x509::Reason;
+            x509_revoked: maftia_services::x509::Revoked;
+            x509_certificate_status: maftia_services::x509::CertificateStatus;
             ledger_ledger: maftia_services::ledger::Ledger;
         }
     };

@@ -12,7 +12,8 @@ use maftia_node::begun::Begun;
 use maftia_node::lost::Lost;
 use maftia_services::ledger::Ledger;
 use maftia_services::notary::{Notary, Profile};
-use maftia_services::x509::{from_pem, to_pem};
+use maftia_services::x509::{CertificateStatus, Issuer, Serial};
+use maftia_services::x509::{from_pem, ocsp_serial, to_pem};
 use maftia_services::{LEDGER, NOTARY, Service};
 use maftia_ttcb_api::Host;
 use rand_chacha::ChaCha20Rng;
@@ -140,6 +141,41 @@ pub fn query(bytes: &[u8]) {
 /// What goes with a group's signature: a peer's word, when a front end joins the two.
 pub fn token(bytes: &[u8]) {
     let _ = honest::profile().respond(Bytes::copy_from_slice(bytes), &[1; 256]);
+}
+
+/// The certificate of an issuing authority, as an operator names it: with what is accepted, lists
+/// and responses can be made.
+pub fn issuer_certificate(bytes: &[u8]) {
+    let Ok(issuer) = bounded(bytes.len(), || Issuer::new(bytes)) else { return };
+    assert_eq!(issuer.certificate(), bytes);
+    let (first, last) = issuer.validity();
+    let _ = (first, last, issuer.permits(&honest::identifier()));
+    let list = issuer.crl(1, 0, 1, &[honest::revoked()]).expect("plain values");
+    assert!(list.finish(&[1; 256]).starts_with(&[0x30]), "a sequence");
+    let response = issuer.ocsp(honest::serial(), CertificateStatus::Good, 0, 1);
+    assert!(response.expect("plain values").finish(&[1; 256]).starts_with(&[0x30]), "a sequence");
+}
+
+/// A certificate that a client wants to have revoked.
+pub fn issued_certificate(bytes: &[u8]) {
+    let Some(serial) = bounded(bytes.len(), || Serial::of_certificate(bytes)) else { return };
+    let digits = serial.to_string();
+    assert_eq!(Serial::from_hex(&digits), Some(serial));
+    let holds = |integer: &[u8]| bytes.windows(integer.len()).any(|window| window == integer);
+    assert!(holds(serial.integer()), "{digits} is not in it");
+}
+
+/// What an OCSP client asks: of our issuer and about one certificate, or a refusal.
+pub fn ocsp_request(bytes: &[u8]) {
+    match bounded(bytes.len(), || ocsp_serial(honest::issuer(), bytes)) {
+        Ok(serial) => {
+            let response = honest::issuer().ocsp(serial, CertificateStatus::Good, 0, 1);
+            let response = response.expect("plain values");
+            let id = honest::certificate_id(response.tbs());
+            assert_eq!(ocsp_serial(honest::issuer(), &honest::ocsp_request(id)), Ok(serial));
+        }
+        Err(refusal) => assert_eq!(refusal.response().len(), 5, "a status and nothing else"),
+    }
 }
 
 /// A group's state, as a server that fell behind gets it. Its digest is certified, so nobody needs

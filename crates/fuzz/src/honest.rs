@@ -13,8 +13,13 @@ use maftia_crypto::{
     Suite, Work, fixture,
 };
 use maftia_services::Service;
+use maftia_services::ca::Identifier;
 use maftia_services::notary::{CertificateTemplate, Profile};
-use maftia_services::x509::rsa_public_key;
+use maftia_services::x509::{
+    Authority, CertificateStatus, DOMAIN_VALIDATED, IpRange, Issuer, Leaf, NameConstraints, Reason,
+    Revoked, Serial, Subject, Unsigned, Usage, rsa_public_key,
+};
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 /// Number of servers.
@@ -130,6 +135,84 @@ pub fn profile() -> &'static Profile {
         let policy = "1.3.6.1.4.1.32473.1".parse().expect("an object identifier");
         Profile::new(KeyId(0), policy, 1_000_000, vec![certificate]).expect("for time stamping")
     })
+}
+
+/// A number that the authority gave.
+pub fn serial() -> Serial {
+    Serial::new([0x5a; 16]).expect("positive")
+}
+
+/// Of a certificate that is not to be believed any more.
+pub fn revoked() -> Revoked {
+    Revoked { serial: serial(), at: 1_800_000_000, reason: Reason::KeyCompromise }
+}
+
+/// A host that the authority may vouch for.
+pub fn identifier() -> Identifier {
+    Identifier::from_acme("dns", "www.example.org").expect("a name")
+}
+
+/// An authority, with a certificate under the group's key.
+pub fn issuer() -> &'static Issuer {
+    static ISSUER: OnceLock<Issuer> = OnceLock::new();
+    ISSUER.get_or_init(|| {
+        let (modulus, exponent) = dealt().0.rsa(KeyId(0)).expect("dealt");
+        let ranges: [IpRange; 1] = ["192.0.2.0/24".parse().expect("a range")];
+        let template = Authority {
+            subject: Subject {
+                country: Some("CH"),
+                organization: "An example",
+                common_name: "Four servers",
+            },
+            serial: serial(),
+            public_key: &rsa_public_key(&modulus, &exponent).expect("a key"),
+            not_before: 1_700_000_000,
+            not_after: 2_200_000_000,
+            path_len: Some(0),
+            names: Some(&NameConstraints::permitting(&["example.org"], &ranges).expect("names")),
+        };
+        let unsigned = template.self_signed().expect("well-formed");
+        let signature = signature(&unsigned.signing_input());
+        Issuer::new(&unsigned.finish(&signature)).expect("an authority")
+    })
+}
+
+/// A certificate that it issues, without its signature.
+pub fn leaf() -> Unsigned {
+    let leaf = Leaf {
+        serial: serial(),
+        names: &BTreeSet::from([identifier()]),
+        public_key: &rsa_public_key(&[0xc5; 256], &[1, 0, 1]).expect("a key"),
+        not_before: 1_800_000_000,
+        not_after: 1_807_775_999,
+        usage: Usage::Both,
+        must_staple: true,
+        crl_url: "http://ca.example.org/crl/issuing.crl",
+        ocsp_url: "http://ca.example.org/ocsp",
+        issuer_url: "http://ca.example.org/ca/issuing.cer",
+        policy: DOMAIN_VALIDATED,
+    };
+    issuer().leaf(&leaf).expect("well-formed")
+}
+
+/// About which certificate an OCSP response is: its `CertID`, which begins with its hash.
+pub fn certificate_id(response: &[u8]) -> &[u8] {
+    const SHA_1: [u8; 11] = [0x30, 9, 6, 5, 0x2b, 0x0e, 3, 2, 0x1a, 5, 0];
+    let found = response.windows(SHA_1.len()).position(|window| window == SHA_1);
+    let start = found.expect("SHA-1 is named") - 2;
+    &response[start..start + 2 + usize::from(response[start + 1])]
+}
+
+/// What `openssl ocsp -no_nonce` asks about one certificate.
+pub fn ocsp_request(id: &[u8]) -> Vec<u8> {
+    // Four sequences, each with nothing but the next.
+    (0..4).fold(id.to_vec(), |inner, _| [&[0x30, inner.len() as u8], &inner[..]].concat())
+}
+
+/// The same about the certificate of this number.
+pub fn ocsp_request_of(serial: Serial) -> Vec<u8> {
+    let response = issuer().ocsp(serial, CertificateStatus::Good, 0, 1).expect("plain values");
+    ocsp_request(certificate_id(response.tbs()))
 }
 
 /// All services.

@@ -12,6 +12,9 @@ targets! {
     certificates(5_000) => files::certificates;
     time_stamp_query(40_000) => files::query;
     time_stamp_token(40_000) => files::token;
+    issuer_certificate(5_000) => files::issuer_certificate;
+    issued_certificate(20_000) => files::issued_certificate;
+    ocsp_request(40_000) => files::ocsp_request;
     replica_snapshot(20_000) => files::replica_snapshot;
     hybrid_snapshot(20_000) => files::hybrid_snapshot;
     notary_snapshot(5_000) => files::notary_snapshot;

@@ -22,7 +22,7 @@ use maftia_fuzz::{acme, corpus, files, wire_types};
 use maftia_services::Service;
 use maftia_services::ledger::Ledger;
 use maftia_services::notary::Notary;
-use maftia_services::x509::to_pem;
+use maftia_services::x509::{CertificateStatus, to_pem};
 use maftia_sim::Random;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -237,6 +237,29 @@ fn write_files() {
     write("certificates", 0, certificate.as_bytes());
     write("time_stamp_query", 0, &honest::query());
     http_requests();
+    x509();
+}
+
+/// What an authority signs, and what it is asked.
+fn x509() {
+    let (issuer, serial, revoked) = (honest::issuer(), honest::serial(), honest::revoked());
+    let leaf = honest::leaf();
+    let list = issuer.crl(1, 1_800_000_000, 1_800_086_400, &[revoked]).expect("plain values");
+    let status = CertificateStatus::Revoked { at: revoked.at, reason: revoked.reason };
+    let response = issuer.ocsp(serial, status, 1_800_000_000, 1_800_086_400);
+    for (number, unsigned) in
+        [leaf.clone(), list, response.expect("plain values")].iter().enumerate()
+    {
+        write("x509_unsigned", number, &unsigned.to_wire());
+    }
+    write("x509_serial", 0, &serial.to_wire());
+    write("x509_reason", 0, &revoked.reason.to_wire());
+    write("x509_revoked", 0, &revoked.to_wire());
+    write("x509_certificate_status", 0, &CertificateStatus::Good.to_wire());
+    write("x509_certificate_status", 1, &status.to_wire());
+    write("issuer_certificate", 0, issuer.certificate());
+    write("issued_certificate", 0, &leaf.finish(&[1; 256]));
+    write("ocsp_request", 0, &honest::ocsp_request_of(serial));
 }
 
 fn http_requests() {

@@ -4,7 +4,7 @@
 //! (`openssl ts -verify -CAfile`).
 
 use crate::x509::{CertificateError, Contents, Subject, Unsigned};
-use crate::x509::{extension, key_identifier, public_key, validity};
+use crate::x509::{extension, extension_of, key_identifier, public_key, validity};
 use const_oid::db::rfc5280::ID_KP_TIME_STAMPING;
 use x509_cert::TbsCertificate;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages};
@@ -55,6 +55,6 @@ impl CertificateTemplate<'_> {
 
 /// Time stamping only, critically: what RFC 3161 demands, and what clients check.
 pub(crate) fn is_for_time_stamping(tbs: &TbsCertificate) -> bool {
-    let usage = tbs.get::<ExtendedKeyUsage>();
+    let usage = extension_of::<ExtendedKeyUsage>(tbs);
     matches!(usage, Ok(Some((true, usages))) if usages.0 == [ID_KP_TIME_STAMPING])
 }

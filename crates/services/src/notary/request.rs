@@ -1,5 +1,6 @@
 //! What a client asks, and why it may be refused.
 
+use crate::x509::decode;
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5912::{ID_SHA_256, ID_SHA_384, ID_SHA_512};
 use der::asn1::{AnyRef, BitString, Int};
@@ -111,7 +112,7 @@ impl Query {
         if bytes.len() > QUERY_BYTES_MAX {
             return Err(Rejection::BadDataFormat);
         }
-        let query = TimeStampReq::from_der(bytes).map_err(|_| match version(bytes) {
+        let query = decode::<TimeStampReq>(bytes).map_err(|_| match version(bytes) {
             Some(version) if version != [1] => Rejection::BadRequest,
             _ => Rejection::BadDataFormat,
         })?;

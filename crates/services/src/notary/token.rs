@@ -2,7 +2,7 @@
 
 use super::certificate::{TIME_STAMPING, is_for_time_stamping};
 use super::request::{Query, StatusInfo};
-use crate::x509::{CertificateError, certificate, rsa_encryption, sha256, sha256_input};
+use crate::x509::{CertificateError, certificate, decode, rsa_encryption, sha256, sha256_input};
 use cms::cert::{CertificateChoices, IssuerAndSerialNumber};
 use cms::content_info::{CmsVersion, ContentInfo};
 use cms::signed_data::{
@@ -144,7 +144,7 @@ pub(crate) struct Signer {
 impl Signer {
     pub(crate) fn new(certificates: &[Vec<u8>]) -> Result<Self, CertificateError> {
         let first = certificates.first().ok_or(CertificateError::Missing)?;
-        let certificate = Certificate::from_der(first)?;
+        let certificate: Certificate = decode(first)?;
         let tbs = &certificate.tbs_certificate;
         if !is_for_time_stamping(tbs) {
             return Err(CertificateError::Purpose(TIME_STAMPING));
@@ -234,7 +234,7 @@ impl Signer {
             version: CmsVersion::V1,
             sid: self.identifier.clone(),
             digest_alg: sha256.clone(),
-            signed_attrs: Some(SignedAttributes::from_der(&body.attributes)?),
+            signed_attrs: Some(decode::<SignedAttributes>(&body.attributes)?),
             signature_algorithm: rsa_encryption(),
             signature: OctetString::new(signature)?,
             unsigned_attrs: None,

@@ -5,16 +5,16 @@ use const_oid::AssociatedOid;
 use const_oid::db::rfc5912::{ID_SHA_1, RSA_ENCRYPTION, SHA_256_WITH_RSA_ENCRYPTION};
 use der::asn1::{Any, BitString, GeneralizedTime, OctetString, Uint, UtcTime};
 use der::pem::LineEnding;
-use der::{Decode, Encode, Sequence};
+use der::{Decode, Encode, ErrorKind, Header, Reader, Sequence, SliceReader};
 use maftia_base::wire::Blob;
 use maftia_crypto::{HashAlgorithm, SigningInput};
 use sha2::{Digest as _, Sha256};
 use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use std::time::Duration;
-use x509_cert::Certificate;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::SubjectKeyIdentifier;
 use x509_cert::time::{Time, Validity};
+use x509_cert::{Certificate, TbsCertificate};
 
 /// Bytes of an identifier of a key.
 const KEY_IDENTIFIER_BYTES: usize = 20;
@@ -77,9 +77,39 @@ pub(crate) fn sha256_input(bytes: &[u8]) -> SigningInput {
     SigningInput { hash: HashAlgorithm::Sha256, digest }
 }
 
+/// Decodes what somebody else wrote. The library takes memory for as many bytes as a value claims
+/// to have before it looks whether they are there; so that is looked at first.
+pub(crate) fn decode<'a, T: Decode<'a>>(der: &'a [u8]) -> der::Result<T> {
+    let mut unread = vec![der];
+    while let Some(values) = unread.pop() {
+        let mut reader = SliceReader::new(values)?;
+        while !reader.is_finished() {
+            let header = Header::decode(&mut reader)?;
+            let value = reader.read_slice(header.length)?;
+            if header.tag.is_constructed() {
+                unread.push(value);
+            }
+        }
+    }
+    T::from_der(der)
+}
+
+/// An extension of a certificate that may have been written by somebody else, and whether it is
+/// critical; `Err` if it is there twice, or is not what it should be.
+pub(crate) fn extension_of<'a, T: Decode<'a> + AssociatedOid>(
+    tbs: &'a TbsCertificate,
+) -> der::Result<Option<(bool, T)>> {
+    let mut found = tbs.extensions.iter().flatten().filter(|found| found.extn_id == T::OID);
+    match (found.next(), found.next()) {
+        (None, _) => Ok(None),
+        (Some(one), None) => Ok(Some((one.critical, decode(one.extn_value.as_bytes())?))),
+        (Some(_), Some(_)) => Err(ErrorKind::Failed.into()),
+    }
+}
+
 /// A certificate, if it is DER throughout: then it comes out of other structures as it went in.
 pub(crate) fn certificate(der: &[u8]) -> Result<Certificate, CertificateError> {
-    let certificate = Certificate::from_der(der)?;
+    let certificate: Certificate = decode(der)?;
     if certificate.to_der()? != der {
         return Err(CertificateError::NotDer);
     }
@@ -88,7 +118,7 @@ pub(crate) fn certificate(der: &[u8]) -> Result<Certificate, CertificateError> {
 
 /// A public key from its DER.
 pub(crate) fn public_key(der: &[u8]) -> Result<SubjectPublicKeyInfoOwned, CertificateError> {
-    Ok(SubjectPublicKeyInfoOwned::from_der(der)?)
+    Ok(decode(der)?)
 }
 
 /// What an authority calls a key: SHA-256 of it, cut off. (RFC 7093, method 1)

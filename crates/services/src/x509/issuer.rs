@@ -1,6 +1,6 @@
 //! An authority that signs by somebody else's hand.
 
-use super::encoding::{certificate, sha1};
+use super::encoding::{certificate, extension_of, sha1};
 use super::{CERTIFICATE_BYTES_MAX, CertificateError, NAME_BYTES_MAX, NameConstraints};
 use crate::ca::Identifier;
 use const_oid::db::rfc5912::RSA_ENCRYPTION;
@@ -40,18 +40,18 @@ impl Issuer {
     /// lists.
     pub fn new(der: &[u8]) -> Result<Self, CertificateError> {
         if der.len() > CERTIFICATE_BYTES_MAX {
-            return Err(CertificateError::Name);
+            return Err(CertificateError::TooLong);
         }
         let tbs = certificate(der)?.tbs_certificate;
         let path_len = checked_path_len(&tbs)?;
-        let key_identifier = match tbs.get::<SubjectKeyIdentifier>()? {
+        let key_identifier = match extension_of::<SubjectKeyIdentifier>(&tbs)? {
             Some((_, SubjectKeyIdentifier(octets))) => octets.into_bytes(),
             None => return Err(CertificateError::Purpose(AN_AUTHORITY)),
         };
         if !(1..=KEY_IDENTIFIER_BYTES_MAX).contains(&key_identifier.len()) {
             return Err(CertificateError::Purpose(AN_AUTHORITY));
         }
-        let constraints = tbs.get::<pkix::NameConstraints>()?;
+        let constraints = extension_of::<pkix::NameConstraints>(&tbs)?;
         let constraints =
             constraints.map(|(_, found)| NameConstraints::from_extension(found)).transpose()?;
         let name = tbs.subject.to_der()?;
@@ -101,10 +101,10 @@ impl Issuer {
 
 /// Of what signs certificates and revocation lists: how many authorities may follow it.
 fn checked_path_len(tbs: &TbsCertificate) -> Result<Option<u8>, CertificateError> {
-    let usage = tbs.get::<KeyUsage>()?.map(|(_, usage)| usage);
+    let usage = extension_of::<KeyUsage>(tbs)?.map(|(_, usage)| usage);
     let signs = usage.is_some_and(|usage| usage.key_cert_sign() && usage.crl_sign());
     let has_rsa_key = tbs.subject_public_key_info.algorithm.oid == RSA_ENCRYPTION;
-    match tbs.get::<BasicConstraints>()? {
+    match extension_of::<BasicConstraints>(tbs)? {
         Some((true, BasicConstraints { ca: true, path_len_constraint }))
             if signs && has_rsa_key && tbs.version == Version::V3 =>
         {

@@ -71,8 +71,8 @@ pub use unsigned::{TBS_BYTES_MAX, Unsigned};
 
 pub(crate) use certificate::Contents;
 pub(crate) use encoding::{
-    certificate, extension, key_identifier, public_key, rsa_encryption, sha256, sha256_input,
-    validity,
+    certificate, decode, extension, extension_of, key_identifier, public_key, rsa_encryption,
+    sha256, sha256_input, validity,
 };
 
 /// Longest public key, in DER; an RSA key of 4096 bits has 550 bytes.
@@ -100,6 +100,9 @@ pub enum CertificateError {
     /// It is not DER, or has a field that X.509 does not allow.
     #[error("not a certificate: {0}")]
     Form(#[from] der::Error),
+    /// The certificate is too long.
+    #[error("a certificate has at most {CERTIFICATE_BYTES_MAX} bytes")]
+    TooLong,
     /// It has another encoding than DER somewhere inside.
     #[error("not encoded in DER throughout")]
     NotDer,
@@ -107,7 +110,7 @@ pub enum CertificateError {
     #[error("the certificate must be {0}")]
     Purpose(&'static str),
     /// An authority's name is too long, or none.
-    #[error("an authority's name has 1 to 64 characters in each part, its country two letters")]
+    #[error("an authority's name has a part that is too long or empty, or a country that is none")]
     Name,
     /// No names, or too many, or one that is none.
     #[error("there must be 1 to {NAMES_MAX} names, each well-formed")]

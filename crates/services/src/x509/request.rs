@@ -1,8 +1,9 @@
 //! What an OCSP client asks, and why it may be refused.
 
+use super::encoding::decode;
 use super::{Issuer, Serial};
 use const_oid::db::rfc5912::ID_SHA_1;
-use der::{Decode, Encode};
+use der::Encode;
 use x509_cert::ext::Extension;
 use x509_ocsp::{CertId, OcspRequest, OcspResponse};
 
@@ -48,7 +49,7 @@ pub fn ocsp_serial(issuer: &Issuer, request: &[u8]) -> Result<Serial, OcspRefusa
     if request.len() > OCSP_REQUEST_BYTES_MAX {
         return Err(OcspRefusal::MalformedRequest);
     }
-    let request = OcspRequest::from_der(request).map_err(|_| OcspRefusal::MalformedRequest)?;
+    let request: OcspRequest = decode(request).map_err(|_| OcspRefusal::MalformedRequest)?;
     let request = request.tbs_request;
     let asked = match &request.request_list[..] {
         [] => return Err(OcspRefusal::MalformedRequest),

@@ -1,7 +1,7 @@
 //! Serial numbers.
 
 use super::CERTIFICATE_BYTES_MAX;
-use der::Decode;
+use super::encoding::decode;
 use maftia_base::wire::{self, Buf, BufMut, EncodeSize, Read, Write};
 use std::fmt;
 use x509_cert::Certificate;
@@ -40,7 +40,7 @@ impl Serial {
         if certificate.len() > CERTIFICATE_BYTES_MAX {
             return None;
         }
-        let certificate = Certificate::from_der(certificate).ok()?;
+        let certificate: Certificate = decode(certificate).ok()?;
         Self::from_number(&certificate.tbs_certificate.serial_number)
     }
 

@@ -283,7 +283,7 @@ fn only_an_authority_issues() {
     let leaf = ISSUING.leaf(&leaf(&one)).unwrap().finish(&[1; 256]);
     assert!(matches!(refused(&leaf), CertificateError::Purpose(_)));
     assert!(matches!(refused(b"no certificate"), CertificateError::Form(_)));
-    assert_eq!(refused(&vec![0x30; CERTIFICATE_BYTES_MAX + 1]), CertificateError::Name);
+    assert_eq!(refused(&vec![0x30; CERTIFICATE_BYTES_MAX + 1]), CertificateError::TooLong);
     // Each extension of the root but the last is needed.
     let root = Certificate::from_der(ROOT.certificate()).unwrap();
     let count = root.tbs_certificate.extensions.as_ref().unwrap().len();

@@ -7,8 +7,12 @@ use super::world::{
     revoked, serial, signed, verify,
 };
 use der::{Decode, Encode};
+use openssl::hash::MessageDigest;
+use openssl::ocsp::{OcspCertId, OcspCertStatus, OcspFlag, OcspRevokedStatus};
 use openssl::pkey::PKey;
-use openssl::x509::X509Crl;
+use openssl::stack::Stack;
+use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::{X509, X509Crl};
 use x509_cert::crl::CertificateList;
 use x509_ocsp::{BasicOcspResponse, CertStatus, OcspResponse, OcspResponseStatus};
 
@@ -201,6 +205,32 @@ fn a_response_that_is_stale_or_about_another_or_by_another_does_not_count() {
     let unsigned = ISSUING.ocsp(serial(0x1234), good, START, END).unwrap();
     let forged = signed(&Key::generate(), &unsigned);
     shown(&folder, &forged, &[]).unwrap_err();
+}
+
+#[test]
+fn a_client_that_is_shown_a_response_with_its_chain_believes_it() {
+    let certificate = |der: &[u8]| X509::from_der(der).unwrap();
+    let one = names(&["www.example.org"]);
+    let leaf = signed(&ISSUING_KEY, &ISSUING.leaf(&leaf(&one)).unwrap());
+    let issuing = certificate(ISSUING.certificate());
+    let mut trusted = X509StoreBuilder::new().unwrap();
+    trusted.add_cert(certificate(ROOT.certificate())).unwrap();
+    let trusted = trusted.build();
+    let mut chain = Stack::new().unwrap();
+    chain.push(issuing.clone()).unwrap();
+    let id = OcspCertId::from_cert(MessageDigest::sha1(), &certificate(&leaf), &issuing).unwrap();
+    let revoked = CertificateStatus::Revoked { at: START, reason: Reason::Superseded };
+    for (status, expected, reason) in [
+        (CertificateStatus::Good, OcspCertStatus::GOOD, OcspRevokedStatus::NO_STATUS),
+        (revoked, OcspCertStatus::REVOKED, OcspRevokedStatus::STATUS_SUPERSEDED),
+    ] {
+        let response = openssl::ocsp::OcspResponse::from_der(&response(0x1234, status)).unwrap();
+        let basic = response.basic().unwrap();
+        basic.verify(&chain, &trusted, OcspFlag::empty()).unwrap();
+        let found = basic.find_status(&id).unwrap();
+        assert_eq!((found.status, found.reason), (expected, reason));
+        found.check_validity(300, None).unwrap();
+    }
 }
 
 #[test]
