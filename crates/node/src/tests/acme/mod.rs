@@ -33,7 +33,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 /// The server that made the nonces which are sent.
-const ME: Party = Party::new(2);
+fn me() -> Party {
+    Party::new(2)
+}
 
 const BASE: &str = "https://ca.example.test";
 
@@ -99,7 +101,7 @@ fn publication(certificate: &X509) -> Publication {
         directory: Bytes::from_static(br#"{"newNonce":"there"}"#),
         issuer: issuer.expect("an authority"),
         root: Bytes::from_static(b"the root"),
-        nonce_keys: [1, 2, 3].map(|seed| SignedNonces::new(BASE, ME, &[seed; 32]).key()).into(),
+        nonce_keys: [1, 2, 3].map(|seed| SignedNonces::new(BASE, me(), &[seed; 32]).key()).into(),
     }
 }
 
@@ -263,7 +265,7 @@ async fn post_body(address: SocketAddr, path: &str, body: &[u8]) -> Answer {
 
 /// A signed request to `path` in the name of an account; the group would have to see whether it is.
 fn jws(path: &str) -> Vec<u8> {
-    let nonce = SignedNonces::new(BASE, ME, &[3; 32]).fresh();
+    let nonce = SignedNonces::new(BASE, me(), &[3; 32]).fresh();
     let account = format!("{BASE}/acme/account/1");
     let url = format!("{BASE}{path}");
     let header = json!({ "alg": "ES256", "kid": account, "nonce": nonce, "url": url });

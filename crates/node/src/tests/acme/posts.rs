@@ -1,7 +1,7 @@
 //! What clients post, and what comes back.
 
 use super::{
-    Answer, BASE, Group, ME, authority, flattened, get, http, jws, plain, post, post_body,
+    Answer, BASE, Group, authority, flattened, get, http, jws, me, plain, post, post_body,
     publication, reply, run,
 };
 use crate::acme::{Nonces, SignedNonces};
@@ -175,7 +175,7 @@ fn a_key_that_a_request_brings_must_have_signed_it() {
         let key = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).expect("a seed");
         let encode = |bytes: &[u8]| Base64UrlUnpadded::encode_string(bytes);
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(key.public_key().as_ref()) });
-        let (path, nonce) = ("/acme/new-account", SignedNonces::new(BASE, ME, &[3; 32]).fresh());
+        let (path, nonce) = ("/acme/new-account", SignedNonces::new(BASE, me(), &[3; 32]).fresh());
         let url = format!("{BASE}{path}");
         let header = json!({ "alg": "EdDSA", "jwk": jwk, "nonce": nonce, "url": url });
         let sign = |signed: &str| {
