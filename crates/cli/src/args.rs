@@ -69,6 +69,8 @@ pub enum Command {
     ///   maftia wormhole refound --home server-0 testimonies.txt       for each home folder
     #[command(verbatim_doc_comment)]
     Wormhole(Wormhole),
+    /// The certification authority: its policy, its log, its officers, its root.
+    Ca(Ca),
     /// Start a group here, attack it, and have OpenSSL judge every time stamp.
     Demo(Demo),
     /// Measure: real servers on this machine, or message delays in the simulator.
@@ -103,6 +105,16 @@ pub struct Init {
     /// Modulus of the notary's RSA key, in bits: 2048, 3072 or 4096.
     #[arg(long, default_value_t = 2048)]
     pub key_bits: usize,
+    /// With a certification authority, which clients of ACME find at this URL, for example
+    /// https://ca.example.org:7443: also writes ca.toml, with what is issued to whom.
+    #[arg(long)]
+    pub ca: Option<String>,
+    /// First port for ACME; each server takes one.
+    #[arg(long, default_value_t = 7400, requires = "ca")]
+    pub acme_port: u16,
+    /// What may ever be issued for: domains and ranges of addresses, with commas between.
+    #[arg(long, value_delimiter = ',', requires = "ca")]
+    pub permitted: Vec<String>,
     /// Print the file instead of writing it.
     #[arg(long)]
     pub example: bool,
@@ -247,6 +259,21 @@ pub struct Refound {
     /// Files with the lines that `testify` printed.
     #[arg(required = true)]
     pub testimonies: Vec<PathBuf>,
+}
+
+/// `maftia ca`.
+#[derive(Debug, Args)]
+pub struct Ca {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: CaWhat,
+}
+
+/// What can be done about an authority.
+#[derive(Debug, Subcommand)]
+pub enum CaWhat {
+    /// Print a ca.toml, which says what is issued to whom, with each key explained.
+    Example,
 }
 
 /// `maftia demo`.

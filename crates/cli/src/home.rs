@@ -105,8 +105,7 @@ impl Home {
     pub fn load(folder: &Path, passphrase: Option<&[u8]>) -> Result<Self, Failure> {
         let public = PublicHome::load(folder)?;
         let path = folder.join(SHARE);
-        let file = Zeroizing::new(read(&path)?);
-        check_mode(&path)?;
+        let file = Zeroizing::new(read_secret(&path)?);
         let share = ServerKeys::from_file(&file, passphrase)
             .map_err(|error| Failure::file(&path, "is refused", &error))?;
         let me = share.party();
@@ -136,7 +135,15 @@ pub fn passphrase(path: Option<&Path>) -> Result<Option<Zeroizing<Vec<u8>>>, Fai
     Ok(Some(Zeroizing::new(line.to_vec())))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+/// A file that nobody but its owner may read.
+pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, Failure> {
+    let contents = read(path)?;
+    check_mode(path)?;
+    Ok(contents)
+}
+
+/// A file, whole.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|error| Failure::file(path, "cannot be read", &error))
 }
 

@@ -2,7 +2,8 @@
 
 use crate::Failure;
 use crate::args::{Check, Init};
-use crate::config::{self, NewGroup};
+use crate::ca::{POLICY, policy};
+use crate::config::{self, NewAuthority, NewGroup};
 use maftia_base::PartySet;
 use std::fs;
 use std::io::Write;
@@ -20,6 +21,12 @@ pub fn init(args: &Init) -> Result<(), Failure> {
         key_bits: args.key_bits,
         components: components.collect(),
         ordered_by: args.ordering.into(),
+        authority: args.ca.as_ref().map(|url| NewAuthority {
+            url: url.clone(),
+            base_port: args.acme_port,
+            permitted: args.permitted.clone(),
+            rules: policy::EXAMPLE.into(),
+        }),
     });
     let path = args.dir.join("group.toml");
     let config = config::parse(&path, &text)?;
@@ -30,6 +37,11 @@ pub fn init(args: &Init) -> Result<(), Failure> {
     fs::create_dir_all(&args.dir)
         .map_err(|error| Failure::file(&args.dir, "cannot be made", &error))?;
     write_new(&path, &text)?;
+    if config.ca.is_some() {
+        let path = args.dir.join(POLICY);
+        write_new(&path, policy::EXAMPLE)?;
+        println!("{} written: what is issued to whom.", path.display());
+    }
     println!(
         "{} written: {} servers, of which any {} may be taken over.",
         path.display(),

@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod bench;
+pub mod ca;
 pub mod components;
 pub mod config;
 pub mod deal;
@@ -34,6 +35,7 @@ pub fn run(typed: &Maftia) -> Result<(), Failure> {
         Command::Repair(args) => repair::run(args),
         Command::Status(args) => status::run(args),
         Command::Wormhole(args) => wormhole::run(args),
+        Command::Ca(args) => ca::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Bench(args) => bench::run(args),
     }

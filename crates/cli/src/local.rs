@@ -46,7 +46,8 @@ impl LocalGroup {
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| Failure::file(&path, "cannot be written", &error))?;
         let config = config::parse(&path, &text)?;
-        deal::deal_to(&config, &text, dir, None)?;
+        let rules = new.authority.as_ref().map(|authority| authority.rules.as_str());
+        deal::deal_to(&config, (&text, rules), dir, None)?;
         let servers = config.servers.iter().map(|_| None).collect();
         let (dir, program) = (dir.into(), program.into());
         Ok(Self { dir, config, program, servers, components: None })

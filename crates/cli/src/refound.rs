@@ -98,11 +98,11 @@ const CLOSED_LIFE: &str = "\
     out by name, and its guard made to count on";
 
 fn replayed(setting: &Setting) -> Result<Stopped, Failure> {
-    let Setting { home, config, members, notary, .. } = setting;
+    let Setting { home, config, members, offer, .. } = setting;
     let members = members.clone().ok_or_else(|| {
         Failure::because("this group has no trusted components, and goes on by itself")
     })?;
-    production::replayed(config, &home.group, members, notary.clone())
+    production::replayed(config, &home.group, members, offer)
         .map_err(|error| Failure::because(error.to_string()))
 }
 

@@ -33,7 +33,7 @@ enum Finding {
 pub fn run(args: &Repair) -> Result<(), Failure> {
     server::start_logging(false);
     let setting = Setting::load(&args.home, args.passphrase_file.as_deref())?;
-    let Setting { home, lock: _lock, mut config, members, notary } = setting;
+    let Setting { home, lock: _lock, mut config, members, offer } = setting;
     let finding = match look(&config, &home) {
         Err(failure) if args.rejoin => Finding::Broken(failure.to_string()),
         finding => finding?,
@@ -57,7 +57,7 @@ pub fn run(args: &Repair) -> Result<(), Failure> {
          back, it counts among those that may be faulty"
     );
     config.until_member = true;
-    production::serve(config, home.group.clone(), home.keyring, members, notary)
+    production::serve(config, home.group.clone(), home.keyring, members, offer)
         .map_err(|error| Failure::because(error.to_string()))?;
     eprintln!("repair: done. Start it: maftia server --home {}", home.folder.display());
     Ok(())

@@ -2,14 +2,14 @@
 
 use crate::Failure;
 use crate::args::Server as ServerArgs;
+use crate::ca::authority;
 use crate::deal;
 use crate::founding::Founding;
 use crate::home::{self, BEGUN, Home, JOURNAL, LOST, Lock, NOTARY_KEY};
 use maftia_agreement::hybrid::Members;
 use maftia_crypto::GroupKeys;
 use maftia_node::network::{FRAMES_PER_SECOND, NetworkConfig, Peer};
-use maftia_node::notary::NotaryFrontEnd;
-use maftia_node::production;
+use maftia_node::production::{self, Offer};
 use maftia_node::server::{ServerConfig, ServerError, Tuning};
 use maftia_services::notary::{ObjectIdentifier, Profile};
 use openssl::error::ErrorStack;
@@ -17,7 +17,6 @@ use openssl::x509::X509;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 
 /// What a home folder says about how to run its server.
@@ -31,8 +30,8 @@ pub struct Setting {
     pub config: ServerConfig,
     /// In the hybrid configuration, the members with which the group began.
     pub members: Option<Members>,
-    /// What all servers must have in common to run the notary.
-    pub notary: Profile,
+    /// What the group offers.
+    pub offer: Offer,
 }
 
 impl Setting {
@@ -41,7 +40,7 @@ impl Setting {
         let passphrase = home::passphrase(passphrase_file)?;
         let lock = Lock::take(folder)?;
         let mut home = Home::load(folder, passphrase.as_deref().map(Vec::as_slice))?;
-        let notary = profile(&home)?;
+        let offer = Offer { notary: profile(&home)?, authority: authority::load(&home)? };
         let mut config = server_config(&home);
         let is_hybrid = home.public.config.is_hybrid;
         let founding = is_hybrid.then(|| Founding::read(&home)).transpose()?;
@@ -51,12 +50,7 @@ impl Setting {
             config.generation = generation;
             members
         });
-        Ok(Self { home, lock, config, members, notary })
-    }
-
-    /// The notary's front end.
-    pub fn front_end(&self) -> Arc<NotaryFrontEnd> {
-        Arc::new(NotaryFrontEnd::new(self.notary.clone()))
+        Ok(Self { home, lock, config, members, offer })
     }
 }
 
@@ -64,12 +58,12 @@ impl Setting {
 pub fn run(args: &ServerArgs) -> Result<(), Failure> {
     start_logging(args.log_json);
     let setting = Setting::load(&args.home, args.passphrase_file.as_deref())?;
-    let Setting { home, lock: _lock, mut config, members, notary } = setting;
+    let Setting { home, lock: _lock, mut config, members, offer } = setting;
     let Home { group, keyring, .. } = home;
     if let Some(threads) = args.worker_threads {
         config.tuning.worker_threads = threads.into();
     }
-    match production::serve(config, group, keyring, members, notary) {
+    match production::serve(config, group, keyring, members, offer) {
         Err(ServerError::LifeEnded) => begin_anew(),
         ended => ended.map_err(|error| Failure::because(error.to_string())),
     }

@@ -44,15 +44,17 @@ fn run(args: &Args) -> Result<(), Failure> {
     let setting = Setting::load(&args.home, None)?;
     // A second copy of the keys: the intruder uses them beside the honest code.
     let stolen = Arc::new(Home::load(&args.home, None)?.keyring);
-    let front_end = setting.front_end();
-    let replica: Replica<RealSuite, Service> = Replica::new(maftia_services::all(setting.notary));
+    let offer = setting.offer;
+    let replica: Replica<RealSuite, Service> = Replica::new(offer.services());
     let replica = match setting.members {
         Some(members) => replica.with_members(members),
         None => replica,
     };
     let Home { group, keyring, .. } = setting.home;
     let hostile = Hostile::new(args.strategy, group.me(), stolen);
+    let front_end = offer.front_end();
     Server::taken_over(setting.config, group, keyring, replica, hostile, front_end)
+        .offering(offer)
         .run()
         .map_err(|error| Failure::because(error.to_string()))
 }

@@ -1,19 +1,47 @@
 //! The server of production: every service, served honestly. It is compiled once, here.
 
+use crate::acme::AcmeConfig;
 use crate::notary::NotaryFrontEnd;
 use crate::refound;
 use crate::server::{Inspected, Server, ServerConfig, ServerError};
 use crate::tamper::Honest;
 use maftia_activity::{Record, Replica};
 use maftia_agreement::hybrid::Members;
-use maftia_base::Group;
+use maftia_base::{Group, ServiceId};
 use maftia_crypto::{RealKeyring, RealSuite};
 use maftia_services::Service;
+use maftia_services::ca::Policy;
 use maftia_services::notary::Profile;
 use std::sync::Arc;
 
 /// What runs: real cryptography, all services, and nothing in the place where hostile code goes.
 pub type Production = Server<Replica<RealSuite, Service>, Honest>;
+
+/// What a group offers, and how one of its servers does.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// What all servers must have in common to run the notary.
+    pub notary: Profile,
+    /// The same for the certification authority, if there is one, and how this server is set up for
+    /// its clients.
+    pub authority: Option<(AcmeConfig, Policy)>,
+}
+
+impl Offer {
+    /// The services, as they begin.
+    pub fn services(&self) -> Vec<(ServiceId, Service)> {
+        let notary = self.notary.clone();
+        match &self.authority {
+            None => maftia_services::all(notary).into(),
+            Some((_, policy)) => maftia_services::all_with_ca(notary, policy.clone()).into(),
+        }
+    }
+
+    /// The notary's front end.
+    pub fn front_end(&self) -> Arc<NotaryFrontEnd> {
+        Arc::new(NotaryFrontEnd::new(self.notary.clone()))
+    }
+}
 
 /// Serves until asked to stop.
 pub fn serve(
@@ -21,12 +49,11 @@ pub fn serve(
     group: Group,
     keyring: RealKeyring,
     members: Option<Members>,
-    notary: Profile,
+    offer: Offer,
 ) -> Result<(), ServerError> {
-    let front_end = Arc::new(NotaryFrontEnd::new(notary.clone()));
-    let services = maftia_services::all(notary);
+    let (front_end, services) = (offer.front_end(), offer.services());
     let server: Production = Server::honest(config, group, keyring, services, members, front_end);
-    server.run()
+    server.offering(offer).run()
 }
 
 /// What a server that does not run comes to by its log; changes nothing.
@@ -34,9 +61,9 @@ pub fn replayed(
     config: &ServerConfig,
     group: &Group,
     members: Members,
-    notary: Profile,
+    offer: &Offer,
 ) -> Result<Replica<RealSuite, Service>, ServerError> {
-    let replica = Replica::new(maftia_services::all(notary)).with_members(members);
+    let replica = Replica::new(offer.services()).with_members(members);
     refound::replayed(config, group, replica)
 }
 

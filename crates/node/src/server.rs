@@ -15,6 +15,7 @@ use crate::journal::{JournalError, LogConfig};
 use crate::metrics::Metrics;
 use crate::network::{self, NetworkConfig, NetworkError};
 use crate::outbox::Post;
+use crate::production::Offer;
 use crate::refound::log_name;
 use crate::replica::{ReplicaHost, Served, StatusBoard};
 use crate::start::{Beside, Files, identity, open_log, work_with};
@@ -255,10 +256,10 @@ where
         Self { config, acme: None, group, keyring, replica, tamper, front_end }
     }
 
-    /// Serves the clients of an authority, too, which is one of the services, with this policy.
+    /// Serves the clients of the authority, too, if one of the services is.
     #[must_use]
-    pub fn with_authority(self, config: AcmeConfig, policy: &Policy) -> Self {
-        Self { acme: Some((config, policy.clone())), ..self }
+    pub fn offering(self, offer: Offer) -> Self {
+        Self { acme: offer.authority, ..self }
     }
 
     /// Runs until SIGTERM or SIGINT, or until something breaks. Blocks the calling thread; must

@@ -76,6 +76,7 @@ pub(super) fn run(args: &BenchAdversaries) -> Result<(), Failure> {
         key_bits: 2048,
         components: Vec::new(),
         ordered_by: OrderedBy::default(),
+        authority: None,
     };
     let mut bench =
         Bench { group: LocalGroup::deal(&dir, &program, &new)?, hostile, seconds: args.seconds };

@@ -90,6 +90,7 @@ pub(super) fn measured(args: &BenchAtomic) -> Result<Report, Failure> {
         key_bits: 2048,
         components: Vec::new(),
         ordered_by: args.ordering.into(),
+        authority: None,
     };
     let mut group = LocalGroup::deal_as(&dir, &program, new, args.hybrid)?;
     group.start_all()?;

@@ -4,20 +4,22 @@
 //! Everything is signed by the shares that were just dealt: shares that do not work fail here, and
 //! not in service.
 
+use super::{FRONT_CHAIN, FRONT_KEY, ISSUING, NONCE_KEYS, POLICY, ROOT, ROOT_KEYS, ROOT_SHARE};
 use crate::Failure;
 use crate::config::CaSection;
-use maftia_base::time::Reading;
+use crate::deal::{NewFile, Told, sign_with, write_folder};
+use crate::home::NOTARY_KEY;
 use maftia_base::{AdversaryStructure, Digest, Epoch, Formula, Party};
-use maftia_crypto::{
-    DealSpec, Done, GroupKeys, KeyId, Progress, RealKeyring, RealSuite, RsaSpec, SigningInput,
-    Suite, Work, deal,
-};
-use maftia_services::ca::{CRL_PATH, ISSUING_PATH, OCSP_PATH, ROOT_PATH};
+use maftia_crypto::{DealSpec, GroupKeys, KeyId, RealKeyring, RsaSpec, deal};
+use maftia_node::acme::{NonceSeed, SignedNonces};
+use maftia_services::ca::{CRL_PATH, ISSUING_PATH, NonceKey, OCSP_PATH, ROOT_PATH};
 use maftia_services::x509::{
     Authority, DOMAIN_VALIDATED, Delegation, Issuer, Leaf, NameConstraints, Serial, Subject, Usage,
+    to_pem,
 };
 use rand_core::{CryptoRng, Rng};
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// The issuing authority's key among the group's threshold keys.
@@ -31,61 +33,114 @@ const YEAR: u64 = 365 * DAY + DAY / 4;
 
 /// What the ceremony makes for an authority.
 pub struct Authorities {
-    /// The public keys of the root's custodians.
-    pub root_keys: GroupKeys,
-    /// The share of each.
-    pub root_shares: Vec<Zeroizing<Vec<u8>>>,
-    /// The root's certificate, in DER.
-    pub root: Vec<u8>,
-    /// The issuing authority's certificate, in DER.
-    pub issuing: Vec<u8>,
+    root_keys: GroupKeys,
+    root_shares: Vec<Zeroizing<Vec<u8>>>,
+    /// In DER, as the one below.
+    root: Vec<u8>,
+    issuing: Vec<u8>,
+    front_ends: Vec<FrontEnd>,
+    nonce_keys: Vec<NonceKey>,
 }
 
-/// Signs with all shares of a group, as the group would.
-pub fn sign_with(
-    key: KeyId,
-    input: SigningInput,
-    keyrings: &[RealKeyring],
-) -> Result<Vec<u8>, Failure> {
-    let mut shares = Vec::new();
-    for (index, keyring) in keyrings.iter().enumerate() {
-        let work = Work::SignatureShare { key, input: input.clone(), with_proof: false };
-        let done = RealSuite::run_many(vec![work], keyring, Reading::default());
-        if let Some(Done::SignatureShare(share)) = done.into_iter().next() {
-            shares.push((Party::new(index), share));
+/// With what a front end speaks TLS.
+struct FrontEnd {
+    /// In DER.
+    certificate: Vec<u8>,
+    /// In PEM.
+    key: Zeroizing<Vec<u8>>,
+}
+
+impl Authorities {
+    /// Makes the root's key, all certificates, and the front ends' keys. `servers` hold the issuing
+    /// key.
+    pub fn make(
+        section: &CaSection,
+        servers: &[RealKeyring],
+        now: u64,
+        passphrase: Option<&[u8]>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, Failure> {
+        let (root_keys, custodians) =
+            deal(&root_spec(section), rng, &mut Told::default().told())
+                .map_err(|error| Failure::because(format!("the root's key: {error}")))?;
+        let mut root_shares = Vec::new();
+        let mut keyrings = Vec::new();
+        for custodian in custodians {
+            root_shares.push(custodian.to_file(passphrase, rng));
+            let keyring = RealKeyring::new(root_keys.clone(), custodian)
+                .map_err(|error| Failure::because(error.to_string()))?;
+            keyrings.push(keyring);
         }
+        let root = root_certificate(section, &root_keys, &keyrings, now, rng)?;
+        let issuing = issuing_certificate(section, &root, servers, &keyrings, now, rng)?;
+        let front = |_| front_end(section, &issuing, servers, now, rng);
+        let front_ends = servers.iter().map(front).collect::<Result<_, _>>()?;
+        let nonce_keys = servers.iter().map(|server| nonce_key(&section.url, server)).collect();
+        Ok(Self { root_keys, root_shares, root, issuing, front_ends, nonce_keys })
     }
-    let work = Work::CombineSignature { key, input, shares };
-    let first = keyrings.first().expect("a group has at least one member");
-    let done = RealSuite::run_many(vec![work], first, Reading::default());
-    match done.into_iter().next() {
-        Some(Done::Signature { signature: Some(signature), .. }) => Ok(signature.to_vec()),
-        _ => Err(Failure::because("the dealt shares do not combine to a signature")),
+
+    /// Writes what a server needs beside what every group has.
+    pub fn write_home(&self, folder: &Path, index: usize, rules: &str) -> Result<(), Failure> {
+        let FrontEnd { certificate, key } = &self.front_ends[index];
+        let (root, issuing) = (pem(&self.root)?, pem(&self.issuing)?);
+        let chain = pem(certificate)? + &issuing;
+        let mut nonce_keys = String::new();
+        for NonceKey(key) in &self.nonce_keys {
+            nonce_keys += &const_hex::encode(key);
+            nonce_keys.push('\n');
+        }
+        let files: [NewFile<'_>; 6] = [
+            (POLICY, true, rules.as_bytes()),
+            (ROOT, false, root.as_bytes()),
+            (ISSUING, false, issuing.as_bytes()),
+            (NONCE_KEYS, false, nonce_keys.as_bytes()),
+            (FRONT_CHAIN, false, chain.as_bytes()),
+            (FRONT_KEY, true, key),
+        ];
+        write_folder(folder, files)
+    }
+
+    /// Writes what the custodians of the root's key need.
+    pub fn write_custodians(&self, folders: &[PathBuf]) -> Result<(), Failure> {
+        let (keys, root) = (self.root_keys.to_file(), pem(&self.root)?);
+        for (folder, share) in folders.iter().zip(&self.root_shares) {
+            let files: [NewFile<'_>; 3] = [
+                (ROOT, false, root.as_bytes()),
+                (ROOT_KEYS, false, &keys),
+                (ROOT_SHARE, true, share),
+            ];
+            write_folder(folder, files)?;
+        }
+        Ok(())
     }
 }
 
-/// Makes the root's key, and both certificates. `servers` hold the issuing key.
-pub fn make(
-    section: &CaSection,
-    servers: &[RealKeyring],
-    now: u64,
-    passphrase: Option<&[u8]>,
-    rng: &mut impl CryptoRng,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Authorities, Failure> {
-    let (root_keys, custodians) = deal(&root_spec(section), rng, progress)
-        .map_err(|error| Failure::because(format!("the root's key: {error}")))?;
-    let mut root_shares = Vec::new();
-    let mut keyrings = Vec::new();
-    for custodian in custodians {
-        root_shares.push(custodian.to_file(passphrase, rng));
-        let keyring = RealKeyring::new(root_keys.clone(), custodian)
-            .map_err(|error| Failure::because(error.to_string()))?;
-        keyrings.push(keyring);
+/// Where the custodians' folders are.
+pub fn custodian_folders(section: &CaSection, out: &Path) -> Vec<PathBuf> {
+    (0..section.custodians).map(|index| out.join(format!("custodian-{index}"))).collect()
+}
+
+/// What a key that is dealt is for.
+pub fn name_of(key: KeyId) -> &'static str {
+    match key {
+        NOTARY_KEY => "the notary",
+        ISSUING_KEY => "the issuing authority",
+        ROOT_KEY => "the root",
+        _ => "another key",
     }
-    let root = root_certificate(section, &root_keys, &keyrings, now, rng)?;
-    let issuing = issuing_certificate(section, &root, servers, &keyrings, now, rng)?;
-    Ok(Authorities { root_keys, root_shares, root, issuing })
+}
+
+/// With what a server signs nonces: made from a secret that it has already, for nothing else.
+pub fn nonce_seed(server: &RealKeyring) -> NonceSeed {
+    NonceSeed(Digest::of("maftia acme nonce seed", server.link_seed()).0)
+}
+
+fn nonce_key(url: &str, server: &RealKeyring) -> NonceKey {
+    SignedNonces::new(url, Party::new(0), &nonce_seed(server).0).key()
+}
+
+fn pem(certificate: &[u8]) -> Result<String, Failure> {
+    to_pem(certificate).map_err(|error| failed("authority's", &error))
 }
 
 /// The root's custodians: people or safes, any `needed` of which sign.
@@ -175,15 +230,14 @@ fn issuing_certificate(
     Ok(unsigned.finish(&signature))
 }
 
-/// The certificate with which a front end speaks TLS, and its key, in PEM: the first that the
-/// authority issues.
-pub fn front_end(
+/// The first certificate of a front end, with a key of its own.
+fn front_end(
     section: &CaSection,
     issuing: &[u8],
     servers: &[RealKeyring],
     now: u64,
     rng: &mut impl Rng,
-) -> Result<(Vec<u8>, Zeroizing<Vec<u8>>), Failure> {
+) -> Result<FrontEnd, Failure> {
     let (key, public_key) = fresh_key().map_err(|error| failed("front end's", &error))?;
     let url = |path: &str| format!("{}{path}", section.plain_url);
     let (crl_url, ocsp_url, issuer_url) = (url(CRL_PATH), url(OCSP_PATH), url(ISSUING_PATH));
@@ -204,7 +258,7 @@ pub fn front_end(
     let issuer = Issuer::new(issuing).map_err(|error| failed("issuing", &error))?;
     let unsigned = issuer.leaf(&leaf).map_err(|error| failed("front end's", &error))?;
     let signature = sign_with(ISSUING_KEY, unsigned.signing_input(), servers)?;
-    Ok((unsigned.finish(&signature), key))
+    Ok(FrontEnd { certificate: unsigned.finish(&signature), key })
 }
 
 /// A key on P-256: in PEM, and its public half in DER.

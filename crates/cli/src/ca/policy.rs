@@ -1,16 +1,16 @@
 //! `ca.toml`: what the certification authority issues to whom. The same at all servers; it may hold
 //! secrets of external accounts, so unlike `group.toml` it is nobody else's to read.
 
-use crate::config::{self, ConfigError, line_of};
+use crate::config::{self, CaSection, ConfigError, Source, line_of, name_rules};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use maftia_crypto::{ClientKey, KeyId};
 use maftia_services::ca::{
     ExternalAccount, Limits, NameRules, NonceKey, Officers, Periods, Profile, Settings,
 };
 use maftia_services::notary::ObjectIdentifier;
-use maftia_services::x509::{DOMAIN_VALIDATED, IpRange, Usage};
+use maftia_services::x509::{DOMAIN_VALIDATED, Usage};
 use serde::Deserialize;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use toml::Spanned;
 
@@ -20,8 +20,6 @@ const HOUR: u64 = 3600;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PolicyFile {
-    url: String,
-    plain_url: String,
     default_profile: String,
     #[serde(default)]
     terms_of_service: Option<String>,
@@ -212,7 +210,7 @@ pub fn parse(path: &Path, text: &str) -> Result<PolicySection, ConfigError> {
 
 impl PolicySection {
     /// What all servers must have in common, for the authority with these certificates.
-    pub fn settings(&self, dealt: Dealt) -> Settings {
+    pub fn settings(&self, section: &CaSection, dealt: Dealt) -> Settings {
         let file = &self.file;
         let LimitsTable {
             accounts_per_hour,
@@ -229,8 +227,8 @@ impl PolicySection {
             ocsp_hours,
         } = file.periods;
         Settings {
-            base: file.url.clone(),
-            plain_base: file.plain_url.clone(),
+            base: section.url.clone(),
+            plain_base: section.plain_url.clone(),
             key: dealt.key,
             issuing: dealt.issuing,
             root: dealt.root,
@@ -270,30 +268,6 @@ impl PolicySection {
     }
 }
 
-/// Where complaints come from.
-struct Source<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
-
-impl Source<'_> {
-    fn refuse<T>(
-        &self,
-        at: &Spanned<T>,
-        key: &str,
-        problem: String,
-        remedy: &str,
-    ) -> ConfigError {
-        ConfigError {
-            file: self.path.to_owned(),
-            line: line_of(self.text, at.span().start),
-            key: key.into(),
-            problem,
-            remedy: remedy.into(),
-        }
-    }
-}
-
 fn profile(source: &Source<'_>, table: &ProfileTable) -> Result<Profile, ConfigError> {
     let usage = match table.usage {
         UsageName::Server => Usage::Server,
@@ -307,7 +281,7 @@ fn profile(source: &Source<'_>, table: &ProfileTable) -> Result<Profile, ConfigE
         usage,
         policy: policy.transpose()?.unwrap_or(DOMAIN_VALIDATED),
         seconds: table.hours.saturating_mul(HOUR),
-        names: rules(source, "profile.names", &table.names)?,
+        names: name_rules(source, "profile.names", &table.names)?,
     })
 }
 
@@ -317,9 +291,9 @@ fn external_account(
 ) -> Result<ExternalAccount, ConfigError> {
     let mac_key = Base64UrlUnpadded::decode_vec(table.key.get_ref()).map_err(|_| {
         let remedy = "base64url without padding, as `maftia ca account-key` prints it";
-        source.refuse(&table.key, "external_account.key", "it is no base64url".into(), remedy)
+        source.refuse(&table.key, "external_account.key", "it is no base64url", remedy)
     })?;
-    let names = rules(source, "external_account.names", &table.names)?;
+    let names = name_rules(source, "external_account.names", &table.names)?;
     Ok(ExternalAccount { id: table.id.clone(), mac_key, names })
 }
 
@@ -332,41 +306,11 @@ fn officers(source: &Source<'_>, table: &OfficersTable) -> Result<Officers, Conf
         })
     };
     let keys = table.keys.iter().map(key).collect::<Result<_, _>>()?;
-    Ok(Officers { needed: table.needed, keys, names: rules(source, "officers.names", &table.names)? })
-}
-
-/// Names and ranges of addresses; `*` is all of both.
-fn rules(
-    source: &Source<'_>,
-    key: &str,
-    names: &Spanned<Vec<String>>,
-) -> Result<NameRules, ConfigError> {
-    let mut rules = NameRules::default();
-    for name in names.get_ref() {
-        if name == "*" {
-            return Ok(NameRules::everything());
-        }
-        match name.split_once('/') {
-            Some((address, bits)) => {
-                let range = address.parse::<IpAddr>().ok().zip(bits.parse().ok());
-                let range = range.and_then(|(address, bits)| IpRange::new(address, bits));
-                let refused = || {
-                    let remedy = "the first address and the number of its fixed bits: \"10.1.0.0/16\"";
-                    source.refuse(names, key, format!("{name:?} is no range of addresses"), remedy)
-                };
-                rules.ips.push(range.ok_or_else(refused)?);
-            }
-            None => match name.parse::<IpAddr>() {
-                Ok(address) => rules.ips.extend(IpRange::new(address, bits_of(address))),
-                Err(_) => rules.dns.push(name.clone()),
-            },
-        }
-    }
-    Ok(rules)
-}
-
-fn bits_of(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
+    Ok(Officers {
+        needed: table.needed,
+        keys,
+        names: name_rules(source, "officers.names", &table.names)?,
+    })
 }
 
 fn object_identifier(
@@ -386,10 +330,6 @@ pub const EXAMPLE: &str = "\
 # secrets of external accounts, so only the server may read it. A change takes effect when all
 # servers of the group have been stopped and started with it.
 
-# Where ACME clients find it: one name for all servers' front ends, exactly as clients write it.
-url = \"https://ca.example.org:7443\"
-# The same without TLS, for revocation lists and OCSP.
-plain_url = \"http://ca.example.org:7102\"
 default_profile = \"server\"
 # terms_of_service = \"https://example.org/terms\"
 # Must accounts be bound to one of the [[external_account]] below?

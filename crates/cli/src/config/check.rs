@@ -1,5 +1,6 @@
 //! The checks across keys, and what comes out of them.
 
+use super::authority::{self, CaSection};
 use super::file::{Faults, GroupFile, Notary, Server, Sharing};
 use super::{ConfigError, component, line_of};
 use maftia_agreement::hybrid::OrderedBy;
@@ -32,6 +33,8 @@ pub struct GroupConfig {
     pub sharing: Formula,
     /// The notary.
     pub notary: NotarySection,
+    /// The certification authority, if there is one.
+    pub ca: Option<CaSection>,
 }
 
 /// The RFC 3161 time-stamping service of a group.
@@ -58,6 +61,8 @@ pub struct ServerConfig {
     pub clients: SocketAddr,
     /// Where stock clients reach it by HTTP.
     pub http: SocketAddr,
+    /// Where clients of ACME reach it, in a group with a certification authority.
+    pub acme: Option<SocketAddr>,
     /// In the hybrid configuration, its trusted component.
     pub component: Option<WormholeConfig>,
 }
@@ -84,6 +89,9 @@ impl GroupConfig {
             text += "ordered by the service\n";
         }
         text += &format!("{key_bits} {policy:?} {accuracy_ms} {organization:?}\n");
+        if let Some(ca) = &self.ca {
+            text += &format!("{ca:?}\n");
+        }
         Digest::of("maftia group configuration", text.as_bytes())
     }
 
@@ -103,13 +111,16 @@ fn names<'a>(all: impl Iterator<Item = &'a str>, set: PartySet) -> String {
 }
 
 /// Where complaints about one file come from.
-pub(super) struct Source<'a> {
-    path: &'a Path,
-    text: &'a str,
+pub(crate) struct Source<'a> {
+    /// The file.
+    pub(crate) path: &'a Path,
+    /// What is in it.
+    pub(crate) text: &'a str,
 }
 
 impl Source<'_> {
-    pub(super) fn refuse<T>(
+    /// The complaint about the value that stands there.
+    pub(crate) fn refuse<T>(
         &self,
         at: &Spanned<T>,
         key: impl Into<String>,
@@ -130,13 +141,14 @@ pub(super) fn check(path: &Path, text: &str, file: GroupFile) -> Result<GroupCon
     let source = Source { path, text };
     let is_hybrid = check_head(&source, &file)?;
     let ordered_by = check_ordering(&source, &file, is_hybrid)?;
-    let servers = check_servers(&source, &file.server, is_hybrid)?;
+    let servers = check_servers(&source, &file, is_hybrid)?;
     let attributes = attributes(&source, &file.server)?;
     let structure = structure(&source, &file, &attributes, is_hybrid)?;
     let sharing = sharing(&source, &file, &structure, &attributes)?;
     let notary = check_notary(&source, &file.notary)?;
+    let ca = file.ca.as_ref().map(|ca| authority::check(&source, ca)).transpose()?;
     let name = file.name.into_inner();
-    Ok(GroupConfig { name, servers, structure, is_hybrid, ordered_by, sharing, notary })
+    Ok(GroupConfig { name, servers, structure, is_hybrid, ordered_by, sharing, notary, ca })
 }
 
 /// Also says whether there are trusted components.
@@ -193,9 +205,10 @@ fn is_name(name: &str) -> bool {
 
 fn check_servers(
     source: &Source<'_>,
-    servers: &[Spanned<Server>],
+    file: &GroupFile,
     is_hybrid: bool,
 ) -> Result<Vec<ServerConfig>, ConfigError> {
+    let servers = &file.server;
     let most = if is_hybrid { HOSTS_MAX } else { PARTIES_MAX };
     if servers.len() > most {
         let problem = format!("there are {} servers", servers.len());
@@ -217,9 +230,11 @@ fn check_servers(
             let remedy = "a name of its own for each server";
             return Err(source.refuse(&server.name, "server.name", problem, remedy));
         }
+        authority::check_address(source, entry, file.ca.is_some())?;
         let listens =
             [("peers", &server.peers), ("clients", &server.clients), ("http", &server.http)];
-        for (key, address) in listens {
+        let acme = server.acme.as_ref().map(|acme| ("acme", acme));
+        for (key, address) in listens.into_iter().chain(acme) {
             check_address(source, &mut addresses, name, key, address)?;
         }
         checked.push(ServerConfig {
@@ -227,6 +242,7 @@ fn check_servers(
             peers: *server.peers.get_ref(),
             clients: *server.clients.get_ref(),
             http: *server.http.get_ref(),
+            acme: server.acme.as_ref().map(|acme| *acme.get_ref()),
             component: component::check(source, entry, is_hybrid)?,
         });
     }

@@ -20,6 +20,7 @@ pub(super) struct GroupFile {
     pub(super) sharing: Vec<Spanned<Sharing>>,
     pub(super) server: Vec<Spanned<Server>>,
     pub(super) notary: Notary,
+    pub(super) ca: Option<Ca>,
 }
 
 /// `[faults]`: which servers may be corrupt at once.
@@ -47,6 +48,7 @@ pub(super) struct Server {
     pub(super) peers: Spanned<SocketAddr>,
     pub(super) clients: Spanned<SocketAddr>,
     pub(super) http: Spanned<SocketAddr>,
+    pub(super) acme: Option<Spanned<SocketAddr>>,
     pub(super) guard: Option<Spanned<String>>,
     pub(super) component: Option<Spanned<PathBuf>>,
     pub(super) component_status: Option<Spanned<PathBuf>>,
@@ -75,6 +77,45 @@ impl Default for Notary {
     }
 }
 
+/// `[ca]`: the certification authority.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ca {
+    pub(super) url: Spanned<String>,
+    pub(super) plain_url: Spanned<String>,
+    pub(super) organization: Spanned<String>,
+    pub(super) country: Option<Spanned<String>>,
+    pub(super) common_name: Spanned<String>,
+    #[serde(default = "key_bits")]
+    pub(super) key_bits: Spanned<usize>,
+    #[serde(default)]
+    pub(super) permitted: Option<Spanned<Vec<String>>>,
+    #[serde(default = "years")]
+    pub(super) years: Spanned<u64>,
+    #[serde(default = "root_years")]
+    pub(super) root_years: Spanned<u64>,
+    #[serde(default = "front_end_days")]
+    pub(super) front_end_days: Spanned<u64>,
+    pub(super) custodians: Spanned<usize>,
+    pub(super) needed: Spanned<usize>,
+}
+
+fn key_bits() -> Spanned<usize> {
+    unwritten(2048)
+}
+
+fn years() -> Spanned<u64> {
+    unwritten(5)
+}
+
+fn root_years() -> Spanned<u64> {
+    unwritten(20)
+}
+
+fn front_end_days() -> Spanned<u64> {
+    unwritten(365)
+}
+
 /// A value that stands nowhere in the file. It is right, so nobody asks for its line.
 fn unwritten<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
@@ -96,6 +137,7 @@ fn missing(problem: &str) -> Option<String> {
     let table = match name {
         "format" | "name" | "configuration" | "faults" | "server" | "notary" => "",
         "attribute" | "classes" | "members" => "sharing.",
+        "url" | "plain_url" | "organization" | "common_name" | "custodians" | "needed" => "ca.",
         _ => "server.",
     };
     Some(format!("{table}{name}"))
@@ -134,7 +176,9 @@ fn remedy(key: &str) -> String {
         "faults" | "threshold" => "[faults] with threshold = 1",
         "alternatives" => "alternatives = [{ site = 1 }]",
         "server" => "a [[server]] for each server",
-        "peers" | "clients" | "http" => "an address and port, for example \"192.0.2.7:7100\"",
+        "peers" | "clients" | "http" | "acme" => {
+            "an address and port, for example \"192.0.2.7:7100\""
+        }
         "attributes" => "attributes = { site = \"a\", os = \"debian\" }",
         "notary" => "[notary], which may be empty",
         "key_bits" => "key_bits = 2048",
@@ -142,7 +186,13 @@ fn remedy(key: &str) -> String {
         "accuracy_ms" => "accuracy_ms = 1000",
         "organization" => "organization = \"...\"",
         "attribute" => "attribute = \"site\"",
-        "classes" | "members" => "a number",
+        "ca" => "[ca], as `maftia init --ca --example` prints it",
+        "url" => "url = \"https://ca.example.org:7443\"",
+        "plain_url" => "plain_url = \"http://ca.example.org:7102\"",
+        "common_name" => "common_name = \"Example issuing CA\"",
+        "permitted" => "permitted = [\"example.org\", \"10.0.0.0/8\"]",
+        "classes" | "members" | "custodians" | "needed" | "years" | "root_years"
+        | "front_end_days" => "a number",
         _ => "a key that `maftia init --example` prints",
     };
     example.into()

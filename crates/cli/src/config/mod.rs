@@ -3,6 +3,7 @@
 //!
 //! Every refusal names the file, the line, the key, what is wrong there and what would be right.
 
+mod authority;
 mod check;
 mod component;
 mod file;
@@ -10,9 +11,12 @@ mod file;
 mod tests;
 mod write;
 
+pub use authority::CaSection;
+pub(crate) use authority::name_rules;
+pub(crate) use check::Source;
 pub use check::{GroupConfig, NotarySection, ServerConfig, object_identifier};
 pub use component::{COMPONENT_SOCKET, component_at};
-pub use write::{NewGroup, render};
+pub use write::{NewAuthority, NewGroup, render};
 
 use std::path::{Path, PathBuf};
 use thiserror::Error;

@@ -11,6 +11,7 @@ fn new(servers: usize) -> String {
         key_bits: 2048,
         components: Vec::new(),
         ordered_by: OrderedBy::default(),
+        authority: None,
     })
 }
 
@@ -27,6 +28,7 @@ fn hybrid(servers: usize) -> String {
         key_bits: 2048,
         components: (0..servers).map(component).collect(),
         ordered_by: OrderedBy::default(),
+        authority: None,
     })
 }
 

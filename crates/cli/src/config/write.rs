@@ -2,6 +2,7 @@
 
 use maftia_agreement::hybrid::OrderedBy;
 use maftia_node::wormhole::WormholeConfig;
+use maftia_services::ca::host_of;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,6 +23,21 @@ pub struct NewGroup {
     pub components: Vec<WormholeConfig>,
     /// In the hybrid configuration, by what rounds are agreed on.
     pub ordered_by: OrderedBy,
+    /// The certification authority, if there is one.
+    pub authority: Option<NewAuthority>,
+}
+
+/// The certification authority that `maftia init` was asked for.
+#[derive(Clone, Debug)]
+pub struct NewAuthority {
+    /// Where clients find it.
+    pub url: String,
+    /// The first of the servers' ports for ACME; each server takes one.
+    pub base_port: u16,
+    /// All that may ever be issued for.
+    pub permitted: Vec<String>,
+    /// The text of `ca.toml`.
+    pub rules: String,
 }
 
 const ASYNCHRONOUS: &str = "\
@@ -88,6 +104,11 @@ http = \"{}\"     # openssl ts, curl, Prometheus
             address(1),
             address(2),
         );
+        if let Some(NewAuthority { base_port, .. }) = &new.authority {
+            let port = base_port.saturating_add(u16::try_from(index).unwrap_or(u16::MAX));
+            let acme = SocketAddr::new(new.host, port);
+            let _ = writeln!(text, "acme = \"{acme}\"     # clients of ACME, by HTTPS");
+        }
         if let Some(WormholeConfig { socket, status, guard }) = new.components.get(index) {
             let _ = write!(
                 text,
@@ -113,5 +134,41 @@ organization = \"{}\"
 ",
         new.key_bits, new.name,
     );
+    if let Some(authority) = &new.authority {
+        text += &render_authority(new, authority);
+    }
     text
+}
+
+fn render_authority(new: &NewGroup, authority: &NewAuthority) -> String {
+    let NewAuthority { url, permitted, .. } = authority;
+    let plain = SocketAddr::new(new.host, new.base_port.saturating_add(2));
+    let plain = match host_of("https://", url) {
+        Some(host) if host.parse::<IpAddr>().is_err() => format!("{host}:{}", plain.port()),
+        _ => plain.to_string(),
+    };
+    let permitted = match permitted.as_slice() {
+        [] => "# permitted = [\"example.org\"]  # nothing else could then ever be issued\n".into(),
+        some => format!("permitted = {some:?}  # nothing else can ever be issued\n"),
+    };
+    format!(
+        "
+# The certification authority (ACME). What of it is in certificates; what is issued to whom is in
+# ca.toml, beside this file: `maftia ca example` prints one.
+[ca]
+url = \"{url}\"        # one name for all servers' `acme`, as clients write it
+plain_url = \"http://{plain}\"   # the same for the servers' `http`: in certificates
+organization = \"{name}\"
+common_name = \"{name} issuing CA\"
+key_bits = {bits}
+{permitted}years = 5            # the issuing certificate
+root_years = 20
+front_end_days = 365 # the certificates with which the front ends begin
+# The root's key is shared among people, or safes; so many of them sign another issuing certificate.
+custodians = 3
+needed = 2
+",
+        name = new.name,
+        bits = new.key_bits,
+    )
 }

@@ -79,6 +79,7 @@ impl Stage {
             key_bits: args.key_bits,
             components: Vec::new(),
             ordered_by: OrderedBy::default(),
+            authority: None,
         };
         let mut group = LocalGroup::deal_as(&dir, &program, new, args.hybrid)?;
         group.start_all()?;

@@ -104,6 +104,7 @@ impl Town {
             key_bits: 2048,
             components: Vec::new(),
             ordered_by: hybrid.unwrap_or_default(),
+            authority: None,
         };
         let dir = folder.path().join("group");
         let group = LocalGroup::deal_as(&dir, program, new, hybrid.is_some()).unwrap();

@@ -217,6 +217,7 @@ fn write_files() {
         key_bits: 2048,
         components: Vec::new(),
         ordered_by: OrderedBy::default(),
+        authority: None,
     };
     let text = render(&group);
     write("group_toml", 0, text.as_bytes());

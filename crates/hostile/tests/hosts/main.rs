@@ -204,6 +204,7 @@ fn deal_on(folder: &Path, told: &[Value]) -> GroupConfig {
         key_bits: 2048,
         components: components.collect(),
         ordered_by: OrderedBy::Identifiers,
+        authority: None,
     };
     assert_eq!(new.components.len(), HOSTS);
     let text = (0..HOSTS).fold(config::render(&new), |text, host| {

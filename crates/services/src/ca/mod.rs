@@ -75,7 +75,7 @@ pub use nonce::{
 pub use officers::MOTION_SECONDS;
 pub use policy::{
     ExternalAccount, Limits, Officers, PROFILE_BYTES_MAX, Periods, Policy, PolicyError, Profile,
-    Settings,
+    Settings, host_of,
 };
 pub use problem::{Problem, ProblemType};
 pub use route::{
@@ -95,11 +95,10 @@ use answer::later;
 use image::State;
 use index::Index;
 use maftia_activity::{
-    AgreedTime, ApplyContext, Caller, Reply, StateMachine, TASK_BYTES_MAX, Task, TaskId,
+    AgreedTime, ApplyContext, Caller, Reply, StateMachine, TASK_BYTES_MAX, Task, TaskId, ToSign,
 };
 use maftia_base::Party;
 use maftia_base::wire::{Blob, Bytes, Wire};
-use maftia_crypto::{KeyId, SigningInput};
 use request::{Request, Signer};
 
 use crate::x509::Serial;
@@ -217,32 +216,6 @@ impl Authority {
     }
 }
 
-/// What the trait is going to have, with these signatures.
-impl Authority {
-    /// What it wants the group to sign, to keep the signature in its state: a function of the state
-    /// alone. (C3)
-    pub fn to_sign(&self) -> Vec<(TaskId, KeyId, SigningInput)> {
-        self.wanted_signatures()
-    }
-
-    /// The group has signed what [`to_sign`](Self::to_sign) has under this name: an honest server
-    /// vouches for it. (C3)
-    pub fn signed(&mut self, id: TaskId, signature: &[u8], cx: &ApplyContext<'_>) {
-        if let Some(step) = Step::new(cx) {
-            self.settle(step.now);
-            self.on_signed(id, signature, &step);
-            self.settle(step.now);
-        }
-    }
-
-    /// Answers a [`CaRead`] with a [`CaAnswer`], both encoded, from this server's state alone;
-    /// `None` if it is no question.
-    pub fn read(&self, query: &[u8]) -> Option<Bytes> {
-        let query = CaRead::from_wire(Bytes::copy_from_slice(query)).ok()?;
-        Some(self.answer_read(&query).to_wire())
-    }
-}
-
 /// Without a time nothing can be said about nonces, and nothing issued.
 fn no_time() -> AcmeReply {
     AcmeReply::of(later(1, "the servers have not agreed on a time"))
@@ -275,6 +248,24 @@ impl StateMachine for Authority {
             self.on_vote(party, id, result, &step);
             self.settle(step.now);
         }
+    }
+
+    fn to_sign(&self) -> Vec<ToSign> {
+        self.wanted_signatures()
+    }
+
+    fn signed(&mut self, id: TaskId, signature: &[u8], cx: &ApplyContext<'_>) {
+        if let Some(step) = Step::new(cx) {
+            self.settle(step.now);
+            self.on_signed(id, signature, &step);
+            self.settle(step.now);
+        }
+    }
+
+    /// Answers a [`CaRead`] with a [`CaAnswer`], both encoded.
+    fn read(&self, question: &[u8]) -> Option<Bytes> {
+        let question = CaRead::from_wire(Bytes::copy_from_slice(question)).ok()?;
+        Some(self.answer_read(&question).to_wire())
     }
 
     fn wake_at(&self) -> Option<AgreedTime> {

@@ -237,7 +237,7 @@ impl Policy {
     /// A policy for a group with this structure.
     pub fn new(settings: Settings, structure: &AdversaryStructure) -> Result<Self, PolicyError> {
         for (scheme, base) in [("https://", &settings.base), ("http://", &settings.plain_base)] {
-            if !is_base(scheme, base) {
+            if host_of(scheme, base).is_none() {
                 return Err(PolicyError::Base(scheme, base.clone()));
             }
         }
@@ -330,21 +330,24 @@ impl Policy {
     }
 }
 
-/// Scheme, host and port, as they stand in every URL that is compared.
-fn is_base(scheme: &str, base: &str) -> bool {
-    let Some(host) = base.strip_prefix(scheme) else { return false };
-    let (host, port) = match host.rsplit_once(':') {
+/// The host in a base URL: this scheme, a host in lower case and perhaps a port, as they stand in
+/// every URL that is compared. Without brackets around an address of version 6.
+pub fn host_of<'a>(scheme: &str, base: &'a str) -> Option<&'a str> {
+    let rest = base.strip_prefix(scheme)?;
+    let (host, port) = match rest.rsplit_once(':') {
         // In brackets the last colon may be one of the address.
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (host, None),
+        _ => (rest, None),
     };
     let is_of_a_host =
         |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b':' | b'[' | b']');
     let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-    base.len() <= BASE_BYTES_MAX
+    let is_base = base.len() <= BASE_BYTES_MAX
         && !host.is_empty()
         && host.bytes().all(is_of_a_host)
-        && port.is_none_or(is_port)
+        && port.is_none_or(is_port);
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    is_base.then_some(address.unwrap_or(host))
 }
 
 /// Has the key of one certificate signed the other?

@@ -21,9 +21,9 @@ use super::table::{Set, Table};
 use super::wire::{CERTIFICATE_BYTES_MAX, CRL_BYTES_MAX, signing_of, signing_task};
 use super::{Authority, Step};
 use crate::x509::{CertificateStatus, Revoked, Serial, Unsigned};
-use maftia_activity::TaskId;
+use maftia_activity::{SIGNED_AT_ONCE_MAX, TaskId, ToSign};
 use maftia_base::wire::{Blob, EncodeSize, wire_enum, wire_struct};
-use maftia_crypto::{KeyId, SIGNATURE_BYTES_MAX, SigningInput};
+use maftia_crypto::{SIGNATURE_BYTES_MAX, SigningInput};
 
 /// Certificates that the group is asked to sign at the same time.
 const LEAVES_AT_ONCE: usize = 48;
@@ -33,6 +33,8 @@ const UPKEEP_AT_ONCE: usize = 16;
 
 /// Most that the group is asked to sign at the same time.
 pub const SIGNING_MAX: usize = LEAVES_AT_ONCE + UPKEEP_AT_ONCE;
+
+const _: () = assert!(SIGNING_MAX <= SIGNED_AT_ONCE_MAX, "else some that are shown wait");
 
 /// Most certificates that are to be signed.
 pub(super) const LEAVES_MAX: usize = 512;
@@ -172,10 +174,10 @@ impl Signing {
 
 impl Authority {
     /// What the group is asked to sign now. (G1)
-    pub(super) fn wanted_signatures(&self) -> Vec<(TaskId, KeyId, SigningInput)> {
+    pub(super) fn wanted_signatures(&self) -> Vec<ToSign> {
         let key = self.policy.settings().key;
         let shown = self.state.signing.shown();
-        shown.map(|(id, input)| (id, key, input.clone())).collect()
+        shown.map(|(id, input)| ToSign { id, key, input: input.clone() }).collect()
     }
 
     /// The group has signed what has this name.

@@ -25,6 +25,7 @@ pub struct Issuer {
     certificate: Vec<u8>,
     not_before: u64,
     not_after: u64,
+    public_key: Vec<u8>,
     key_identifier: Vec<u8>,
     constraints: Option<NameConstraints>,
     pub(super) name: Name,
@@ -63,6 +64,7 @@ impl Issuer {
             certificate: der.to_vec(),
             not_before: tbs.validity.not_before.to_unix_duration().as_secs(),
             not_after: tbs.validity.not_after.to_unix_duration().as_secs(),
+            public_key: tbs.subject_public_key_info.to_der()?,
             key_identifier,
             constraints,
             path_len,
@@ -75,6 +77,11 @@ impl Issuer {
     /// Its certificate, in DER.
     pub fn certificate(&self) -> &[u8] {
         &self.certificate
+    }
+
+    /// Its key: `SubjectPublicKeyInfo` in DER.
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
     }
 
     /// What its certificates call its key: the `keyIdentifier` of RFC 9773.

@@ -238,7 +238,7 @@ fn an_approval_for_which_there_is_no_room_can_be_given_again() {
     assert_eq!(filled, 512);
     let answer = world.officer(1, OfficerCommand::Approve { order });
     assert_eq!(answer, refused(CaRefusal::Full));
-    let (id, _, _) = world.authority.to_sign().remove(0);
+    let id = world.authority.to_sign().remove(0).id;
     world.signed(id, &[1; 256]);
     let answer = world.officer(1, OfficerCommand::Approve { order });
     assert_eq!(answer, noted(2, 2, true));

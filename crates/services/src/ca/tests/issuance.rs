@@ -174,9 +174,9 @@ fn at_most_so_many_certificates_are_signed_at_once_and_the_others_wait_their_tur
         let request = csr(&web_key(), &["a.example.org"]);
         assert!(world.finalize(&client, order, &request).ok().is("processing"));
     }
-    let shown: Vec<_> = world.authority.to_sign().into_iter().map(|(id, ..)| id).collect();
+    let shown: Vec<_> = world.authority.to_sign().into_iter().map(|wanted| wanted.id).collect();
     assert_eq!(shown.len(), 48);
-    let again: Vec<_> = world.restored().to_sign().into_iter().map(|(id, ..)| id).collect();
+    let again: Vec<_> = world.restored().to_sign().into_iter().map(|wanted| wanted.id).collect();
     assert_eq!(again, shown, "a function of the state");
     world.sign();
     for order in &orders {
@@ -190,7 +190,7 @@ fn a_signature_for_nothing_changes_nothing() {
     let (mut world, client) = World::with_client(|_| {});
     let order = ready(&mut world, &client, &["a.example.org"]);
     world.finalize(&client, &order, &csr(&web_key(), &["a.example.org"])).ok();
-    let (id, ..) = world.authority.to_sign().remove(0);
+    let id = world.authority.to_sign().remove(0).id;
     let before = world.authority.snapshot();
     for (id, signature) in [
         (id.0 + 8, &[1; 256][..]),

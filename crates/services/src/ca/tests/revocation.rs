@@ -190,7 +190,7 @@ fn an_ocsp_response_that_was_overtaken_while_it_was_signed_is_never_shown() {
     let stale = world.authority.to_sign();
     assert!(!stale.is_empty());
     world.post(&client, PATH, wish(&leaf)).ok();
-    for (id, ..) in stale {
+    for ToSign { id, .. } in stale {
         world.signed(id, &[1; 256]);
     }
     let read = CaRead::Ocsp { serial: serial(&leaf) };
@@ -261,7 +261,7 @@ fn a_list_that_was_overtaken_while_it_was_signed_is_made_again_soon() {
     let leaf = world.certificate(&client, &["a.example.org"]);
     world.pass(DAY);
     let [list] = &world.authority.to_sign()[..] else { panic!("a list is due") };
-    assert_eq!(list.0.0 % 8, 7);
+    assert_eq!(list.id.0 % 8, 7);
     world.post(&client, PATH, wish(&leaf)).ok();
     world.sign();
     assert!(crl(&world).contains("No Revoked Certificates"));

@@ -474,7 +474,7 @@ impl World {
 
     /// The group signs everything that it is asked to, until there is nothing left.
     pub(super) fn sign(&mut self) {
-        while let Some((id, key, input)) = self.authority.to_sign().into_iter().next() {
+        while let Some(ToSign { id, key, input }) = self.authority.to_sign().into_iter().next() {
             assert_eq!(key, KeyId(3));
             let signature = GROUP_KEY.sign(&input);
             self.signed(id, &signature);
