@@ -1,5 +1,9 @@
 //! What can be typed.
 
+mod ca;
+
+pub use ca::*;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use maftia_agreement::hybrid::OrderedBy;
 use std::net::IpAddr;
@@ -259,21 +263,6 @@ pub struct Refound {
     /// Files with the lines that `testify` printed.
     #[arg(required = true)]
     pub testimonies: Vec<PathBuf>,
-}
-
-/// `maftia ca`.
-#[derive(Debug, Args)]
-pub struct Ca {
-    /// What to do.
-    #[command(subcommand)]
-    pub what: CaWhat,
-}
-
-/// What can be done about an authority.
-#[derive(Debug, Subcommand)]
-pub enum CaWhat {
-    /// Print a ca.toml, which says what is issued to whom, with each key explained.
-    Example,
 }
 
 /// `maftia demo`.

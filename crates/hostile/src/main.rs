@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod strategy;
+mod vouching;
 
 use clap::Parser;
 use maftia::Failure;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use strategy::{Hostile, Strategy};
+use vouching::Vouching;
 
 /// A server that an intruder has taken over, with its real keys. For the demonstration only.
 #[derive(Debug, Parser)]
@@ -53,8 +55,11 @@ fn run(args: &Args) -> Result<(), Failure> {
     let Home { group, keyring, .. } = setting.home;
     let hostile = Hostile::new(args.strategy, group.me(), stolen);
     let front_end = offer.front_end();
-    Server::taken_over(setting.config, group, keyring, replica, hostile, front_end)
-        .offering(offer)
-        .run()
-        .map_err(|error| Failure::because(error.to_string()))
+    let server = Server::taken_over(setting.config, group, keyring, replica, hostile, front_end)
+        .offering(offer);
+    let server = match args.strategy {
+        Strategy::VouchForAll => server.with_errands(Arc::new(Vouching)),
+        _ => server,
+    };
+    server.run().map_err(|error| Failure::because(error.to_string()))
 }

@@ -61,6 +61,8 @@ pub(crate) enum Strategy {
     Flood,
     /// Signs with signatures that hold for something else.
     BadSignatures,
+    /// Says at once that it has validated whatever somebody wants certified, without a look.
+    VouchForAll,
     /// Equivocates, sends bad shares, lies about the time and is mute towards some, all at once.
     Everything,
 }

@@ -7,6 +7,7 @@ use crate::client::{self, Reception};
 use crate::clock::{Clock, SystemClock};
 use crate::component;
 use crate::engine::{Consult, Engine, EngineError, Parts, no_trusted_component};
+use crate::errands::Errands;
 use crate::host::Host;
 use crate::http::{self, Face, FrontEnd};
 use crate::inbox::Inbox;
@@ -196,6 +197,7 @@ pub enum ServerError {
 pub struct Server<P, T> {
     config: ServerConfig,
     acme: Option<(AcmeConfig, Policy)>,
+    errands: Option<Arc<dyn Errands>>,
     group: Group,
     keyring: Arc<RealKeyring>,
     replica: P,
@@ -229,7 +231,7 @@ where
             None => replica,
         };
         let (keyring, tamper) = (Arc::new(keyring), Honest);
-        Self { config, acme: None, group, keyring, replica, tamper, front_end }
+        Self { config, acme: None, errands: None, group, keyring, replica, tamper, front_end }
     }
 }
 
@@ -253,13 +255,19 @@ where
         front_end: Arc<dyn FrontEnd>,
     ) -> Self {
         let keyring = Arc::new(keyring);
-        Self { config, acme: None, group, keyring, replica, tamper, front_end }
+        Self { config, acme: None, errands: None, group, keyring, replica, tamper, front_end }
     }
 
     /// Serves the clients of the authority, too, if one of the services is.
     #[must_use]
     pub fn offering(self, offer: Offer) -> Self {
         Self { acme: offer.authority, ..self }
+    }
+
+    /// Has the authority's outside work done in another way than by honest looks.
+    #[must_use]
+    pub fn with_errands(self, errands: Arc<dyn Errands>) -> Self {
+        Self { errands: Some(errands), ..self }
     }
 
     /// Runs until SIGTERM or SIGINT, or until something breaks. Blocks the calling thread; must
@@ -290,7 +298,7 @@ where
         (clients, pages): (TcpListener, TcpListener),
         acme: Option<Opened>,
     ) -> Result<(), ServerError> {
-        let Self { config, group, keyring, replica, tamper, front_end, .. } = self;
+        let Self { config, errands, group, keyring, replica, tamper, front_end, .. } = self;
         let beside = Files::of(&config);
         let log = LogConfig::new(log_name(config.generation), identity::<P>(&group));
         let wormhole = reach_wormhole(&context, &config).await;
@@ -313,7 +321,8 @@ where
         let run = work_with::<RealSuite, _, _>(Arc::clone(&keyring), clock_seen, tampering);
         let (consult, other_life) =
             join_wormhole(&context, &config, wormhole, (inbox.clone(), &board));
-        let errands = acme.as_ref().map(|acme| acme.errands(arrivals.clone())).transpose()?;
+        let errands = acme.as_ref().map(|acme| acme.errands(errands, arrivals.clone()));
+        let errands = errands.transpose()?;
         let parts = Parts {
             group: group.clone(),
             host: ReplicaHost::new(group.me(), board.clone()).with_errands(errands),

@@ -14,8 +14,8 @@ use maftia_crypto::{DealSpec, GroupKeys, KeyId, RealKeyring, RsaSpec, deal};
 use maftia_node::acme::{NonceSeed, SignedNonces};
 use maftia_services::ca::{CRL_PATH, ISSUING_PATH, NonceKey, OCSP_PATH, ROOT_PATH};
 use maftia_services::x509::{
-    Authority, DOMAIN_VALIDATED, Delegation, Issuer, Leaf, NameConstraints, Serial, Subject, Usage,
-    to_pem,
+    Authority, DOMAIN_VALIDATED, Delegation, Issuer, Leaf, NameConstraints, Serial, Subject,
+    Unsigned, Usage, to_pem,
 };
 use rand_core::{CryptoRng, Rng};
 use std::fmt::Display;
@@ -72,7 +72,10 @@ impl Authorities {
             keyrings.push(keyring);
         }
         let root = root_certificate(section, &root_keys, &keyrings, now, rng)?;
-        let issuing = issuing_certificate(section, &root, servers, &keyrings, now, rng)?;
+        let group = servers.first().expect("a group has at least one server").public();
+        let unsigned = unsigned_issuing(section, &root, group, (now, section.years), rng)?;
+        let signature = sign_with(ROOT_KEY, unsigned.signing_input(), &keyrings)?;
+        let issuing = unsigned.finish(&signature);
         let front = |_| front_end(section, &issuing, servers, now, rng);
         let front_ends = servers.iter().map(front).collect::<Result<_, _>>()?;
         let nonce_keys = servers.iter().map(|server| nonce_key(&section.url, server)).collect();
@@ -187,16 +190,15 @@ fn root_certificate(
     Ok(unsigned.finish(&signature))
 }
 
-fn issuing_certificate(
+/// The issuing authority's certificate, to be signed by the root.
+pub fn unsigned_issuing(
     section: &CaSection,
     root: &[u8],
-    servers: &[RealKeyring],
-    custodians: &[RealKeyring],
-    now: u64,
+    keys: &GroupKeys,
+    (now, years): (u64, u64),
     rng: &mut impl Rng,
-) -> Result<Vec<u8>, Failure> {
-    let first = servers.first().expect("a group has at least one server");
-    let public_key = public_key(first.public(), ISSUING_KEY)?;
+) -> Result<Unsigned, Failure> {
+    let public_key = public_key(keys, ISSUING_KEY)?;
     let domains: Vec<&str> = section.permitted.dns.iter().map(String::as_str).collect();
     let is_constrained = !domains.is_empty() || !section.permitted.ips.is_empty();
     let names = is_constrained
@@ -212,7 +214,7 @@ fn issuing_certificate(
         serial: serial(rng),
         public_key: &public_key,
         not_before: now.saturating_sub(DAY),
-        not_after: now + section.years * YEAR,
+        not_after: now + years * YEAR,
         path_len: Some(0),
         names: names.as_ref(),
     };
@@ -224,10 +226,7 @@ fn issuing_certificate(
         issuer_url: Some(&issuer_url),
     };
     let issuer = Issuer::new(root).map_err(|error| failed("root", &error))?;
-    let unsigned = issuer.authority(&authority, &delegation);
-    let unsigned = unsigned.map_err(|error| failed("issuing", &error))?;
-    let signature = sign_with(ROOT_KEY, unsigned.signing_input(), custodians)?;
-    Ok(unsigned.finish(&signature))
+    issuer.authority(&authority, &delegation).map_err(|error| failed("issuing", &error))
 }
 
 /// The first certificate of a front end, with a key of its own.
@@ -269,7 +268,9 @@ fn fresh_key() -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), openssl::error::ErrorSta
 }
 
 fn public_key(keys: &GroupKeys, key: KeyId) -> Result<Vec<u8>, Failure> {
-    let (modulus, exponent) = keys.rsa(key).expect("the ceremony has just made it");
+    let (modulus, exponent) = keys.rsa(key).ok_or_else(|| {
+        Failure::because("these keys were dealt without an authority: no [ca] in group.toml")
+    })?;
     maftia_services::x509::rsa_public_key(&modulus, &exponent)
         .map_err(|error| failed("authority's", &error))
 }

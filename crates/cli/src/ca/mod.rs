@@ -2,10 +2,14 @@
 
 pub mod authority;
 pub mod ceremony;
+mod intermediate;
+mod office;
 pub mod policy;
+mod show;
 
 use crate::Failure;
 use crate::args::{Ca, CaWhat};
+use maftia_services::ca::OfficerCommand;
 
 /// What is issued to whom, in a server's home folder; secret, as it may hold secrets of others.
 pub const POLICY: &str = "ca.toml";
@@ -34,9 +38,28 @@ pub const ROOT_SHARE: &str = "root.share";
 /// Does what was typed.
 pub fn run(args: &Ca) -> Result<(), Failure> {
     match &args.what {
-        CaWhat::Example => {
-            print!("{}", policy::EXAMPLE);
-            Ok(())
+        CaWhat::Example => print!("{}", policy::EXAMPLE),
+        CaWhat::AccountKey => office::account_key(),
+        CaWhat::Log(args) => office::log(args)?,
+        CaWhat::Inspect { serial, query } => office::inspect(query, serial)?,
+        CaWhat::Pending(args) => office::pending(args)?,
+        CaWhat::Approve { order, officer } => {
+            office::say(officer, OfficerCommand::Approve { order: *order })?;
         }
+        CaWhat::Refuse { order, officer } => {
+            office::say(officer, OfficerCommand::Refuse { order: *order })?;
+        }
+        CaWhat::Revoke { serial, reason, officer } => {
+            let serial = office::parse_serial(serial)?;
+            office::say(officer, OfficerCommand::Revoke { serial, reason: (*reason).into() })?;
+        }
+        CaWhat::Suspend { account, officer } => {
+            office::say(officer, OfficerCommand::Suspend { account: *account })?;
+        }
+        CaWhat::OfficerKey(args) => office::officer_key(args)?,
+        CaWhat::ProposeIntermediate(args) => intermediate::propose(args)?,
+        CaWhat::SignIntermediate(args) => intermediate::sign(args)?,
+        CaWhat::FinishIntermediate(args) => intermediate::finish(args)?,
     }
+    Ok(())
 }

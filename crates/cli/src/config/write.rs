@@ -90,6 +90,7 @@ threshold = {f}
             let port = usize::from(new.base_port) + 3 * index + offset;
             SocketAddr::new(new.host, u16::try_from(port).unwrap_or(u16::MAX))
         };
+        let acme = acme_line(new, index);
         let _ = write!(
             text,
             "
@@ -98,17 +99,12 @@ name = \"server-{index}\"
 peers = \"{}\"    # the other servers
 clients = \"{}\"  # the client library
 http = \"{}\"     # openssl ts, curl, Prometheus
-# attributes = {{ site = \"zurich\", os = \"debian\" }}
+{acme}# attributes = {{ site = \"zurich\", os = \"debian\" }}
 ",
             address(0),
             address(1),
             address(2),
         );
-        if let Some(NewAuthority { base_port, .. }) = &new.authority {
-            let port = base_port.saturating_add(u16::try_from(index).unwrap_or(u16::MAX));
-            let acme = SocketAddr::new(new.host, port);
-            let _ = writeln!(text, "acme = \"{acme}\"     # clients of ACME, by HTTPS");
-        }
         if let Some(WormholeConfig { socket, status, guard }) = new.components.get(index) {
             let _ = write!(
                 text,
@@ -138,6 +134,13 @@ organization = \"{}\"
         text += &render_authority(new, authority);
     }
     text
+}
+
+fn acme_line(new: &NewGroup, index: usize) -> String {
+    let Some(NewAuthority { base_port, .. }) = &new.authority else { return String::new() };
+    let port = base_port.saturating_add(u16::try_from(index).unwrap_or(u16::MAX));
+    let acme = SocketAddr::new(new.host, port);
+    format!("acme = \"{acme}\"     # clients of ACME, by HTTPS\n")
 }
 
 fn render_authority(new: &NewGroup, authority: &NewAuthority) -> String {

@@ -2,7 +2,7 @@
 //! hostile servers.
 
 use bytes::Bytes;
-use maftia::config::NewGroup;
+use maftia::config::{NewAuthority, NewGroup};
 use maftia::home::{CERTIFICATE, PublicHome};
 use maftia::local::LocalGroup;
 use maftia::{judge, process};
@@ -95,6 +95,16 @@ impl Town {
 
     /// The same in either configuration: in the hybrid one with trusted components, which run.
     pub(crate) fn deal_as(program: &Path, servers: usize, hybrid: Option<OrderedBy>) -> Self {
+        Self::deal_with(program, servers, hybrid, |_| None)
+    }
+
+    /// The same with a certification authority, which is told from which port on it may take some.
+    pub(crate) fn deal_with(
+        program: &Path,
+        servers: usize,
+        hybrid: Option<OrderedBy>,
+        authority: impl FnOnce(u16) -> Option<NewAuthority>,
+    ) -> Self {
         let (folder, ports) = (tempfile::tempdir().unwrap(), Ports::claim());
         let new = NewGroup {
             name: "tested".into(),
@@ -104,11 +114,16 @@ impl Town {
             key_bits: 2048,
             components: Vec::new(),
             ordered_by: hybrid.unwrap_or_default(),
-            authority: None,
+            authority: authority(ports.first + 3 * u16::try_from(servers).unwrap()),
         };
         let dir = folder.path().join("group");
         let group = LocalGroup::deal_as(&dir, program, new, hybrid.is_some()).unwrap();
         Self { group, folder, _ports: ports, queries: 0 }
+    }
+
+    /// Where tests may put what goes when they end.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The status page of a server that runs.

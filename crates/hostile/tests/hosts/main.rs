@@ -215,7 +215,7 @@ fn deal_on(folder: &Path, told: &[Value]) -> GroupConfig {
         })
     });
     let config = config::parse(&folder.join("group.toml"), &text).unwrap();
-    deal::deal_to(&config, &text, folder, None).unwrap();
+    deal::deal_to(&config, (&text, None), folder, None).unwrap();
     config
 }
 

@@ -4,7 +4,7 @@ use super::certificates::{CertificateFiles, Shown};
 use super::nonces::SignedNonces;
 use super::{FINALIZE_PATIENCE, Face, Publication, published, serve};
 use crate::asking::Asking;
-use crate::errands::Runner;
+use crate::errands::{Errands, Runner};
 use crate::host::Arrival;
 use crate::replica::Request;
 use crate::server::{ServerError, bind};
@@ -64,14 +64,17 @@ impl Opened {
         Ok(Self { config, publication: Arc::new(Publication::of(policy)), shown, listener })
     }
 
-    /// What does the outside work. To be called on the runtime.
+    /// What does the outside work, if nobody else is to do it. To be called on the runtime.
     pub(crate) fn errands(
         &self,
+        instead: Option<Arc<dyn Errands>>,
         arrivals: mpsc::Sender<Arrival<Request<RealSuite>>>,
     ) -> Result<Runner<RealSuite>, ServerError> {
-        let validator = Validator::new(self.config.validation.clone())?;
-        let validations = Arc::new(Validations::new(validator));
-        Ok(Runner::new(validations, arrivals, Handle::current()))
+        let errands: Arc<dyn Errands> = match instead {
+            Some(errands) => errands,
+            None => Arc::new(Validations::new(Validator::new(self.config.validation.clone())?)),
+        };
+        Ok(Runner::new(errands, arrivals, Handle::current()))
     }
 
     /// Serves the authority's clients beside the server `me`; returns the pages that are to be

@@ -12,3 +12,4 @@ mod speed;
 mod storage;
 mod toy;
 mod validation;
+mod zone;

@@ -1,6 +1,7 @@
 //! CAA records.
 
-use super::outside::{FAILING, Say, Zone, web};
+use super::super::zone::{FAILING, Zone};
+use super::outside::{Say, web};
 use super::{ChallengeKind, HERE, HOST, Identifier, RIGHT, config, hasty, name, run};
 use crate::validation::{ValidationConfig, Validator, Why};
 use base64ct::{Base64UrlUnpadded, Encoding};

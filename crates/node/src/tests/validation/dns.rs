@@ -1,6 +1,6 @@
 //! `dns-01`.
 
-use super::outside::{SILENT, Zone};
+use super::super::zone::{SILENT, Zone};
 use super::{ChallengeKind, HOST, Identifier, RIGHT, TOKEN, hasty, name, run};
 use crate::validation::{ValidationConfig, Validator, Why};
 use base64ct::{Base64UrlUnpadded, Encoding};

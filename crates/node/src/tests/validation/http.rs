@@ -1,7 +1,8 @@
 //! `http-01`.
 
+use super::super::zone::Zone;
 use super::certificates::Made;
-use super::outside::{Say, Zone, tls, web};
+use super::outside::{Say, tls, web};
 use super::{
     ChallengeKind, HERE, HOST, Identifier, RIGHT, TOKEN, config, hasty, here, look, name, nobody,
     run,

@@ -7,13 +7,13 @@ mod http;
 mod outside;
 mod tls;
 
+use super::zone::Zone;
 use crate::errands::Errands;
 use crate::validation::{ValidationConfig, Validations, Validator, Why};
 use maftia_activity::Task;
 use maftia_base::ServiceId;
 use maftia_base::wire::{Blob, Wire};
 use maftia_services::ca::{ChallengeKind, Identifier, VALIDATED, Validation};
-use outside::Zone;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

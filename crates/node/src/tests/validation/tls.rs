@@ -1,7 +1,8 @@
 //! `tls-alpn-01`.
 
+use super::super::zone::Zone;
 use super::certificates::{Kind, Made, digest};
-use super::outside::{Say, Shake, Zone, tls};
+use super::outside::{Say, Shake, tls};
 use super::{ChallengeKind, HERE, HOST, Identifier, config, hasty, here, look, name, nobody, run};
 use crate::validation::Why;
 use rustls::version::{TLS12, TLS13};
