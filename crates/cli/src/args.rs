@@ -308,6 +308,9 @@ pub enum BenchWhat {
     Configurations(BenchConfigurations),
     /// The same with one of four servers hostile, in one way after the other: how much is left.
     Adversaries(BenchAdversaries),
+    /// Certificates a second and how long each takes, with clients of ACME; and what a signature of
+    /// the group costs beside an ordinary one.
+    Ca(BenchCa),
     /// The simulator, each message taking one unit: how many units until delivery.
     Delays(BenchDelays),
 }
@@ -371,6 +374,29 @@ impl From<Ordering> for OrderedBy {
             Ordering::Service => Self::Service,
         }
     }
+}
+
+/// `maftia bench ca`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchCa {
+    /// Moduli of the authority's key, in bits.
+    #[arg(long, value_delimiter = ',', default_values_t = [2048, 3072])]
+    pub key_bits: Vec<usize>,
+    /// The hybrid configuration: three servers, each with a trusted component, instead of four.
+    #[arg(long)]
+    pub hybrid: bool,
+    /// Seconds of each of the two loads.
+    #[arg(long, default_value_t = 20)]
+    pub seconds: u64,
+    /// Clients of the second load, each with one order under way.
+    #[arg(long, default_value_t = 16)]
+    pub clients: usize,
+    /// First port of the servers.
+    #[arg(long, default_value_t = 18400)]
+    pub base_port: u16,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `maftia bench configurations`.

@@ -105,8 +105,8 @@ pub fn deal_to(
     for (index, (folder, share)) in folders.iter().zip(&dealt.shares).enumerate() {
         write_folder(folder, public)?;
         write_folder(folder, [(SHARE, true, share.as_slice())])?;
-        if let Some(authorities) = &dealt.authorities {
-            authorities.write_home(folder, index, rules.unwrap_or_default())?;
+        if let (Some(authorities), Some(ca)) = (&dealt.authorities, &config.ca) {
+            authorities.write_home(folder, index, (ca, rules.unwrap_or_default()))?;
         }
     }
     if let (Some(authorities), Some(ca)) = (&dealt.authorities, &config.ca) {

@@ -148,7 +148,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// A share that others on the host can read is a share that others have.
-fn check_mode(path: &Path) -> Result<(), Failure> {
+pub(crate) fn check_mode(path: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt;
     let mode = fs::metadata(path)
         .map_err(|error| Failure::file(path, "cannot be looked at", &error))?

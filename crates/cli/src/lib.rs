@@ -1,6 +1,7 @@
 //! The `maftia` binary's commands, as a library so that they can be tested.
 #![forbid(unsafe_code)]
 
+pub mod acme;
 pub mod args;
 pub mod bench;
 pub mod ca;

@@ -22,9 +22,19 @@ pub type Production = Server<Replica<RealSuite, Service>, Honest>;
 pub struct Offer {
     /// What all servers must have in common to run the notary.
     pub notary: Profile,
-    /// The same for the certification authority, if there is one, and how this server is set up for
-    /// its clients.
-    pub authority: Option<(AcmeConfig, Policy)>,
+    /// The certification authority, if there is one.
+    pub authority: Option<Authority>,
+}
+
+/// A group's certification authority, and one server's part in it.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    /// How this server is set up for its clients.
+    pub acme: AcmeConfig,
+    /// The policy with which the group began: the same at all servers for ever.
+    pub founding: Policy,
+    /// The policy that this server's operator has written.
+    pub wish: Policy,
 }
 
 impl Offer {
@@ -33,7 +43,9 @@ impl Offer {
         let notary = self.notary.clone();
         match &self.authority {
             None => maftia_services::all(notary).into(),
-            Some((_, policy)) => maftia_services::all_with_ca(notary, policy.clone()).into(),
+            Some(Authority { founding, .. }) => {
+                maftia_services::all_with_ca(notary, founding.clone()).into()
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! A whole server: everything of this package, wired together around a replica.
 
 use crate::Driven;
-use crate::acme::{AcmeConfig, FilesError, Opened};
+use crate::acme::{FilesError, Opened};
 use crate::asking::{Asking, OPEN_MAX};
 use crate::client::{self, Reception};
 use crate::clock::{Clock, SystemClock};
@@ -16,7 +16,7 @@ use crate::journal::{JournalError, LogConfig};
 use crate::metrics::Metrics;
 use crate::network::{self, NetworkConfig, NetworkError};
 use crate::outbox::Post;
-use crate::production::Offer;
+use crate::production::{Authority, Offer};
 use crate::refound::log_name;
 use crate::replica::{ReplicaHost, Served, StatusBoard};
 use crate::start::{Beside, Files, identity, open_log, work_with};
@@ -35,7 +35,6 @@ use maftia_base::protocol::Vocabulary;
 use maftia_base::{Group, ServiceId};
 use maftia_crypto::{Attested, ClientClaim, Done, RealKeyring, RealSuite, Suite, Work};
 use maftia_links::Linked;
-use maftia_services::ca::Policy;
 use maftia_ttcb_api::EntityId;
 use rand_core::Rng;
 use std::net::SocketAddr;
@@ -196,7 +195,7 @@ pub enum ServerError {
 /// A server that has been set up and not yet started.
 pub struct Server<P, T> {
     config: ServerConfig,
-    acme: Option<(AcmeConfig, Policy)>,
+    authority: Option<Authority>,
     errands: Option<Arc<dyn Errands>>,
     group: Group,
     keyring: Arc<RealKeyring>,
@@ -261,7 +260,7 @@ where
     /// Serves the clients of the authority, too, if one of the services is.
     #[must_use]
     pub fn offering(self, offer: Offer) -> Self {
-        Self { acme: offer.authority, ..self }
+        Self { authority: offer.authority, ..self }
     }
 
     /// Has the authority's outside work done in another way than by honest looks.
@@ -277,7 +276,8 @@ where
         // starts a server twice is told so.
         let clients = bind(self.config.clients, "clients")?;
         let pages = bind(self.config.http, "HTTP")?;
-        let acme = self.acme.take().map(|(config, policy)| Opened::new(config, &policy));
+        let authority = self.authority.take();
+        let acme = authority.map(|Authority { acme, wish, .. }| Opened::new(acme, &wish));
         let acme = acme.transpose()?;
         check_usable(&self.config.data)?;
         let runtime = RuntimeConfig::new()

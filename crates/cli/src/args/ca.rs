@@ -27,6 +27,12 @@ pub enum CaWhat {
         #[command(flatten)]
         query: Query,
     },
+    /// Print which policy the group goes by, and which servers want another one.
+    ///
+    /// A policy is changed by editing ca.toml on each server and restarting them one after the
+    /// other: it is another one as soon as enough of them have the same.
+    #[command(verbatim_doc_comment)]
+    Policy(Query),
     /// Print the orders that wait for officers.
     Pending(Page),
     /// As an officer: approve an order.

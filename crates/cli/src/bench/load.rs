@@ -58,26 +58,27 @@ pub(super) struct Latency {
     pub(super) max: f64,
 }
 
-#[derive(Default)]
-struct Tally {
+/// Answers one by one.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
     micros: Vec<u32>,
     failed: u64,
 }
 
 impl Tally {
-    fn note(&mut self, due: Instant, answered: bool) {
+    pub(super) fn note(&mut self, due: Instant, answered: bool) {
         match answered {
             true => self.micros.push(u32::try_from(due.elapsed().as_micros()).unwrap_or(u32::MAX)),
             false => self.failed += 1,
         }
     }
 
-    fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.micros.extend(other.micros);
         self.failed += other.failed;
     }
 
-    fn seen(mut self, elapsed: Duration) -> Seen {
+    pub(super) fn seen(mut self, elapsed: Duration) -> Seen {
         self.micros.sort_unstable();
         let at = |fraction: f64| {
             let index = (self.micros.len() as f64 * fraction) as usize;

@@ -2,6 +2,7 @@
 
 mod adversaries;
 mod atomic;
+mod ca;
 mod configurations;
 mod delays;
 mod load;
@@ -15,6 +16,7 @@ pub fn run(args: &Bench) -> Result<(), Failure> {
         BenchWhat::Atomic(args) => atomic::run(args),
         BenchWhat::Configurations(args) => configurations::run(args),
         BenchWhat::Adversaries(args) => adversaries::run(args),
+        BenchWhat::Ca(args) => ca::run(args),
         BenchWhat::Delays(args) => delays::run(args),
     }
 }

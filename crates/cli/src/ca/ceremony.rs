@@ -4,7 +4,10 @@
 //! Everything is signed by the shares that were just dealt: shares that do not work fail here, and
 //! not in service.
 
-use super::{FRONT_CHAIN, FRONT_KEY, ISSUING, NONCE_KEYS, POLICY, ROOT, ROOT_KEYS, ROOT_SHARE};
+use super::policy::{self, Dealt};
+use super::{
+    FOUNDING, FRONT_CHAIN, FRONT_KEY, ISSUING, NONCE_KEYS, POLICY, ROOT, ROOT_KEYS, ROOT_SHARE,
+};
 use crate::Failure;
 use crate::config::CaSection;
 use crate::deal::{NewFile, Told, sign_with, write_folder};
@@ -12,7 +15,7 @@ use crate::home::NOTARY_KEY;
 use maftia_base::{AdversaryStructure, Digest, Epoch, Formula, Party};
 use maftia_crypto::{DealSpec, GroupKeys, KeyId, RealKeyring, RsaSpec, deal};
 use maftia_node::acme::{NonceSeed, SignedNonces};
-use maftia_services::ca::{CRL_PATH, ISSUING_PATH, NonceKey, OCSP_PATH, ROOT_PATH};
+use maftia_services::ca::{CRL_PATH, ISSUING_PATH, NonceKey, OCSP_PATH, PolicyError, ROOT_PATH};
 use maftia_services::x509::{
     Authority, DOMAIN_VALIDATED, Delegation, Issuer, Leaf, NameConstraints, Serial, Subject,
     Unsigned, Usage, to_pem,
@@ -83,7 +86,12 @@ impl Authorities {
     }
 
     /// Writes what a server needs beside what every group has.
-    pub fn write_home(&self, folder: &Path, index: usize, rules: &str) -> Result<(), Failure> {
+    pub fn write_home(
+        &self,
+        folder: &Path,
+        index: usize,
+        (section, rules): (&CaSection, &str),
+    ) -> Result<(), Failure> {
         let FrontEnd { certificate, key } = &self.front_ends[index];
         let (root, issuing) = (pem(&self.root)?, pem(&self.issuing)?);
         let chain = pem(certificate)? + &issuing;
@@ -92,7 +100,9 @@ impl Authorities {
             nonce_keys += &const_hex::encode(key);
             nonce_keys.push('\n');
         }
-        let files: [NewFile<'_>; 6] = [
+        let founding = self.founding(section, rules)?;
+        let files: [NewFile<'_>; 7] = [
+            (FOUNDING, true, &founding),
             (POLICY, true, rules.as_bytes()),
             (ROOT, false, root.as_bytes()),
             (ISSUING, false, issuing.as_bytes()),
@@ -101,6 +111,20 @@ impl Authorities {
             (FRONT_KEY, true, key),
         ];
         write_folder(folder, files)
+    }
+
+    /// The policy with which the group begins.
+    fn founding(&self, section: &CaSection, rules: &str) -> Result<Vec<u8>, Failure> {
+        let dealt = Dealt {
+            issuing: self.issuing.clone(),
+            root: self.root.clone(),
+            nonce_keys: self.nonce_keys.clone(),
+            key: ISSUING_KEY,
+        };
+        let settings = policy::parse(Path::new(POLICY), rules)?.settings(section, dealt);
+        let encoded = settings.encoded();
+        let encoded = encoded.ok_or_else(|| Failure::because(PolicyError::TooLong.to_string()))?;
+        Ok(encoded.to_vec())
     }
 
     /// Writes what the custodians of the root's key need.

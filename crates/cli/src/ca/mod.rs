@@ -14,6 +14,10 @@ use maftia_services::ca::OfficerCommand;
 /// What is issued to whom, in a server's home folder; secret, as it may hold secrets of others.
 pub const POLICY: &str = "ca.toml";
 
+/// What was issued to whom when the group began, in a form that servers exchange: with it the log
+/// begins, whatever [`POLICY`] says since. As secret as that.
+pub const FOUNDING: &str = "ca.founding";
+
 /// The root's certificate.
 pub const ROOT: &str = "root.pem";
 
@@ -42,6 +46,7 @@ pub fn run(args: &Ca) -> Result<(), Failure> {
         CaWhat::AccountKey => office::account_key(),
         CaWhat::Log(args) => office::log(args)?,
         CaWhat::Inspect { serial, query } => office::inspect(query, serial)?,
+        CaWhat::Policy(query) => office::policy(query)?,
         CaWhat::Pending(args) => office::pending(args)?,
         CaWhat::Approve { order, officer } => {
             office::say(officer, OfficerCommand::Approve { order: *order })?;

@@ -3,7 +3,7 @@
 //! Everything is asked of the group, in its order: what comes back an honest server has said, too.
 
 use super::intermediate::write_new;
-use super::show;
+use super::{authority, show};
 use crate::Failure;
 use crate::args::{OfficerKey, Officers, Page, Query};
 use crate::home::{self, PublicHome};
@@ -15,7 +15,9 @@ use maftia_base::{Digest, Party};
 use maftia_crypto::ClientSecret;
 use maftia_node::caller::{Caller, CallerSettings};
 use maftia_services::CA;
-use maftia_services::ca::{CaAnswer, CaQuery, CaRefusal, CaRequest, LogPage, OfficerCommand};
+use maftia_services::ca::{
+    CaAnswer, CaQuery, CaRefusal, CaRequest, LogPage, OfficerCommand, policy_digest,
+};
 use maftia_services::x509::Serial;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -77,6 +79,25 @@ pub(super) fn inspect(query: &Query, serial: &str) -> Result<(), Failure> {
         }
         CaAnswer::Certificate(view) => {
             print!("{}", show::certificate(&public.config, serial, &view)?);
+            Ok(())
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Prints which policy the group goes by.
+pub(super) fn policy(query: &Query) -> Result<(), Failure> {
+    let public = public_of(query)?;
+    let asking = Asking::new(&public, nobody())?;
+    let own = authority::wish(&query.home, &public).ok();
+    let own = own.map(|policy| policy_digest(policy.encoded()));
+    match asking.ask(&CaRequest::Query(CaQuery::Policy))? {
+        CaAnswer::Policy(view) if query.json => {
+            println!("{}", show::policy_json(&public.config, &view, own));
+            Ok(())
+        }
+        CaAnswer::Policy(view) => {
+            print!("{}", show::policy(&public.config, &view, own));
             Ok(())
         }
         other => Err(unexpected(&other)),

@@ -2,10 +2,10 @@
 
 use crate::Failure;
 use crate::config::GroupConfig;
-use maftia_base::{Party, PartySet};
+use maftia_base::{Digest, Party, PartySet};
 use maftia_services::ca::{
-    AuditEntry, AuditEvent, CertificateView, Identifier, OfficerCommand, PendingOrder, Proof,
-    Revocation, RevokedBy,
+    AuditEntry, AuditEvent, CertificateView, Identifier, OfficerCommand, PendingOrder, PolicyView,
+    Proof, Revocation, RevokedBy, Wish,
 };
 use maftia_services::x509::{Reason, Serial, to_pem};
 use openssl::asn1::Asn1Time;
@@ -76,6 +76,10 @@ fn event_json(config: &GroupConfig, event: &AuditEvent) -> (&'static str, Value)
                 "account": account, "sha256": hex(sha256) });
             ("issued", about)
         }
+        AuditEvent::PolicyChanged { digest, voters: who } => {
+            let about = json!({ "digest": digest.to_string(), "voters": voters(config, *who) });
+            ("policy-changed", about)
+        }
         AuditEvent::Revoked { serial, reason: why, by } => {
             let about = json!({ "serial": serial.to_string(), "reason": reason(*why),
                 "by": revoked_by(*by) });
@@ -122,6 +126,9 @@ fn event(config: &GroupConfig, event: &AuditEvent) -> String {
             "certificate {serial} for order {order} of account {account}, SHA-256 {}",
             hex(sha256)
         ),
+        AuditEvent::PolicyChanged { digest, voters } => {
+            format!("policy {digest}, wanted by {}", config.names(*voters))
+        }
         AuditEvent::Revoked { serial, reason: why, by } => {
             format!("certificate {serial} revoked by {}: {}", revoked_by(*by), reason(*why))
         }
@@ -200,6 +207,31 @@ pub(super) fn certificate_json(
         "approvals": view.approvals.to_vec(),
         "revocation": revocation,
         "certificate": to_pem(&view.certificate).ok(),
+    })
+}
+
+/// The policy that the group goes by, and whether it is this folder's own.
+pub(super) fn policy(config: &GroupConfig, view: &PolicyView, own: Option<Digest>) -> String {
+    let mut text = format!("the group goes by policy {}\n", view.digest);
+    text += match own {
+        None => "this folder has none of its own to compare\n",
+        Some(own) if own == view.digest => "this folder has the same\n",
+        Some(_) => "this folder has another one: its server asks for that when it runs\n",
+    };
+    for Wish { party, digest } in view.wanted.iter() {
+        text += &format!("{} wants {digest}\n", name(config, *party));
+    }
+    text
+}
+
+/// The same for a program.
+pub(super) fn policy_json(config: &GroupConfig, view: &PolicyView, own: Option<Digest>) -> Value {
+    let wish = |wish: &Wish| json!({ "server": name(config, wish.party), "digest": wish.digest.to_string() });
+    json!({
+        "digest": view.digest.to_string(),
+        "own": own.map(|own| own.to_string()),
+        "wanted": view.wanted.iter().map(wish).collect::<Vec<_>>(),
+        "expires": view.expires,
     })
 }
 

@@ -122,6 +122,7 @@ impl Town {
     }
 
     /// Where tests may put what goes when they end.
+    #[allow(dead_code, reason = "not all that share this file do")]
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -2,6 +2,7 @@
 //! killed, or left for another in the middle of an order.
 #![allow(clippy::unwrap_used)]
 
+mod believers;
 mod city;
 #[path = "../../../cli/tests/processes/support.rs"]
 #[allow(dead_code, reason = "other tests need the rest")]

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../../cli/tests/processes/support.rs"]
-#[allow(dead_code, reason = "other tests need the rest")]
 mod support;
 
 use maftia::process;

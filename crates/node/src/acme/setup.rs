@@ -50,6 +50,7 @@ impl fmt::Debug for NonceSeed {
 /// What is there before the server runs.
 pub(crate) struct Opened {
     config: AcmeConfig,
+    policy: Policy,
     publication: Arc<Publication>,
     shown: Option<Arc<Shown>>,
     listener: std::net::TcpListener,
@@ -61,7 +62,8 @@ impl Opened {
         let listener = bind(config.address, "ACME")?;
         let shown = config.certificate.clone().map(Shown::load).transpose()?;
         config.validation.caa_identities = policy.settings().caa_identities.clone();
-        Ok(Self { config, publication: Arc::new(Publication::of(policy)), shown, listener })
+        let (policy, publication) = (policy.clone(), Arc::new(Publication::of(policy)));
+        Ok(Self { config, policy, publication, shown, listener })
     }
 
     /// What does the outside work, if nobody else is to do it. To be called on the runtime.
@@ -72,7 +74,10 @@ impl Opened {
     ) -> Result<Runner<RealSuite>, ServerError> {
         let errands: Arc<dyn Errands> = match instead {
             Some(errands) => errands,
-            None => Arc::new(Validations::new(Validator::new(self.config.validation.clone())?)),
+            None => {
+                let validator = Validator::new(self.config.validation.clone())?;
+                Arc::new(Validations::new(validator, self.policy.encoded().clone()))
+            }
         };
         Ok(Runner::new(errands, arrivals, Handle::current()))
     }
@@ -85,7 +90,7 @@ impl Opened {
         me: Party,
         asking: Asking<RealSuite>,
     ) -> Result<Router, ServerError> {
-        let Self { config, publication, shown, listener } = self;
+        let Self { config, publication, shown, listener, .. } = self;
         let listener = TcpListener::from_std(listener).map_err(ServerError::Sockets)?;
         let pages = published(Arc::clone(&publication), asking.clone());
         let nonces = SignedNonces::new(publication.base.clone(), me, &config.nonce_seed.0);

@@ -20,6 +20,8 @@ pub(super) enum Due {
     Crl,
     /// Officers have not agreed in time.
     Motion(OfficerCommand),
+    /// Servers have not agreed on another policy in time.
+    Amendment,
 }
 
 /// By time: seconds since 1970-01-01 UTC.

@@ -146,6 +146,13 @@ pub enum AuditEvent {
         /// By whom.
         by: RevokedBy,
     },
+    /// The policy is another one.
+    PolicyChanged {
+        /// `policy_digest` of it.
+        digest: Digest,
+        /// The servers that wanted it.
+        voters: PartySet,
+    },
 }
 
 wire_enum!(AuditEvent {
@@ -159,6 +166,7 @@ wire_enum!(AuditEvent {
     7 => OfficerSpoke { officer, command, is_done },
     8 => Issued { serial, order, account, sha256 },
     9 => Revoked { serial, reason, by },
+    10 => PolicyChanged { digest, voters },
 });
 
 /// The digest by which the log names the names of an order.

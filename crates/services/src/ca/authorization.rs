@@ -32,7 +32,7 @@ use super::jose::base64url;
 use super::order::Ending;
 use super::route::Route;
 use super::wire::{
-    AcmeReply, ChallengeKind, Proof, Relation, VALIDATED, Validation, validation_of,
+    AcmeReply, CaTask, ChallengeKind, Proof, Relation, VALIDATED, Validation, validation_of,
     validation_task,
 };
 use super::{Authority, Identifier, Problem, ProblemType, Request, Step};
@@ -190,7 +190,7 @@ impl Authorization {
                 token: Blob::new(token).expect("it has its length"),
                 key_authorization: Blob::new(key_authorization).expect("as long as two tokens"),
             };
-            (validation_task(id, kind), validation.to_wire())
+            (validation_task(id, kind), CaTask::Validation(validation).to_wire())
         };
         wanted.map(task).collect()
     }
@@ -337,6 +337,15 @@ impl Authority {
         Ok(())
     }
 
+    /// Can what these servers say be relied on?
+    pub(super) fn is_enough(&self, voters: PartySet, step: &Step<'_>) -> bool {
+        match self.policy.is_q3() {
+            true => step.cx.structure.has_honest_quorum(voters),
+            // With trusted components there may be no such set.
+            false => step.cx.structure.has_honest(voters),
+        }
+    }
+
     /// A server says what came of a validation. (V3)
     pub(super) fn on_vote(&mut self, party: Party, id: TaskId, result: &[u8], step: &Step<'_>) {
         if result != VALIDATED || !self.index.validations.contains_key(&id) {
@@ -353,11 +362,7 @@ impl Authority {
         }
         let event = AuditEvent::VoteCast { authorization: id, kind, party };
         self.state.audit.enter(step.now, event);
-        let is_enough = match self.policy.is_q3() {
-            true => step.cx.structure.has_honest_quorum(voters),
-            // With trusted components there may be no such set.
-            false => step.cx.structure.has_honest(voters),
-        };
+        let is_enough = self.is_enough(voters, step);
         let progress = match is_enough {
             true => Progress::Valid { voters, at: step.now },
             false => Progress::Processing { thumbprint, voters },

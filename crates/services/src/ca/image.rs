@@ -1,6 +1,7 @@
 //! The state, as bytes and back.
 
 use super::account::{ACCOUNTS_MAX, Account};
+use super::amendment::Amendment;
 use super::audit::Audit;
 use super::authorization::{AUTHORIZATIONS_MAX, Authorization};
 use super::count::Count;
@@ -36,6 +37,7 @@ pub(super) struct State {
     pub(super) crl: Crl,
     pub(super) motions: Motions,
     pub(super) audit: Audit,
+    pub(super) amendment: Amendment,
 }
 
 wire_struct!(State {
@@ -53,6 +55,7 @@ wire_struct!(State {
     crl,
     motions,
     audit,
+    amendment,
 });
 
 impl State {
@@ -71,5 +74,6 @@ impl State {
             && self.orders.values().all(is_order_sound)
             && authorizations.into_iter().all(|(id, found)| found.is_sound(*id))
             && self.audit.is_sound()
+            && self.amendment.is_sound()
     }
 }

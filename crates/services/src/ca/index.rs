@@ -89,6 +89,9 @@ impl Index {
         for (command, motion) in state.motions.iter() {
             index.agenda.insert(motion.expires, Due::Motion(*command));
         }
+        if let Some(due) = state.amendment.expires {
+            index.agenda.insert(due, Due::Amendment);
+        }
         if let Some(due) = state.crl.due {
             index.agenda.insert(due, Due::Crl);
         }

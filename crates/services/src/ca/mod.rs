@@ -26,7 +26,7 @@
 //! - C4. All of the state that is not in a snapshot is a function of what is ([`index`]).
 //!
 //! One file, one story: [`account`], [`order`], [`authorization`], [`issue`], [`revoke`],
-//! [`renewal`], [`signing`], [`officers`], [`audit`], [`nonce`].
+//! [`renewal`], [`signing`], [`officers`], [`audit`], [`nonce`], [`amendment`].
 //!
 //! # Bounds
 //! The state stays below [`STATE_BYTES_MAX`], whatever clients ask: see the sum there. What does
@@ -38,6 +38,7 @@
 
 mod account;
 mod agenda;
+mod amendment;
 mod answer;
 mod audit;
 mod authorization;
@@ -59,10 +60,12 @@ mod renewal;
 mod request;
 mod revoke;
 mod route;
+mod settings;
 mod signing;
 mod table;
 mod wire;
 
+pub use amendment::{AMENDMENT_SECONDS, policy_digest};
 pub use audit::{AUDIT_ENTRIES_MAX, AuditEntry, AuditEvent, BINDING_BYTES_MAX, names_digest};
 pub use csr::{CSR_BYTES_MAX, Csr};
 pub use identifier::{DNS_NAME_BYTES_MAX, DnsName, Identifier};
@@ -81,16 +84,18 @@ pub use problem::{Problem, ProblemType};
 pub use route::{
     CRL_PATH, DIRECTORY_PATH, ISSUING_PATH, NEW_NONCE_PATH, OCSP_PATH, RENEWAL_INFO_PATH, ROOT_PATH,
 };
+pub use settings::POLICY_BYTES_MAX;
 pub use signing::SIGNING_MAX;
 pub use wire::{
     ANSWER_BYTES_MAX, AcmeReply, BASE_BYTES_MAX, BODY_BYTES_MAX, CERTIFICATE_BYTES_MAX,
-    CRL_BYTES_MAX, CaAnswer, CaQuery, CaRead, CaRefusal, CaRequest, CertificateView, ChallengeKind,
-    Content, LOG_PAGE_MAX, Link, LogPage, NAMES_MAX, OCSP_BYTES_MAX, OFFICERS_MAX, OfficerCommand,
-    PATH_BYTES_MAX, PENDING_PAGE_MAX, PendingOrder, Proof, Relation, Revocation, RevokedBy,
-    Standing, TOKEN_CHARACTERS, URL_BYTES_MAX, VALIDATED, Validation,
+    CRL_BYTES_MAX, CaAnswer, CaQuery, CaRead, CaRefusal, CaRequest, CaTask, CertificateView,
+    ChallengeKind, Content, LOG_PAGE_MAX, Link, LogPage, NAMES_MAX, OCSP_BYTES_MAX, OFFICERS_MAX,
+    OfficerCommand, PATH_BYTES_MAX, PENDING_PAGE_MAX, PendingOrder, PolicyView, Proof, Relation,
+    Revocation, RevokedBy, Standing, TOKEN_CHARACTERS, URL_BYTES_MAX, VALIDATED, Validation, Wish,
 };
 
 use agenda::Due;
+use amendment::Amendment;
 use answer::later;
 use image::State;
 use index::Index;
@@ -113,7 +118,8 @@ const _: () = {
     let names = issue::NAMES_COUNTED_MAX * (DNS_NAME_BYTES_MAX + 16);
     let signing = signing::SIGNING_BYTES_MAX;
     let log = AUDIT_ENTRIES_MAX * audit::ENTRY_BYTES_MAX;
-    let rest = 1 << 20;
+    let amendment = maftia_base::PARTIES_MAX * (POLICY_BYTES_MAX + 4) + POLICY_BYTES_MAX;
+    let rest = (1 << 20) + amendment;
     let all = nonces + accounts + requests + issue::CERTIFICATES_BYTES_MAX + names + signing + log;
     assert!(all + rest <= STATE_BYTES_MAX, "each table has its bound, and all together have one");
 };
@@ -172,7 +178,8 @@ impl<'a> Step<'a> {
 impl Authority {
     /// An authority that has issued nothing yet.
     pub fn new(policy: Policy) -> Self {
-        let state = State::default();
+        let amendment = Amendment::beginning_with(policy.encoded().clone());
+        let state = State { amendment, ..State::default() };
         let index = Index::of(&state).expect("it refers to nothing");
         Self { policy, state, index }
     }
@@ -210,6 +217,7 @@ impl Authority {
                 Due::Ocsp(serial) => self.on_ocsp_due(serial),
                 Due::Crl => self.on_crl_due(),
                 Due::Motion(command) => self.on_motion_due(command),
+                Due::Amendment => self.on_amendment_due(),
             }
         }
         self.begin_upkeep(now);
@@ -235,17 +243,20 @@ impl StateMachine for Authority {
     }
 
     fn tasks(&self) -> Vec<Task> {
-        let task = |(id, what): (&TaskId, &Bytes)| Task {
-            id: *id,
-            what: Blob::<TASK_BYTES_MAX>::new(what.clone()).expect("a validation is short"),
+        let task = |(id, what): (TaskId, Bytes)| Task {
+            id,
+            what: Blob::<TASK_BYTES_MAX>::new(what).expect("a question is short"),
         };
-        self.index.validations.iter().map(task).collect()
+        let (id, question) = self.state.amendment.task();
+        let validations = self.index.validations.iter().map(|(id, what)| (*id, what.clone()));
+        validations.chain([(id, question.to_wire())]).map(task).collect()
     }
 
     fn task_result(&mut self, party: Party, id: TaskId, result: &[u8], cx: &ApplyContext<'_>) {
         if let Some(step) = Step::new(cx) {
             self.settle(step.now);
             self.on_vote(party, id, result, &step);
+            self.on_proposal(party, id, result, &step);
             self.settle(step.now);
         }
     }
@@ -287,6 +298,8 @@ impl StateMachine for Authority {
 
     fn restore(&mut self, snapshot: Bytes) -> Option<()> {
         let state = State::from_wire(snapshot).ok().filter(State::is_sound)?;
+        let settings = Settings::decoded(&state.amendment.policy)?;
+        self.policy = self.policy.amended(settings)?;
         self.index = Index::of(&state)?;
         self.state = state;
         Some(())

@@ -8,6 +8,7 @@ use super::audit::BINDING_BYTES_MAX;
 use super::names::NameRules;
 use super::nonce::NonceKey;
 use super::route::{DIRECTORY_PATH, NEW_NONCE_PATH, RENEWAL_INFO_PATH, Route};
+use super::settings::POLICY_BYTES_MAX;
 use super::wire::{BASE_BYTES_MAX, NAMES_MAX, OFFICERS_MAX};
 use crate::x509::{CertificateError, Issuer, Usage};
 use const_oid::ObjectIdentifier;
@@ -16,6 +17,7 @@ use const_oid::db::rfc5912::{
 };
 use der::{Decode, Encode};
 use maftia_base::AdversaryStructure;
+use maftia_base::wire::Blob;
 use maftia_crypto::{ClientKey, KeyId};
 use ring::signature;
 use serde_json::{Map, Value, json};
@@ -209,6 +211,9 @@ pub enum PolicyError {
          no more than there are"
     )]
     Officers,
+    /// More than fits.
+    #[error("all of it together has more than {POLICY_BYTES_MAX} bytes; use fewer names")]
+    TooLong,
     /// Nothing could be ordered.
     #[error("the limit {0} lets nobody have anything, or too much")]
     Limit(&'static str),
@@ -222,13 +227,15 @@ pub struct Policy(Arc<Checked>);
 struct Checked {
     settings: Settings,
     issuer: Issuer,
+    encoded: Blob<POLICY_BYTES_MAX>,
+    structure: AdversaryStructure,
     /// Is a validation by a quorum of honest servers asked for, or by one?
     is_q3: bool,
 }
 
 impl Hash for Policy {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Checked { settings, issuer: _, is_q3 } = &*self.0;
+        let Checked { settings, is_q3, issuer: _, encoded: _, structure: _ } = &*self.0;
         (settings, is_q3).hash(state);
     }
 }
@@ -259,7 +266,25 @@ impl Policy {
         check_periods(&settings.periods)?;
         check_limits(&settings.limits)?;
         let is_q3 = structure.check_q3().is_ok();
-        Ok(Self(Arc::new(Checked { settings, issuer, is_q3 })))
+        let encoded = settings.encoded().ok_or(PolicyError::TooLong)?;
+        let structure = structure.clone();
+        Ok(Self(Arc::new(Checked { settings, issuer, encoded, structure, is_q3 })))
+    }
+
+    /// The same authority with other settings; `None` if they make no policy, or would have it sign
+    /// with another key or in another's name.
+    pub(super) fn amended(&self, settings: Settings) -> Option<Self> {
+        let amended = Self::new(settings, &self.0.structure).ok()?;
+        let (before, after) = (self.issuer(), amended.issuer());
+        let is_the_same = before.public_key() == after.public_key()
+            && before.has_the_name_of(after)
+            && self.settings().key == amended.settings().key;
+        is_the_same.then_some(amended)
+    }
+
+    /// As servers tell it each other.
+    pub fn encoded(&self) -> &Blob<POLICY_BYTES_MAX> {
+        &self.0.encoded
     }
 
     /// What the operator decided.

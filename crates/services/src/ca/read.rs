@@ -42,6 +42,7 @@ impl Authority {
                 None => CaAnswer::Refused(CaRefusal::Unknown),
                 Some(view) => CaAnswer::Certificate(view),
             },
+            CaQuery::Policy => CaAnswer::Policy(self.policy_view()),
             CaQuery::Pending { from } => CaAnswer::Pending(self.pending(from)),
         }
     }

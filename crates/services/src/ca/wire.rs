@@ -14,7 +14,7 @@ use super::{AuditEntry, Identifier};
 use crate::x509::{Reason, Serial};
 use maftia_activity::{REPLY_BYTES_MAX, REQUEST_BYTES_MAX, TASK_BYTES_MAX, TaskId};
 use maftia_base::wire::{Blob, List, wire_enum, wire_struct};
-use maftia_base::{Digest, PartySet};
+use maftia_base::{Digest, PARTIES_MAX, Party, PartySet};
 
 /// Longest base URL of an authority: scheme, host and port.
 pub const BASE_BYTES_MAX: usize = 128;
@@ -120,6 +120,8 @@ pub enum CaQuery {
         /// Which.
         serial: Serial,
     },
+    /// The policy.
+    Policy,
     /// The orders that wait for officers.
     Pending {
         /// With this number or a higher one.
@@ -127,7 +129,12 @@ pub enum CaQuery {
     },
 }
 
-wire_enum!(CaQuery { 0 => Log { from }, 1 => Inspect { serial }, 2 => Pending { from } });
+wire_enum!(CaQuery {
+    0 => Log { from },
+    1 => Inspect { serial },
+    2 => Pending { from },
+    3 => Policy,
+});
 
 /// A question that one server answers from its own state, without an order. What matters in the
 /// answer is signed by the group.
@@ -321,6 +328,57 @@ impl Validation {
 /// Validations and signatures have names of their own: the lowest bits tell which it is.
 const TASK_KINDS: u64 = 8;
 
+const AMENDMENT_KIND: u64 = TASK_KINDS - 2;
+
+/// What a server is asked to do outside.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CaTask {
+    /// To validate.
+    Validation(Validation),
+    /// To say which policy its operator has written, unless it is this one.
+    Policy {
+        /// `policy_digest` of the present one.
+        digest: Digest,
+    },
+}
+
+wire_enum!(CaTask { 0 => Validation(validation), 1 => Policy { digest } });
+
+/// The policy, and what servers would rather have.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PolicyView {
+    /// `policy_digest` of the present one.
+    pub digest: Digest,
+    /// How often it was asked whether it is to be another one.
+    pub number: u64,
+    /// The servers that want another one, and which.
+    pub wanted: List<Wish, PARTIES_MAX>,
+    /// Until when they must be enough: seconds since 1970-01-01 UTC.
+    pub expires: Option<u64>,
+}
+
+wire_struct!(PolicyView { digest, number, wanted, expires });
+
+/// The policy that a server would rather have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Wish {
+    /// Which server.
+    pub party: Party,
+    /// `policy_digest` of it.
+    pub digest: Digest,
+}
+
+wire_struct!(Wish { party, digest });
+
+/// Which question for another policy has this name, if any.
+pub(super) fn amendment_of(id: TaskId) -> Option<u64> {
+    (id.0 % TASK_KINDS == AMENDMENT_KIND).then_some(id.0 / TASK_KINDS)
+}
+
+pub(super) fn amendment_task(number: u64) -> TaskId {
+    TaskId(number * TASK_KINDS + AMENDMENT_KIND)
+}
+
 pub(super) fn validation_task(authorization: u64, kind: ChallengeKind) -> TaskId {
     TaskId(authorization * TASK_KINDS + kind.index())
 }
@@ -388,6 +446,8 @@ pub enum CaAnswer {
     Crl(Blob<CRL_BYTES_MAX>),
     /// What a GET is answered with.
     Acme(AcmeReply),
+    /// The policy.
+    Policy(PolicyView),
 }
 
 wire_enum!(CaAnswer {
@@ -399,6 +459,7 @@ wire_enum!(CaAnswer {
     5 => Ocsp(response),
     6 => Crl(list),
     7 => Acme(reply),
+    8 => Policy(view),
 });
 
 /// How far officers are with a decision.

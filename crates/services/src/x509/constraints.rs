@@ -4,6 +4,7 @@ use super::CertificateError;
 use crate::ca::{DNS_NAME_BYTES_MAX, DnsName, Identifier};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use der::asn1::{Ia5String, OctetString};
+use std::fmt;
 use std::str::FromStr;
 use x509_cert::ext::pkix;
 use x509_cert::ext::pkix::constraints::name::GeneralSubtree;
@@ -203,6 +204,12 @@ impl IpRange {
         // A mask with gaps gives another mask than this.
         let range = Self::new(address, u8::try_from(prefix_bits).ok()?)?;
         (range.mask() == number(mask)).then_some(range)
+    }
+}
+
+impl fmt::Display for IpRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_bits)
     }
 }
 

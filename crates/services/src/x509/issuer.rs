@@ -94,6 +94,11 @@ impl Issuer {
         (self.not_before, self.not_after)
     }
 
+    /// Are they called the same?
+    pub(crate) fn has_the_name_of(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+
     /// Does its own certificate let it vouch for this name?
     pub fn permits(&self, name: &Identifier) -> bool {
         self.constraints.as_ref().is_none_or(|constraints| constraints.permits(name))

@@ -10,12 +10,15 @@ mod tls;
 use super::zone::Zone;
 use crate::errands::Errands;
 use crate::validation::{ValidationConfig, Validations, Validator, Why};
-use maftia_activity::Task;
+use maftia_activity::{Task, TaskId};
 use maftia_base::ServiceId;
 use maftia_base::wire::{Blob, Wire};
-use maftia_services::ca::{ChallengeKind, Identifier, VALIDATED, Validation};
+use maftia_services::ca::{
+    CaTask, ChallengeKind, Identifier, VALIDATED, Validation, policy_digest,
+};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// The host that most tests look at.
 const HOST: &str = "www.example.test";
@@ -99,7 +102,8 @@ fn the_work_of_the_authority_is_reported_when_it_succeeds_and_only_then() {
         for (said, expected) in [(RIGHT, Some(VALIDATED)), (TOKEN, None)] {
             let web = outside::web(HERE, move |_| outside::Say::body(said)).await;
             let config = config(&here(), web, web).await;
-            let work = Validations::new(Validator::new(config).expect("resolvers"));
+            let validator = Validator::new(config).expect("resolvers");
+            let work = Validations::new(validator, Blob::default());
             let bounded = |text: &str| text.as_bytes().to_vec();
             let validation = Validation {
                 authorization: 7,
@@ -108,11 +112,29 @@ fn the_work_of_the_authority_is_reported_when_it_succeeds_and_only_then() {
                 token: Blob::new(bounded(TOKEN)).expect("short"),
                 key_authorization: Blob::new(bounded(RIGHT)).expect("short"),
             };
-            let what = Blob::new(validation.to_wire()).expect("short");
-            let task = Task { id: validation.task(), what };
+            let (id, question) = (validation.task(), CaTask::Validation(validation));
+            let task = Task { id, what: Blob::new(question.to_wire()).expect("short") };
             let result = work.attempt(ServiceId(3), &task, 0).await;
             assert_eq!(result.as_deref(), expected);
         }
+    });
+}
+
+#[test]
+fn a_server_says_which_policy_it_has_if_the_group_has_another() {
+    run(async {
+        let config = config(&here(), nobody().await, nobody().await).await;
+        let validator = Validator::new(config).expect("resolvers");
+        let own = Blob::new(&b"its own"[..]).expect("short");
+        let work = Validations::new(validator, own.clone());
+        let question = |policy: &[u8]| {
+            let what = CaTask::Policy { digest: policy_digest(policy) }.to_wire();
+            Task { id: TaskId(6), what: Blob::new(what).expect("short") }
+        };
+        let other = work.attempt(ServiceId(3), &question(b"another"), 0).await;
+        assert_eq!(other.as_deref(), Some(&own[..]));
+        let same = work.attempt(ServiceId(3), &question(b"its own"), 0);
+        assert!(timeout(Duration::from_millis(50), same).await.is_err(), "nothing to say");
     });
 }
 

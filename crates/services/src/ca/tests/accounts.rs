@@ -3,7 +3,6 @@
 use super::world::{BASE, Client, MAC_KEY, World};
 use crate::ca::jose::tests::signer::{Signer, flattened};
 use crate::ca::*;
-use maftia_activity::StateMachine;
 use maftia_base::Party;
 use serde_json::{Value, json};
 
@@ -59,17 +58,13 @@ fn an_account_from_before_there_were_terms_orders_when_it_has_agreed() {
     let mut world = World::with(|_| {});
     let mut client = Client::new();
     client.kid = Some(world.post(&client, NEW, json!({})).ok().location());
-    // The operator adds terms, and all servers start anew.
-    let snapshot = world.authority.snapshot();
-    let mut next = World::with(|settings| settings.terms_of_service = Some("https://t".to_owned()));
-    next.authority.restore(snapshot).unwrap();
-    next.nonces = 100;
+    world.amend(|settings| settings.terms_of_service = Some("https://t".to_owned()));
     let order = json!({ "identifiers": super::world::identifiers(&["a.example.org"]) });
-    next.refused(403, "userActionRequired", |world| {
+    world.refused(403, "userActionRequired", |world| {
         world.post(&client, "/acme/new-order", order.clone())
     });
-    next.post(&client, &path_of(&client), json!({ "termsOfServiceAgreed": true })).ok();
-    assert_eq!(next.post(&client, "/acme/new-order", order).ok().status(), 201);
+    world.post(&client, &path_of(&client), json!({ "termsOfServiceAgreed": true })).ok();
+    assert_eq!(world.post(&client, "/acme/new-order", order).ok().status(), 201);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 mod accounts;
+mod amendments;
 mod approval;
 mod bounds;
 mod flow;

@@ -115,7 +115,7 @@ fn votes_for_what_is_not_wanted_change_nothing() {
     world.vote(3, task);
     assert_eq!(world.authority.snapshot(), before, "it is over");
     assert!(world.get(&client, &authorization).ok().is("valid"));
-    assert!(world.authority.tasks().is_empty());
+    assert!(world.validations().is_empty());
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn votes_for_different_challenges_are_not_added_up() {
     for kind in ["http-01", "dns-01", "tls-alpn-01"] {
         world.begin(&client, &authorization, kind);
     }
-    let tasks: Vec<TaskId> = world.authority.tasks().iter().map(|task| task.id).collect();
+    let tasks: Vec<TaskId> = world.validations().iter().map(|task| task.id).collect();
     assert_eq!(tasks.len(), 3);
     for (server, task) in tasks.iter().enumerate() {
         world.vote(server, *task);
@@ -151,7 +151,7 @@ fn what_is_not_validated_in_time_is_invalid_and_its_order_with_it() {
     world.pass(599);
     assert!(world.get(&client, &authorization).ok().is("pending"));
     world.pass(1);
-    assert!(world.authority.tasks().is_empty());
+    assert!(world.validations().is_empty());
     world.vote(2, task);
     let shown = world.get(&client, &authorization).ok();
     assert!(shown.is("invalid"));
@@ -187,21 +187,21 @@ fn asking_again_changes_nothing() {
     // Another challenge of an authorization that is valid is not tried.
     let other = authorization.replace("authz", "challenge") + "/dns-01";
     assert!(world.post(&client, &other, json!({})).ok().is("pending"));
-    assert!(world.authority.tasks().is_empty());
+    assert!(world.validations().is_empty());
 }
 
 #[test]
 fn a_task_stays_the_same_when_the_account_moves_to_another_key() {
     let (mut world, client) = World::with_client(|_| {});
     let (_, _, task) = at_work(&mut world, &client, "a.example.org");
-    let before = world.authority.tasks();
+    let before = world.validations();
     let new = jose::tests::signer::Signer::ed25519();
     let url = format!("{BASE}/acme/key-change");
     let payload = json!({ "account": client.kid, "oldKey": client.key.json() });
     let header = json!({ "alg": "EdDSA", "jwk": new.json(), "url": url });
     let wish = new.jws(&header, payload.to_string().as_bytes());
     world.post(&client, "/acme/key-change", wish).ok();
-    assert_eq!(world.authority.tasks(), before);
+    assert_eq!(world.validations(), before);
     assert_eq!(before[0].id, task);
 }
 
@@ -254,7 +254,7 @@ fn validations_under_way_are_limited_for_each_front_end() {
             refused += usize::from(answer.status() == 429);
         }
     }
-    assert_eq!((world.authority.tasks().len(), refused), (256, 1));
+    assert_eq!((world.validations().len(), refused), (256, 1));
     world.front_end = 1;
     let other = world.client();
     at_work(&mut world, &other, "other.example.org");

@@ -12,7 +12,9 @@ use crate::ca::nonce::SpentNonces;
 use crate::ca::*;
 use crate::x509::tests::stock::Key;
 use crate::x509::{self, DOMAIN_VALIDATED, Delegation, Issuer, Subject, Usage};
-use maftia_activity::{AgreedTime, ApplyContext, Caller, Reply, SessionId, StateMachine, TaskId};
+use maftia_activity::{
+    AgreedTime, ApplyContext, Caller, Reply, SessionId, StateMachine, TaskId, ToSign,
+};
 use maftia_base::wire::{Blob, Bytes, Wire};
 use maftia_base::{AdversaryStructure, Digest, Party, ServiceId};
 use maftia_crypto::{ClientKey, KeyId};
@@ -425,14 +427,42 @@ impl World {
         urls.map(|url| url.as_str().unwrap().strip_prefix(BASE).unwrap().to_owned()).collect()
     }
 
+    /// The tasks that are not the question for another policy.
+    pub(super) fn validations(&self) -> Vec<maftia_activity::Task> {
+        let is_validation = |task: &maftia_activity::Task| {
+            let question = CaTask::from_wire(task.what.bytes().clone()).unwrap();
+            matches!(question, CaTask::Validation(_))
+        };
+        self.authority.tasks().into_iter().filter(is_validation).collect()
+    }
+
+    /// The question for another policy.
+    pub(super) fn policy_question(&self) -> TaskId {
+        let validations = self.validations();
+        let mut others = self.authority.tasks();
+        others.retain(|task| !validations.contains(task));
+        let [question] = &others[..] else { panic!("it is always asked, once") };
+        question.id
+    }
+
+    /// Has the group go by another policy.
+    pub(super) fn amend(&mut self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = settings(self.structure.n());
+        change(&mut settings);
+        let (id, wanted) = (self.policy_question(), settings.encoded().unwrap());
+        (0..self.structure.n()).for_each(|server| self.vote_as(server, id, &wanted));
+        assert_eq!(self.authority.policy().encoded(), &wanted);
+    }
+
     /// Has a client ready for a challenge; answers the task.
     pub(super) fn begin(&mut self, client: &Client, authorization: &str, kind: &str) -> Validation {
         let number = last_number(authorization);
         let answer = self.post(client, &format!("/acme/challenge/{number}/{kind}"), json!({})).ok();
         assert!(answer.is("processing"), "{}", answer.json);
-        let tasks = self.authority.tasks();
+        let tasks = self.validations();
         let decode = |task: &maftia_activity::Task| {
-            let validation = Validation::from_wire(task.what.bytes().clone()).unwrap();
+            let question = CaTask::from_wire(task.what.bytes().clone()).unwrap();
+            let CaTask::Validation(validation) = question else { unreachable!("it is filtered") };
             assert_eq!(validation.task(), task.id);
             validation
         };
