@@ -1,5 +1,5 @@
-//! A small client of ACME (RFC 8555), for the benchmark and the demonstration: what certbot does, in
-//! this process and many times a second. It serves HTTP challenges itself.
+//! A small client of ACME (RFC 8555), for the benchmark and the tests: what certbot does, in this
+//! process and many times a second. It serves HTTP challenges itself.
 
 use crate::Failure;
 use base64ct::{Base64UrlUnpadded, Encoding};

@@ -5,6 +5,7 @@ use crate::bounded;
 use crate::honest;
 use maftia_activity::{
     AgreedTime, ApplyContext, Caller, Reply, SessionId, StateMachine, TASK_BYTES_MAX, TaskId,
+    ToSign,
 };
 use maftia_base::wire::{Blob, Bytes, Wire};
 use maftia_base::{AdversaryStructure, Digest, Party};
@@ -14,7 +15,7 @@ use maftia_services::ca::jose::base64url;
 use maftia_services::ca::{
     AcmeReply, Authority, BODY_BYTES_MAX, CaAnswer, CaQuery, CaRead, CaRequest, Limits, NameRules,
     Nonce, NonceKey, OfficerCommand, Officers, Periods, Policy, Profile, STATE_BYTES_MAX, Settings,
-    VALIDATED, Validation,
+    VALIDATED,
 };
 use maftia_services::x509::{DOMAIN_VALIDATED, Usage};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -106,11 +107,7 @@ fn policy() -> &'static Policy {
                 certificates_per_week: 100,
                 names: 100,
             },
-            officers: Officers {
-                needed: 1,
-                keys: vec![OFFICER],
-                names: names("bank.example.org"),
-            },
+            officers: Officers { needed: 1, keys: vec![OFFICER], names: names("bank.example.org") },
             periods: Periods {
                 order: 7 * 86_400,
                 authorization: 30 * 86_400,
@@ -192,7 +189,7 @@ impl World {
     }
 
     fn sign(&mut self) {
-        while let Some((id, _, input)) = self.authority.to_sign().into_iter().next() {
+        while let Some(ToSign { id, input, .. }) = self.authority.to_sign().into_iter().next() {
             let signature = honest::signature(&input);
             self.step(Caller::Group, |authority, cx| authority.signed(id, &signature, cx));
         }
@@ -298,9 +295,8 @@ pub fn body(bytes: &[u8]) {
     }
     let mut world = world();
     let before = world.authority.snapshot();
-    let reply = bounded(64 << 10, || {
-        world.post_body(PATHS[usize::from(*choice) % PATHS.len()], body)
-    });
+    let reply =
+        bounded(64 << 10, || world.post_body(PATHS[usize::from(*choice) % PATHS.len()], body));
     if world.authority.snapshot() != before {
         // Then it is one of those that the client did sign, and its nonce is spent.
         let again = world.post_body(PATHS[usize::from(*choice) % PATHS.len()], body);
@@ -380,6 +376,16 @@ pub fn snapshot(bytes: &[u8]) {
     }
 }
 
+/// What a server says that its operator has written.
+pub fn settings(bytes: &[u8]) {
+    if let Some(settings) = bounded(bytes.len(), || Settings::decoded(bytes)) {
+        let again = settings.encoded().expect("it fits, as it did");
+        assert_eq!(&again[..], bytes, "one value has one encoding");
+        // Whether it makes a policy or not, it is found out.
+        let _ = Policy::new(settings, &honest::structure());
+    }
+}
+
 /// What honest ones send: the target that it is for, and the bytes.
 pub fn honest() -> Vec<(&'static str, Vec<u8>)> {
     let world = world();
@@ -396,8 +402,14 @@ pub fn honest() -> Vec<(&'static str, Vec<u8>)> {
     let certificate = base64url::encode(&honest::leaf().finish(&[1; 256]));
     let revoke = format!(r#"{{"certificate":"{certificate}","reason":1}}"#);
     honest.push(("acme_payload", [&[3], revoke.as_bytes()].concat()));
-    let task = Validation::from_wire(pending_task()).expect("a validation").task();
-    honest.push(("ca_reported", [&task.0.to_be_bytes()[..], VALIDATED].concat()));
+    let tasks = pending_tasks();
+    for (id, _) in &tasks {
+        honest.push(("ca_reported", [&id.0.to_be_bytes()[..], VALIDATED].concat()));
+    }
+    let (question, _) = tasks.last().expect("it is always asked");
+    let policy = policy().encoded();
+    honest.push(("ca_reported", [&question.0.to_be_bytes()[..], policy].concat()));
+    honest.push(("ca_settings", policy.to_vec()));
     for read in reads() {
         honest.push(("ca_read", read.to_wire().to_vec()));
     }
@@ -407,10 +419,11 @@ pub fn honest() -> Vec<(&'static str, Vec<u8>)> {
     honest
 }
 
-fn pending_task() -> Bytes {
+fn pending_tasks() -> Vec<(TaskId, Bytes)> {
     let mut world = world();
     world.post("/acme/challenge/1/http-01", b"{}");
-    world.authority.tasks().remove(0).what.into_bytes()
+    let tasks = world.authority.tasks().into_iter();
+    tasks.map(|task| (task.id, task.what.into_bytes())).collect()
 }
 
 fn reads() -> Vec<CaRead> {
@@ -421,9 +434,10 @@ fn reads() -> Vec<CaRead> {
     reads
 }
 
-fn queries() -> [CaQuery; 3] {
+fn queries() -> [CaQuery; 4] {
     let serial = honest::serial();
-    [CaQuery::Log { from: 2 }, CaQuery::Inspect { serial }, CaQuery::Pending { from: 0 }]
+    let inspect = CaQuery::Inspect { serial };
+    [CaQuery::Log { from: 2 }, inspect, CaQuery::Pending { from: 0 }, CaQuery::Policy]
 }
 
 fn requests() -> Vec<CaRequest> {
@@ -452,10 +466,9 @@ pub fn said() -> Vec<Bytes> {
         let answer = world.authority.read(&read).expect("a question");
         world.said.extend([read, answer]);
     }
-    world.said.push(pending_task());
-    let nonce = Nonce::signed(BASE, Party::new(1), NOW, [7; 16], |message| {
-        sign(&pair(SERVER), message)
-    });
+    world.said.extend(pending_tasks().into_iter().map(|(_, what)| what));
+    let nonce =
+        Nonce::signed(BASE, Party::new(1), NOW, [7; 16], |message| sign(&pair(SERVER), message));
     world.said.extend([nonce.to_wire(), NonceKey(public(&pair(SERVER))).to_wire()]);
     world.said
 }

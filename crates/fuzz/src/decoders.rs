@@ -30,6 +30,39 @@ pub const WITHIN: &[(&str, &str)] = &[
     ("Clock", "replica_snapshot"),
     ("Sum", "ledger_snapshot"),
     ("UnsignedKind", "x509_unsigned"),
+    ("AccountStatus", "ca_snapshot"),
+    ("Account", "ca_snapshot"),
+    ("Amendment", "ca_snapshot"),
+    ("Audit", "ca_snapshot"),
+    ("Authorization", "ca_snapshot"),
+    ("Status", "ca_snapshot"),
+    ("Progress", "ca_snapshot"),
+    ("Challenge", "ca_snapshot"),
+    ("Certificate", "ca_snapshot"),
+    ("Count", "ca_snapshot"),
+    ("Crl", "ca_snapshot"),
+    ("Dates", "ca_snapshot"),
+    ("Draft", "ca_snapshot"),
+    ("Ending", "ca_snapshot"),
+    ("Job", "ca_snapshot"),
+    ("Kept", "ca_snapshot"),
+    ("Motion", "ca_snapshot"),
+    ("Order", "ca_snapshot"),
+    ("Signing", "ca_snapshot"),
+    ("Spent", "ca_snapshot"),
+    ("SpentNonce", "ca_snapshot"),
+    ("SpentNonces", "ca_snapshot"),
+    ("State", "ca_snapshot"),
+    ("Upkeep", "ca_snapshot"),
+    ("Voices", "ca_snapshot"),
+    ("Work", "ca_snapshot"),
+    ("Table", "ca_snapshot"),
+    ("Set", "ca_snapshot"),
+    ("All", "ca_settings"),
+    ("External", "ca_settings"),
+    ("Kind", "ca_settings"),
+    ("Rules", "ca_settings"),
+    ("People", "ca_settings"),
     ("Head", "altered_journal"),
     ("Mark", "altered_journal"),
     ("Frame", "altered_journal"),
@@ -197,6 +230,35 @@ macro_rules! wire_types {
             ca_identifier: maftia_services::ca::Identifier;
             ca_jwk: maftia_services::ca::jose::Jwk;
             ca_problem_type: maftia_services::ca::ProblemType;
+            ca_acme_reply: maftia_services::ca::AcmeReply;
+            ca_audit_entry: maftia_services::ca::AuditEntry;
+            ca_audit_event: maftia_services::ca::AuditEvent;
+            ca_answer: maftia_services::ca::CaAnswer;
+            ca_query: maftia_services::ca::CaQuery;
+            ca_read: maftia_services::ca::CaRead;
+            ca_refusal: maftia_services::ca::CaRefusal;
+            ca_request: maftia_services::ca::CaRequest;
+            ca_task: maftia_services::ca::CaTask;
+            ca_certificate_view: maftia_services::ca::CertificateView;
+            ca_challenge_kind: maftia_services::ca::ChallengeKind;
+            ca_content: maftia_services::ca::Content;
+            ca_limits: maftia_services::ca::Limits;
+            ca_link: maftia_services::ca::Link;
+            ca_log_page: maftia_services::ca::LogPage;
+            ca_nonce: maftia_services::ca::Nonce;
+            ca_nonce_key: maftia_services::ca::NonceKey;
+            ca_officer_command: maftia_services::ca::OfficerCommand;
+            ca_pending_order: maftia_services::ca::PendingOrder;
+            ca_periods: maftia_services::ca::Periods;
+            ca_policy_view: maftia_services::ca::PolicyView;
+            ca_proof: maftia_services::ca::Proof;
+            ca_relation: maftia_services::ca::Relation;
+            ca_revocation: maftia_services::ca::Revocation;
+            ca_revoked_by: maftia_services::ca::RevokedBy;
+            ca_standing: maftia_services::ca::Standing;
+            ca_validation: maftia_services::ca::Validation;
+            ca_policy_wish: maftia_services::ca::PolicyWish;
+            x509_usage: maftia_services::x509::Usage;
             notary_token_body: maftia_services::notary::TokenBody;
             x509_unsigned: maftia_services::x509::Unsigned;
             x509_serial: maftia_services::x509::Serial;

@@ -12,7 +12,7 @@
 //! - [`decoders`]: one for each type that is put on the wire or into a log: what decodes encodes
 //!   again to the same bytes, and takes memory in proportion to its own size.
 //! - [`files`]: what operators and front ends give to a server. [`doors`]: its open ports.
-//!   [`acme`]: what clients of the certification authority send.
+//!   [`acme`]: what clients of the certification authority send; [`authority`]: what it does then.
 //! - [`works`]: what workers compute with decoded shares and evidence. [`journal`]: a log whose
 //!   bytes were changed.
 //! - [`machines`]: every protocol of the drill. [`replica`]: a replica with its links and a client,
@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod acme;
+pub mod authority;
 pub mod decoders;
 pub mod doors;
 pub mod files;

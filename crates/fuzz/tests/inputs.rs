@@ -1,7 +1,7 @@
 //! Files, queries, requests, snapshots, ports, logs, and what workers compute with what came from
 //! outside.
 
-use maftia_fuzz::{acme, doors, files, journal, targets, works};
+use maftia_fuzz::{acme, authority, doors, files, journal, targets, works};
 
 targets! {
     group_keys(4_000) => files::group_keys;
@@ -28,6 +28,13 @@ targets! {
     certificate_key(10_000) => acme::certificate_key;
     certificate_request(10_000) => acme::certificate_request;
     certificate_wishes(10_000) => acme::certificate_wishes;
+    acme_body(2_000) => authority::body;
+    acme_payload(2_000) => authority::payload;
+    ca_ordered(2_000) => authority::ordered;
+    ca_reported(2_000) => authority::reported;
+    ca_read(5_000) => authority::read;
+    ca_snapshot(2_000) => authority::snapshot;
+    ca_settings(5_000) => authority::settings;
     client_port(2_000) => doors::client_port;
     http_port(2_000) => doors::http_port;
     altered_journal(4_000) => journal::altered;

@@ -230,7 +230,7 @@ where
             None => replica,
         };
         let (keyring, tamper) = (Arc::new(keyring), Honest);
-        Self { config, acme: None, errands: None, group, keyring, replica, tamper, front_end }
+        Self { config, authority: None, errands: None, group, keyring, replica, tamper, front_end }
     }
 }
 
@@ -254,7 +254,7 @@ where
         front_end: Arc<dyn FrontEnd>,
     ) -> Self {
         let keyring = Arc::new(keyring);
-        Self { config, acme: None, errands: None, group, keyring, replica, tamper, front_end }
+        Self { config, authority: None, errands: None, group, keyring, replica, tamper, front_end }
     }
 
     /// Serves the clients of the authority, too, if one of the services is.
@@ -276,8 +276,8 @@ where
         // starts a server twice is told so.
         let clients = bind(self.config.clients, "clients")?;
         let pages = bind(self.config.http, "HTTP")?;
-        let authority = self.authority.take();
-        let acme = authority.map(|Authority { acme, wish, .. }| Opened::new(acme, &wish));
+        let (authority, errands) = (self.authority.take(), self.errands.take());
+        let acme = authority.map(|Authority { acme, wish, .. }| Opened::new(acme, &wish, errands));
         let acme = acme.transpose()?;
         check_usable(&self.config.data)?;
         let runtime = RuntimeConfig::new()
@@ -298,7 +298,7 @@ where
         (clients, pages): (TcpListener, TcpListener),
         acme: Option<Opened>,
     ) -> Result<(), ServerError> {
-        let Self { config, errands, group, keyring, replica, tamper, front_end, .. } = self;
+        let Self { config, group, keyring, replica, tamper, front_end, .. } = self;
         let beside = Files::of(&config);
         let log = LogConfig::new(log_name(config.generation), identity::<P>(&group));
         let wormhole = reach_wormhole(&context, &config).await;
@@ -321,8 +321,7 @@ where
         let run = work_with::<RealSuite, _, _>(Arc::clone(&keyring), clock_seen, tampering);
         let (consult, other_life) =
             join_wormhole(&context, &config, wormhole, (inbox.clone(), &board));
-        let errands = acme.as_ref().map(|acme| acme.errands(errands, arrivals.clone()));
-        let errands = errands.transpose()?;
+        let errands = acme.as_ref().map(|acme| acme.errands(arrivals.clone())).transpose()?;
         let parts = Parts {
             group: group.clone(),
             host: ReplicaHost::new(group.me(), board.clone()).with_errands(errands),

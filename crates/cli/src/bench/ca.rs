@@ -343,9 +343,9 @@ impl Report {
             exponentiations,
         } = &self.signature;
         println!(
-            "a signature: {group_ms:.2} ms in all ({share_ms:.2} for each share, {combine_ms:.2} to \
-             combine), {exponentiations:.2} full exponentiations of {exponentiation_ms:.2} ms; an \
-             ordinary one {ordinary_ms:.2} ms"
+            "a signature: {group_ms:.2} ms in all ({share_ms:.2} for each share, {combine_ms:.2} \
+             to combine), {exponentiations:.2} full exponentiations of {exponentiation_ms:.2} \
+             ms; an ordinary one {ordinary_ms:.2} ms"
         );
     }
 }

@@ -5,7 +5,7 @@ use crate::config::GroupConfig;
 use maftia_base::{Digest, Party, PartySet};
 use maftia_services::ca::{
     AuditEntry, AuditEvent, CertificateView, Identifier, OfficerCommand, PendingOrder, PolicyView,
-    Proof, Revocation, RevokedBy, Wish,
+    PolicyWish, Proof, Revocation, RevokedBy,
 };
 use maftia_services::x509::{Reason, Serial, to_pem};
 use openssl::asn1::Asn1Time;
@@ -218,7 +218,7 @@ pub(super) fn policy(config: &GroupConfig, view: &PolicyView, own: Option<Digest
         Some(own) if own == view.digest => "this folder has the same\n",
         Some(_) => "this folder has another one: its server asks for that when it runs\n",
     };
-    for Wish { party, digest } in view.wanted.iter() {
+    for PolicyWish { party, digest } in view.wanted.iter() {
         text += &format!("{} wants {digest}\n", name(config, *party));
     }
     text
@@ -226,7 +226,10 @@ pub(super) fn policy(config: &GroupConfig, view: &PolicyView, own: Option<Digest
 
 /// The same for a program.
 pub(super) fn policy_json(config: &GroupConfig, view: &PolicyView, own: Option<Digest>) -> Value {
-    let wish = |wish: &Wish| json!({ "server": name(config, wish.party), "digest": wish.digest.to_string() });
+    let wish = |PolicyWish { party, digest }: &PolicyWish| {
+        let (server, digest) = (name(config, *party), digest.to_string());
+        json!({ "server": server, "digest": digest })
+    };
     json!({
         "digest": view.digest.to_string(),
         "own": own.map(|own| own.to_string()),

@@ -65,58 +65,9 @@ fn configuration(new: &NewGroup) -> String {
 
 /// The text of `group.toml` for `new`.
 pub fn render(new: &NewGroup) -> String {
-    let n = new.servers;
-    let f = n.saturating_sub(1) / if new.components.is_empty() { 3 } else { 2 };
-    let configuration = configuration(new);
-    let mut text = format!(
-        "\
-# A maftia group. This file is the same on every server and holds no secrets.
-# Check a change with `maftia check`; hand out keys with `maftia deal`.
-
-format = 1
-name = \"{name}\"
-
-{configuration}
-# Which servers may be taken over at the same time. With {n} servers, any {f}.
-# By attributes instead, for example all servers of any one site together with all of any one
-# operating system: alternatives = [{{ site = 1, os = 1 }}]
-[faults]
-threshold = {f}
-",
-        name = new.name,
-    );
-    for index in 0..n {
-        let address = |offset: usize| {
-            let port = usize::from(new.base_port) + 3 * index + offset;
-            SocketAddr::new(new.host, u16::try_from(port).unwrap_or(u16::MAX))
-        };
-        let acme = acme_line(new, index);
-        let _ = write!(
-            text,
-            "
-[[server]]
-name = \"server-{index}\"
-peers = \"{}\"    # the other servers
-clients = \"{}\"  # the client library
-http = \"{}\"     # openssl ts, curl, Prometheus
-{acme}# attributes = {{ site = \"zurich\", os = \"debian\" }}
-",
-            address(0),
-            address(1),
-            address(2),
-        );
-        if let Some(WormholeConfig { socket, status, guard }) = new.components.get(index) {
-            let _ = write!(
-                text,
-                "guard = \"{}\"
-component = {:?}  # the socket of maftia-ttcb on that host
-component_status = {:?}  # where it says how it is
-",
-                const_hex::encode(guard),
-                socket.display().to_string(),
-                status.display().to_string(),
-            );
-        }
+    let mut text = render_group(new);
+    for index in 0..new.servers {
+        text += &render_server(new, index);
     }
     let _ = write!(
         text,
@@ -132,6 +83,63 @@ organization = \"{}\"
     );
     if let Some(authority) = &new.authority {
         text += &render_authority(new, authority);
+    }
+    text
+}
+
+fn render_group(new: &NewGroup) -> String {
+    let n = new.servers;
+    let f = n.saturating_sub(1) / if new.components.is_empty() { 3 } else { 2 };
+    let configuration = configuration(new);
+    format!(
+        "\
+# A maftia group. This file is the same on every server and holds no secrets.
+# Check a change with `maftia check`; hand out keys with `maftia deal`.
+
+format = 1
+name = \"{name}\"
+
+{configuration}
+# Which servers may be taken over at the same time. With {n} servers, any {f}.
+# By attributes instead, for example all servers of any one site together with all of any one
+# operating system: alternatives = [{{ site = 1, os = 1 }}]
+[faults]
+threshold = {f}
+",
+        name = new.name,
+    )
+}
+
+fn render_server(new: &NewGroup, index: usize) -> String {
+    let address = |offset: usize| {
+        let port = usize::from(new.base_port) + 3 * index + offset;
+        SocketAddr::new(new.host, u16::try_from(port).unwrap_or(u16::MAX))
+    };
+    let acme = acme_line(new, index);
+    let mut text = format!(
+        "
+[[server]]
+name = \"server-{index}\"
+peers = \"{}\"    # the other servers
+clients = \"{}\"  # the client library
+http = \"{}\"     # openssl ts, curl, Prometheus
+{acme}# attributes = {{ site = \"zurich\", os = \"debian\" }}
+",
+        address(0),
+        address(1),
+        address(2),
+    );
+    if let Some(WormholeConfig { socket, status, guard }) = new.components.get(index) {
+        let _ = write!(
+            text,
+            "guard = \"{}\"
+component = {:?}  # the socket of maftia-ttcb on that host
+component_status = {:?}  # where it says how it is
+",
+            const_hex::encode(guard),
+            socket.display().to_string(),
+            status.display().to_string(),
+        );
     }
     text
 }

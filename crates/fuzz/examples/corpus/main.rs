@@ -18,7 +18,7 @@ use maftia_crypto::{
 };
 use maftia_fuzz::honest::{self, LIAR, N, work};
 use maftia_fuzz::works::{Fragment, Fragments, Given, Vouched};
-use maftia_fuzz::{acme, corpus, files, wire_types};
+use maftia_fuzz::{acme, authority, corpus, files, wire_types};
 use maftia_services::Service;
 use maftia_services::ledger::Ledger;
 use maftia_services::notary::Notary;
@@ -326,7 +326,7 @@ fn write_scripts() {
 /// What clients of the certification authority send.
 fn write_requests() {
     let mut written: BTreeMap<&str, usize> = BTreeMap::new();
-    for (target, bytes) in acme::honest() {
+    for (target, bytes) in acme::honest().into_iter().chain(authority::honest()) {
         let number = written.entry(target).or_default();
         write(target, *number, &bytes);
         *number += 1;
@@ -342,6 +342,7 @@ fn main() {
     said.extend(group.bundles.iter().map(Wire::to_wire));
     said.extend(group.tokens.iter().cloned());
     said.extend(group.said.iter().cloned());
+    said.extend(authority::said());
     // Keys are the longest of all: they are looked for in their own file.
     said.push(honest::dealt().0.to_wire());
     println!("{} messages and records", said.len());

@@ -1,5 +1,5 @@
-//! Certbot and lego, unmodified, at groups of real server processes, of which one may be taken over,
-//! killed, or left for another in the middle of an order.
+//! Certbot and lego, unmodified, at groups of real server processes, of which one may be taken
+//! over, killed, or left for another in the middle of an order.
 #![allow(clippy::unwrap_used)]
 
 mod believers;

@@ -51,6 +51,8 @@ impl fmt::Debug for NonceSeed {
 pub(crate) struct Opened {
     config: AcmeConfig,
     policy: Policy,
+    /// What does the outside work in the place of honest looks.
+    instead: Option<Arc<dyn Errands>>,
     publication: Arc<Publication>,
     shown: Option<Arc<Shown>>,
     listener: std::net::TcpListener,
@@ -58,21 +60,24 @@ pub(crate) struct Opened {
 
 impl Opened {
     /// Opens everything that an operator can have set up wrong.
-    pub(crate) fn new(mut config: AcmeConfig, policy: &Policy) -> Result<Self, ServerError> {
+    pub(crate) fn new(
+        mut config: AcmeConfig,
+        policy: &Policy,
+        instead: Option<Arc<dyn Errands>>,
+    ) -> Result<Self, ServerError> {
         let listener = bind(config.address, "ACME")?;
         let shown = config.certificate.clone().map(Shown::load).transpose()?;
         config.validation.caa_identities = policy.settings().caa_identities.clone();
         let (policy, publication) = (policy.clone(), Arc::new(Publication::of(policy)));
-        Ok(Self { config, policy, publication, shown, listener })
+        Ok(Self { config, policy, instead, publication, shown, listener })
     }
 
     /// What does the outside work, if nobody else is to do it. To be called on the runtime.
     pub(crate) fn errands(
         &self,
-        instead: Option<Arc<dyn Errands>>,
         arrivals: mpsc::Sender<Arrival<Request<RealSuite>>>,
     ) -> Result<Runner<RealSuite>, ServerError> {
-        let errands: Arc<dyn Errands> = match instead {
+        let errands: Arc<dyn Errands> = match self.instead.clone() {
             Some(errands) => errands,
             None => {
                 let validator = Validator::new(self.config.validation.clone())?;

@@ -6,8 +6,8 @@
 //! - *Never another key*: what the group signs with, and in whose name, no policy changes.
 //!
 //! # Rules
-//! - A1. There is always a task that names the present policy by its digest. A server whose operator
-//!   has written another one answers with that.
+//! - A1. There is always a task that names the present policy by its digest. A server whose
+//!   operator has written another one answers with that.
 //! - A2. When enough servers have answered the same, by the rule of validations, it is the policy,
 //!   and what was answered to this task is forgotten: the next task has another name.
 //! - A3. Answers that do not become the policy within [`AMENDMENT_SECONDS`] are forgotten in the
@@ -23,7 +23,7 @@ use super::audit::AuditEvent;
 use super::order::Voices;
 use super::settings::POLICY_BYTES_MAX;
 use super::table::Table;
-use super::wire::{CaTask, PolicyView, Wish, amendment_of, amendment_task};
+use super::wire::{CaTask, PolicyView, PolicyWish, amendment_of, amendment_task};
 use super::{Authority, Settings, Step};
 use maftia_activity::TaskId;
 use maftia_base::wire::{Blob, List, wire_struct};
@@ -136,7 +136,7 @@ impl Authority {
     /// The policy, and who would rather have another one.
     pub(super) fn policy_view(&self) -> PolicyView {
         let Amendment { number, policy, proposals, expires } = &self.state.amendment;
-        let wish = |(party, other): (&Party, &Blob<POLICY_BYTES_MAX>)| Wish {
+        let wish = |(party, other): (&Party, &Blob<POLICY_BYTES_MAX>)| PolicyWish {
             party: *party,
             digest: policy_digest(other),
         };

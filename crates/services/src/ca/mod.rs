@@ -90,8 +90,9 @@ pub use wire::{
     ANSWER_BYTES_MAX, AcmeReply, BASE_BYTES_MAX, BODY_BYTES_MAX, CERTIFICATE_BYTES_MAX,
     CRL_BYTES_MAX, CaAnswer, CaQuery, CaRead, CaRefusal, CaRequest, CaTask, CertificateView,
     ChallengeKind, Content, LOG_PAGE_MAX, Link, LogPage, NAMES_MAX, OCSP_BYTES_MAX, OFFICERS_MAX,
-    OfficerCommand, PATH_BYTES_MAX, PENDING_PAGE_MAX, PendingOrder, PolicyView, Proof, Relation,
-    Revocation, RevokedBy, Standing, TOKEN_CHARACTERS, URL_BYTES_MAX, VALIDATED, Validation, Wish,
+    OfficerCommand, PATH_BYTES_MAX, PENDING_PAGE_MAX, PendingOrder, PolicyView, PolicyWish, Proof,
+    Relation, Revocation, RevokedBy, Standing, TOKEN_CHARACTERS, URL_BYTES_MAX, VALIDATED,
+    Validation,
 };
 
 use agenda::Due;

@@ -1,5 +1,5 @@
-//! What an operator decides, as bytes and back: so that servers can tell each other, and a group can
-//! change its mind.
+//! What an operator decides, as bytes and back: so that servers can tell each other, and a group
+//! can change its mind.
 
 use super::names::NameRules;
 use super::nonce::NonceKey;

@@ -352,7 +352,7 @@ pub struct PolicyView {
     /// How often it was asked whether it is to be another one.
     pub number: u64,
     /// The servers that want another one, and which.
-    pub wanted: List<Wish, PARTIES_MAX>,
+    pub wanted: List<PolicyWish, PARTIES_MAX>,
     /// Until when they must be enough: seconds since 1970-01-01 UTC.
     pub expires: Option<u64>,
 }
@@ -361,14 +361,14 @@ wire_struct!(PolicyView { digest, number, wanted, expires });
 
 /// The policy that a server would rather have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Wish {
+pub struct PolicyWish {
     /// Which server.
     pub party: Party,
     /// `policy_digest` of it.
     pub digest: Digest,
 }
 
-wire_struct!(Wish { party, digest });
+wire_struct!(PolicyWish { party, digest });
 
 /// Which question for another policy has this name, if any.
 pub(super) fn amendment_of(id: TaskId) -> Option<u64> {

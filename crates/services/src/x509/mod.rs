@@ -42,8 +42,8 @@
 //!   is not said.
 //! - (h) Certificates are not logged in public: what a private authority issues is not for all.
 //!
-//! Of the certificates, lists and responses that the tests make, pkilint 0.13.3 complains about (b),
-//! about (d), and about wildcards, of which RFC 5280 knows nothing.
+//! Of the certificates, lists and responses that the tests make, pkilint 0.13.3 complains about
+//! (b), about (d), and about wildcards, of which RFC 5280 knows nothing.
 
 mod certificate;
 mod constraints;
