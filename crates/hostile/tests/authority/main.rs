@@ -4,6 +4,7 @@
 
 mod believers;
 mod city;
+mod keepers;
 #[path = "../../../cli/tests/processes/support.rs"]
 #[allow(dead_code, reason = "other tests need the rest")]
 mod support;
