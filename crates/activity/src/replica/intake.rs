@@ -56,7 +56,7 @@ impl Intake {
     }
 
     pub(super) fn footprint(&self) -> usize {
-        self.held() + self.asked.len()
+        self.held() + self.asked.len() + self.under_way.len()
     }
 
     pub(super) fn restore_reserved(&mut self, below: u64) {

@@ -8,8 +8,8 @@ use crate::check::Complaint;
 use crate::plan::Plan;
 use crate::world::DrillSuite;
 use maftia_activity::{
-    AgreedTime, Command, Either, FrontEndReply, Nonce, Outcome, Record, Refusal, Replica,
-    ReplyBody, ReplyBundle, Standing, replies_statement,
+    AgreedTime, ArchiveKey, Command, Either, FrontEndReply, Nonce, Outcome, Record, Refusal,
+    Replica, ReplyBody, ReplyBundle, Standing, replies_statement,
 };
 use maftia_agreement::atomic::BATCH_WEIGHT;
 use maftia_base::time::{Reading, Time};
@@ -261,8 +261,19 @@ impl<S: DrillSuite> World<S> {
     pub(super) fn on_cut(&self, told: &Outcome<S>, log: &[Record<S>]) -> Option<usize> {
         let Outcome::Cut(key) = told else { return None };
         let found = log.iter().position(|record| record.archive_key() == Some(*key));
+        let post = &mut *self.post.borrow_mut();
         if found.is_some_and(|count| count > 0) {
-            self.post.borrow_mut().count("cuts");
+            post.count("cuts");
+        }
+        // A crash may have kept the state of a mark, and lost what was open and written again.
+        let is_end = |record: &Record<S>| match (record, key) {
+            (Record::Begun(begun), ArchiveKey::Snapshot(mark, _)) => begun == mark,
+            _ => false,
+        };
+        if found.is_some_and(|at| !log[at..].iter().any(is_end)) {
+            let what =
+                format!("the log is cut at {key:?}, and what was open there is not all in it");
+            post.complaints.push(Complaint::new("state", what));
         }
         found
     }
