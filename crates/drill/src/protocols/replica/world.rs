@@ -192,13 +192,22 @@ impl<S: DrillSuite> World<S> {
         })
     }
 
+    pub(super) fn is_hybrid(&self) -> bool {
+        self.slack > 0
+    }
+
     /// What honest clocks show: the earliest and the latest. Those of components show the time,
     /// nearly, and are among them.
     pub(super) fn readings(&self, now: Time) -> (u64, u64) {
-        if self.slack > 0 {
+        if self.is_hybrid() {
             let shown = CLOCK_START.0 + now.0;
             return (shown - self.slack, shown + self.slack);
         }
+        self.servers_readings(now)
+    }
+
+    /// The same of the servers' own clocks.
+    pub(super) fn servers_readings(&self, now: Time) -> (u64, u64) {
         let honest = (0..self.clocks.len()).map(Party::new);
         let honest = honest.filter(|party| !self.corrupt.contains(*party));
         let readings: Vec<u64> = honest.map(|party| self.clock(party, now).0).collect();
