@@ -56,7 +56,7 @@ impl Intake {
     }
 
     pub(super) fn footprint(&self) -> usize {
-        self.held() + self.asked.len()
+        self.held() + self.asked.len() + self.under_way.len()
     }
 
     pub(super) fn restore_reserved(&mut self, below: u64) {
@@ -218,8 +218,14 @@ impl<S: Suite, M: StateMachine> Replica<S, M> {
         while self.live && self.order.capacity() > 0 {
             let Some(item) = self.intake.ready.pop_front() else { return };
             // A bundle that is too long for an item cannot be ordered; clients know the bound.
-            if let Some(item) = atomic::Item::new(item.encode()) {
-                self.step_order(Event::Command(epochs::Command::Submit(item)), cx);
+            match (atomic::Item::new(item.encode()), item) {
+                (Some(item), _) => {
+                    self.step_order(Event::Command(epochs::Command::Submit(item)), cx);
+                }
+                (None, Item::Bundle(bundle)) => {
+                    self.intake.under_way.remove(&bundle.signature);
+                }
+                (None, _) => {}
             }
         }
     }

@@ -1,6 +1,6 @@
 use crate::world::{
-    Attached, EVENTS_MAX, SERVICE, builder, common_ledger, convicted, front_end, front_end_reply,
-    gullible_builder, p, replica, serve,
+    Attached, EVENTS_MAX, SERVICE, Sim, builder, common_ledger, convicted, front_end,
+    front_end_reply, gullible_builder, p, replica, serve,
 };
 use maftia_activity::client::ClientReply;
 use maftia_activity::{
@@ -85,6 +85,73 @@ fn the_same_request_through_every_server_takes_effect_once() {
         sim.run_to_quiescence(EVENTS_MAX)?;
         assert_eq!(sim.messages_since_mark(), 0);
         assert_eq!(common_ledger(&sim).count(b"second"), 1);
+        Ok(())
+    });
+}
+
+fn signed(seed: u64, ask: Ask) -> ClientBundle {
+    let signer = ideal::client(seed, 1);
+    ClientBundle::signed(GroupId::default(), SERVICE, ask, signer.key(), |it| signer.sign(it))
+}
+
+#[test]
+fn a_bundle_that_comes_again_before_it_is_ordered_is_ordered_once() {
+    seeds(0..10, |seed| {
+        let mut sim = builder(4, seed).build(|_| replica());
+        let mut clients = [Attached::new(4, seed, 1)];
+        clients[0].submit("first", sim.now());
+        serve(&mut sim, &mut clients)?;
+        let requests = List::new(vec![Blob::new(&b"second"[..]).expect("short")]).expect("one");
+        let session = maftia_activity::SessionId(0);
+        let bundle = signed(seed, Ask::Requests { session, first: 2, acknowledged: 1, requests });
+        for _ in 0..20 {
+            sim.command(p(0), Command::Bundle(bundle.clone()));
+            sim.step()?;
+        }
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        let ordered = sim.history(p(0)).map(|(_, outcome)| match outcome {
+            Outcome::Applied(applied) => applied.executed + applied.skipped,
+            _ => 0,
+        });
+        assert_eq!(ordered.sum::<u32>(), 2, "the first and the second, and nothing in vain");
+        Ok(())
+    });
+}
+
+#[test]
+fn to_open_a_session_that_is_there_orders_nothing() {
+    seeds(0..10, |seed| {
+        let mut sim = builder(4, seed).build(|_| replica());
+        let bundle = signed(seed, Ask::Open { nonce: 5, home: p(0) });
+        sim.command(p(0), Command::Bundle(bundle.clone()));
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        sim.mark();
+        sim.command(p(0), Command::Bundle(bundle.clone()));
+        sim.command(p(2), Command::Bundle(bundle));
+        sim.run_to_quiescence(EVENTS_MAX)?;
+        assert_eq!(sim.messages_since_mark(), 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn nothing_is_kept_of_a_bundle_that_is_too_long_to_be_ordered() {
+    seeds(0..3, |seed| {
+        let mut sim = builder(4, seed).build(|_| replica());
+        let footprint = |sim: &Sim| {
+            let state: &Replica<_, _> = sim.state(p(0)).expect("up");
+            state.footprint()
+        };
+        let before = footprint(&sim);
+        for first in 1..10 {
+            let long = Blob::new(vec![7; 60_000]).expect("one alone is not");
+            let requests = List::new(vec![long; 3]).expect("few");
+            let session = maftia_activity::SessionId(0);
+            let bundle = signed(seed, Ask::Requests { session, first, acknowledged: 1, requests });
+            sim.command(p(0), Command::Bundle(bundle));
+            sim.run_to_quiescence(EVENTS_MAX)?;
+        }
+        assert_eq!(footprint(&sim), before);
         Ok(())
     });
 }

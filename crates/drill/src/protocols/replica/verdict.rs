@@ -8,7 +8,7 @@ use super::{Hull, Sut, stamp};
 use crate::check::{Complaint, ensure};
 use crate::world::DrillSuite;
 use maftia_activity::client::ClientReply;
-use maftia_activity::{FrontEndReply, Refusal};
+use maftia_activity::{AgreedTime, FrontEndReply, Refusal};
 use maftia_base::Party;
 use maftia_base::time::Time;
 use maftia_base::wire::Bytes;
@@ -55,12 +55,13 @@ impl<S: DrillSuite> World<S> {
             .flat_map(|patron| patron.asked.values().cloned())
             .collect();
         let (_, latest) = self.readings(sim.now());
+        let woken = self.woken(&book.woken, sim.now());
         let all = [
             once(&book.entries),
             owners(&book.entries),
             durable(&book.entries, &sought),
-            self.timely(&book.entries, &sought, latest),
-            self.tokens(&stamped, issued(longest).unwrap_or_default()),
+            self.timely(&book.entries, &sought, latest, &woken),
+            self.tokens(&stamped, issued(longest).unwrap_or_default(), &woken),
             self.seals(&book.seals),
         ];
         complaints.extend(all.into_iter().filter_map(Result::err));
@@ -73,7 +74,13 @@ impl<S: DrillSuite> World<S> {
 
     /// Agreed time does not go back, and stays within what honest clocks showed between question
     /// and answer.
-    fn timely(&self, entries: &[Entry], sought: &[Sought], latest: u64) -> Result<(), Complaint> {
+    fn timely(
+        &self,
+        entries: &[Entry],
+        sought: &[Sought],
+        latest: u64,
+        woken: &BTreeSet<u64>,
+    ) -> Result<(), Complaint> {
         for pair in entries.windows(2) {
             ensure(pair[0].time <= pair[1].time, "time", || {
                 format!("agreed time goes back at position {}", pair[1].position)
@@ -95,7 +102,8 @@ impl<S: DrillSuite> World<S> {
                 }
                 None => (self.readings(Time(0)).0, latest),
             };
-            let holds = time >= not_before && (time <= not_after || time == before);
+            let holds = time <= not_after || time == before || woken.contains(&time);
+            let holds = holds && time >= not_before;
             ensure(holds, "time", || {
                 format!(
                     "position {} is dated {time}, not {not_before}..={not_after}",
@@ -118,9 +126,22 @@ impl<S: DrillSuite> World<S> {
         ensure(wrong.is_none(), "integrity", || format!("{wrong:?} is not signed by the group"))
     }
 
+    /// Where agreed time was moved to wake a service, if an honest server's clock has been there.
+    /// Servers vouch for that by their own clocks, also where batches have the components' time.
+    fn woken(&self, woken: &[AgreedTime], now: Time) -> BTreeSet<u64> {
+        let (_, latest) = self.servers_readings(now);
+        let times = woken.iter().map(|time| time.0);
+        times.filter(|time| self.is_hybrid() && *time <= latest).collect()
+    }
+
     /// Tokens are for the documents that were sent in, each with a number of its own, dated as
     /// honest clocks allow; and no document was stamped twice.
-    fn tokens(&self, stamped: &[Asked], issued: u64) -> Result<(), Complaint> {
+    fn tokens(
+        &self,
+        stamped: &[Asked],
+        issued: u64,
+        woken: &BTreeSet<u64>,
+    ) -> Result<(), Complaint> {
         let mut serials = BTreeSet::new();
         let mut answered = 0;
         for Asked { request, at, answered: reply } in stamped {
@@ -140,7 +161,9 @@ impl<S: DrillSuite> World<S> {
                 Complaint::new("durability", "a token that is not for the document sent in")
             })?;
             let (not_before, not_after) = (self.readings(*at).0, self.readings(*until).1);
-            ensure((not_before..=not_after).contains(&stamp.time.0), "time", || {
+            let time = stamp.time.0;
+            let holds = (not_before..=not_after).contains(&time) || woken.contains(&time);
+            ensure(holds, "time", || {
                 format!("a token is dated {:?}, not {not_before}..={not_after}", stamp.time)
             })?;
             ensure(serials.insert(stamp.serial), "once", || "a serial number twice".into())?;
@@ -325,14 +348,14 @@ mod tests {
         let world = world();
         let (first, last) = (world.readings(Time(0)).0, world.readings(Time(1_000)).1);
         let at = |position, time| Entry { time: AgreedTime(time), ..entry(position, 0, "p:f0:1") };
-        let timely = |entries: &[Entry]| fired(world.timely(entries, &[], last));
+        let timely = |entries: &[Entry]| fired(world.timely(entries, &[], last, &BTreeSet::new()));
         assert_eq!(timely(&[at(1, first), at(2, last)]), "nothing");
         assert_eq!(timely(&[at(1, first + 2), at(2, first + 1)]), "time");
         assert_eq!(timely(&[at(1, first - 1)]), "time");
         assert_eq!(timely(&[at(1, last + 1)]), "time");
         let mut early = answered("p:f0:1", 1, 1);
         early.at = Time(5_000_000);
-        let verdict = world.timely(&[at(1, first)], &[early], last);
+        let verdict = world.timely(&[at(1, first)], &[early], last, &BTreeSet::new());
         assert_eq!(fired(verdict), "time", "before it was asked");
     }
 

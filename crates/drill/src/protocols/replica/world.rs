@@ -8,8 +8,8 @@ use crate::check::Complaint;
 use crate::plan::Plan;
 use crate::world::DrillSuite;
 use maftia_activity::{
-    AgreedTime, Command, Either, FrontEndReply, Nonce, Outcome, Record, Refusal, Replica,
-    ReplyBody, ReplyBundle, Standing, replies_statement,
+    AgreedTime, ArchiveKey, Command, Either, FrontEndReply, Nonce, Outcome, Record, Refusal,
+    Replica, ReplyBody, ReplyBundle, Standing, replies_statement,
 };
 use maftia_agreement::atomic::BATCH_WEIGHT;
 use maftia_base::time::{Reading, Time};
@@ -84,6 +84,8 @@ enum Tick {
 pub(super) struct World<S: DrillSuite> {
     pub(super) corrupt: PartySet,
     pub(super) may_stall: bool,
+    /// Does everything to and from one honest server take very long?
+    pub(super) is_starved: bool,
     pub(super) keyrings: Rc<Vec<S::Keyring>>,
     interval: u64,
     bulk: usize,
@@ -140,6 +142,7 @@ impl<S: DrillSuite> World<S> {
         Self {
             corrupt,
             may_stall: plan.storage == "wiped-beyond",
+            is_starved: plan.network == "starve-one",
             keyrings,
             interval: (2 + random.below(6)) * BATCH_WEIGHT,
             bulk: if random.chance(60) { 600_000 } else { 0 },
@@ -189,13 +192,22 @@ impl<S: DrillSuite> World<S> {
         })
     }
 
+    pub(super) fn is_hybrid(&self) -> bool {
+        self.slack > 0
+    }
+
     /// What honest clocks show: the earliest and the latest. Those of components show the time,
     /// nearly, and are among them.
     pub(super) fn readings(&self, now: Time) -> (u64, u64) {
-        if self.slack > 0 {
+        if self.is_hybrid() {
             let shown = CLOCK_START.0 + now.0;
             return (shown - self.slack, shown + self.slack);
         }
+        self.servers_readings(now)
+    }
+
+    /// The same of the servers' own clocks.
+    pub(super) fn servers_readings(&self, now: Time) -> (u64, u64) {
         let honest = (0..self.clocks.len()).map(Party::new);
         let honest = honest.filter(|party| !self.corrupt.contains(*party));
         let readings: Vec<u64> = honest.map(|party| self.clock(party, now).0).collect();
@@ -258,8 +270,19 @@ impl<S: DrillSuite> World<S> {
     pub(super) fn on_cut(&self, told: &Outcome<S>, log: &[Record<S>]) -> Option<usize> {
         let Outcome::Cut(key) = told else { return None };
         let found = log.iter().position(|record| record.archive_key() == Some(*key));
+        let post = &mut *self.post.borrow_mut();
         if found.is_some_and(|count| count > 0) {
-            self.post.borrow_mut().count("cuts");
+            post.count("cuts");
+        }
+        // A crash may have kept the state of a mark, and lost what was open and written again.
+        let is_end = |record: &Record<S>| match (record, key) {
+            (Record::Begun(begun), ArchiveKey::Snapshot(mark, _)) => begun == mark,
+            _ => false,
+        };
+        if found.is_some_and(|at| !log[at..].iter().any(is_end)) {
+            let what =
+                format!("the log is cut at {key:?}, and what was open there is not all in it");
+            post.complaints.push(Complaint::new("state", what));
         }
         found
     }
