@@ -6,8 +6,8 @@
 //! - *In the hybrid configuration* a batch's time is the latest at which its owner's trusted
 //!   component can have identified it: after the owner had it, and by a clock that does not lie. A
 //!   quorum's readings would not do: all but one may be false.
-//! - *Woken*: servers that vouch for a wake-up do so by their own clocks, in both configurations: it
-//!   moves agreed time to one that the clock of an honest server has reached, and no further.
+//! - *Woken*: servers that vouch for a wake-up do so by their own clocks, in both configurations:
+//!   it moves agreed time to one that an honest server's clock has reached, and no further.
 //! - *Monotone*: agreed time never goes back; it exceeds the batch's own time only to keep that.
 //! - *Same everywhere*: it is a function of the order, not of any server's clock.
 //!

@@ -1,5 +1,5 @@
-//! Those who keep an authority: operators who change its policy, officers who approve, custodians of
-//! the root who sign.
+//! Those who keep an authority: operators who change its policy, officers who approve, custodians
+//! of the root who sign.
 
 use crate::city::{City, said, succeed};
 use crate::support::wait_until;
