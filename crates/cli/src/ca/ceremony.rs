@@ -206,7 +206,8 @@ fn root_certificate(
         // Clocks of clients may be behind; a day is more than any that works.
         not_before: now.saturating_sub(DAY),
         not_after: now + section.root_years * YEAR,
-        path_len: Some(1),
+        // A root does not limit the path: it is the issuing certificate that does.
+        path_len: None,
         names: None,
     };
     let unsigned = template.self_signed().map_err(|error| failed("root", &error))?;

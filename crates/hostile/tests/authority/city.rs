@@ -18,7 +18,7 @@ use std::thread;
 use tokio::runtime::Runtime;
 
 /// What the servers issue, and where they look.
-fn rules(ports: &Ports) -> String {
+fn rules(ports: &Ports, suffix: &str) -> String {
     format!(
         "\
 default_profile = \"server\"
@@ -28,7 +28,7 @@ name = \"server\"
 description = \"TLS servers\"
 usage = \"server\"
 hours = 720
-names = [\"test\", \"localhost\", \"127.0.0.0/8\"]
+names = [\"{suffix}\", \"127.0.0.0/8\"]
 
 [validation]
 resolvers = [\"127.0.0.1:{dns}\"]
@@ -65,6 +65,8 @@ pub(crate) struct City {
     town: Town,
     door: Door,
     pub(crate) ports: Ports,
+    host: &'static str,
+    suffix: &'static str,
     /// Runs the name server.
     _runtime: Runtime,
 }
@@ -73,29 +75,39 @@ impl City {
     /// A group of `servers` that has not been started, and all around it. Rules that are `added`
     /// stand at the end of what is issued to whom.
     pub(crate) fn found(servers: usize, hybrid: Option<OrderedBy>, added: &str) -> Self {
+        Self::found_under(("localhost", "test"), servers, hybrid, added)
+    }
+
+    /// The same with another host in the authority's URL, and certificates for other names.
+    pub(crate) fn found_under(
+        (host, suffix): (&'static str, &'static str),
+        servers: usize,
+        hybrid: Option<OrderedBy>,
+        added: &str,
+    ) -> Self {
         let mut seen = None;
         let town = Town::deal_with(&tools::honest(), servers, hybrid, |base_port| {
             let ports = Ports::after(base_port + u16::try_from(servers).unwrap());
             seen = Some(ports);
             Some(NewAuthority {
-                url: format!("https://localhost:{}", ports.door),
+                url: format!("https://{host}:{}", ports.door),
                 base_port,
-                permitted: ["test", "localhost", "127.0.0.0/8"].map(String::from).into(),
-                rules: rules(&ports) + added,
+                permitted: [suffix, host, "127.0.0.0/8"].map(String::from).into(),
+                rules: rules(&ports, suffix) + added,
             })
         });
         let ports = seen.expect("it was asked");
         let fronts = town.config().servers.iter().map(|server| server.acme.unwrap()).collect();
         let door = Door::open(ports.door, fronts);
         let runtime = Runtime::new().unwrap();
-        let city = Self { town, door, ports, _runtime: runtime };
+        let city = Self { town, door, ports, host, suffix, _runtime: runtime };
         std::fs::create_dir(city.texts()).unwrap();
         city.serve_names();
         city
     }
 
     fn serve_names(&self) {
-        let zone = Zone::default().below("test", Ipv4Addr::LOCALHOST).texts_in(&self.texts());
+        let zone = Zone::default().below(self.suffix, Ipv4Addr::LOCALHOST).texts_in(&self.texts());
         self._runtime.block_on(async {
             let address = (Ipv4Addr::LOCALHOST, self.ports.dns);
             let socket = tokio::net::UdpSocket::bind(address).await.unwrap();
@@ -120,7 +132,12 @@ impl City {
 
     /// The authority's directory.
     pub(crate) fn directory(&self) -> String {
-        format!("https://localhost:{}/acme/directory", self.ports.door)
+        format!("https://{}:{}/acme/directory", self.host, self.ports.door)
+    }
+
+    /// Where clients come to.
+    pub(crate) fn door(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.door).into()
     }
 
     /// A file of the first server's home folder.
@@ -195,9 +212,7 @@ impl City {
 
     /// OpenSSL believes the certificate, by itself and with the revocation list of `server`.
     pub(crate) fn verify(&self, certificate: &Path, server: usize) -> Result<(), String> {
-        let list = self.path("list.pem");
-        let der = tools::get(&format!("{}/crl/issuing.crl", self.plain(server)));
-        std::fs::write(&list, tools::crl_to_pem(&der)).unwrap();
+        let list = self.list(server);
         let mut command = Command::new("openssl");
         command.args(["verify", "-x509_strict", "-purpose", "sslserver"]);
         command.arg("-CAfile").arg(self.public("root.pem"));
@@ -210,7 +225,12 @@ impl City {
     /// What OpenSSL learns by OCSP from `server`, or that it has nothing to say yet.
     pub(crate) fn status_of(&self, certificate: &Path, server: usize) -> String {
         let mut command = Command::new("openssl");
-        command.arg("ocsp").arg("-CAfile").arg(self.public("root.pem"));
+        command
+            .arg("ocsp")
+            .arg("-respout")
+            .arg(self.path("response.der"))
+            .arg("-CAfile")
+            .arg(self.public("root.pem"));
         command.arg("-issuer").arg(self.public("issuing.pem")).arg("-cert").arg(certificate);
         command.args(["-no_nonce", "-url", &format!("{}/ocsp", self.plain(server))]);
         let output = command.output().unwrap();
@@ -221,6 +241,14 @@ impl City {
         assert!(text.contains("Response verify OK"), "{text}");
         let line = text.lines().find(|line| line.contains(".pem: ") || line.contains(".crt: "));
         line.and_then(|line| line.split(": ").nth(1)).expect("a status").to_owned()
+    }
+
+    /// The revocation list of `server`, in PEM.
+    pub(crate) fn list(&self, server: usize) -> PathBuf {
+        let list = self.path("list.pem");
+        let der = tools::get(&format!("{}/crl/issuing.crl", self.plain(server)));
+        std::fs::write(&list, tools::crl_to_pem(&der)).unwrap();
+        list
     }
 
     fn plain(&self, server: usize) -> String {

@@ -5,6 +5,7 @@
 mod believers;
 mod city;
 mod keepers;
+mod lint;
 #[path = "../../../cli/tests/processes/support.rs"]
 #[allow(dead_code, reason = "other tests need the rest")]
 mod support;
@@ -133,7 +134,10 @@ fn lego_proves_names_by_http_by_tls_and_by_dns() {
     wait_until("it is revoked", || {
         let archived = city.path("lego/archives");
         let mut found = std::fs::read_dir(archived).into_iter().flatten().flatten();
-        let certificate = found.find(|file| file.path().extension().is_some_and(|it| it == "crt"));
+        let certificate = found.find(|file| {
+            let name = file.file_name().to_string_lossy().into_owned();
+            name.ends_with(".crt") && !name.ends_with(".issuer.crt")
+        });
         certificate.is_some_and(|file| city.status_of(&file.path(), 3) == "revoked")
     });
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// From PyPI.
-const CERTBOT: &str = "certbot==5.8.0";
+const CLIENTS: [&str; 2] = ["certbot==5.8.0", "pkilint==0.13.3"];
 
 /// The hostile server.
 pub(crate) fn hostile() -> &'static Path {
@@ -34,7 +34,7 @@ pub(crate) fn environment() -> &'static Path {
     ENVIRONMENT.get_or_init(|| {
         let folder = hostile().parent().expect("it is in a folder").join("acme-clients");
         let marker = folder.join("complete");
-        if std::fs::read_to_string(&marker).is_ok_and(|what| what == CERTBOT) {
+        if std::fs::read_to_string(&marker).is_ok_and(|what| what == CLIENTS.join(" ")) {
             return folder;
         }
         let made = Command::new("python3").args(["-m", "venv"]).arg(&folder).output();
@@ -43,8 +43,8 @@ pub(crate) fn environment() -> &'static Path {
             run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
         }
         let mut pip = Command::new(folder.join("bin/pip"));
-        run(pip.args(["install", "--quiet", "--disable-pip-version-check", CERTBOT]));
-        std::fs::write(marker, CERTBOT).unwrap();
+        run(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(CLIENTS));
+        std::fs::write(marker, CLIENTS.join(" ")).unwrap();
         folder
     })
 }

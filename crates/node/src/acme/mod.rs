@@ -67,7 +67,10 @@ use tracing::error;
 /// Whoever finalizes an order waits so long for its certificate.
 pub const FINALIZE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often this server's state is looked at meanwhile.
+/// After so long this server's state is looked at; then after twice as long, and so on.
+const LOOK_FIRST: Duration = Duration::from_millis(20);
+
+/// Longest pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 const _: () = {
@@ -295,9 +298,10 @@ impl<S: Suite> Face<S> {
             return reply;
         };
         let question = CaRead::Order { order }.to_wire();
-        let end = Instant::now() + self.patience;
+        let (end, mut pause) = (Instant::now() + self.patience, LOOK_FIRST);
         while Instant::now() < end {
-            sleep(LOOK_EVERY).await;
+            sleep(pause).await;
+            pause = LOOK_EVERY.min(2 * pause);
             let seen = timeout_at(end, self.asking.read(CA, question.clone())).await;
             let Ok(Ok(Some(seen))) = seen else { break };
             if let Ok(CaAnswer::Acme(seen)) = CaAnswer::from_wire(seen)
