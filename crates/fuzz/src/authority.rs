@@ -48,6 +48,7 @@ const PATHS: [&str; 13] = [
 
 /// An authority with an account that has a ready order, an order that waits for officers, a pending
 /// one, and a certificate.
+#[derive(Clone)]
 struct World {
     authority: Authority,
     structure: AdversaryStructure,
@@ -260,8 +261,8 @@ fn order(names: &[&str]) -> Vec<u8> {
 
 /// The world in which all is tried: made once, with keys of production.
 fn world() -> World {
-    static MADE: OnceLock<(Bytes, u64, Vec<(&'static str, Vec<u8>)>, Vec<Bytes>)> = OnceLock::new();
-    let (snapshot, position, requests, said) = MADE.get_or_init(|| {
+    static MADE: OnceLock<World> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
         let mut world = World::new();
         world.step(Caller::Group, |authority, cx| authority.wake(cx));
         world.sign();
@@ -279,12 +280,9 @@ fn world() -> World {
         }
         assert_eq!(world.post("/acme/new-order", &order(&["bank.example.org"])).status, 201);
         world.post("/acme/authz/1", b"");
-        (world.authority.snapshot(), world.position, world.requests, world.said)
+        world
     });
-    let mut world = World::new();
-    world.authority.restore(snapshot.clone()).expect("of its own making");
-    let (position, requests, said) = (*position, requests.clone(), said.clone());
-    World { position, requests, said, ..world }
+    made.clone()
 }
 
 /// A body that anybody posts: without a good signature it leaves no trace.

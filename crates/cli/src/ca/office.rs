@@ -8,7 +8,6 @@ use crate::Failure;
 use crate::args::{OfficerKey, Officers, Page, Query};
 use crate::home::{self, PublicHome};
 use base64ct::{Base64UrlUnpadded, Encoding};
-use bytes::Bytes;
 use maftia_activity::client::ClientReply;
 use maftia_base::wire::Wire;
 use maftia_base::{Digest, Party};
@@ -214,7 +213,7 @@ impl Asking {
     }
 
     fn ask(&self, request: &CaRequest) -> Result<CaAnswer, Failure> {
-        let call = self.caller.call(Bytes::from(request.to_wire()));
+        let call = self.caller.call(request.to_wire());
         let answer = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, call).await });
         let answer = answer.map_err(|_| {
             Failure::because(format!("the group has not answered for {} s", PATIENCE.as_secs()))
