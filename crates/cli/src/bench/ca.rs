@@ -30,6 +30,9 @@ use std::time::{Duration, Instant};
 /// Signatures of each kind that are timed.
 const SIGNATURES: u32 = 40;
 
+/// Ports of a group.
+const PORTS_EACH: usize = 50;
+
 /// How long the group is warmed up.
 const WARM_UP: Duration = Duration::from_secs(2);
 
@@ -100,7 +103,10 @@ struct Signature {
 
 /// Measures each size of keys.
 pub(super) fn run(args: &BenchCa) -> Result<(), Failure> {
-    let reports = args.key_bits.iter().map(|bits| measured(args, *bits));
+    // Each with ports of its own: those that answer challenges listen as long as this process.
+    let base_ports = (args.base_port..).step_by(PORTS_EACH);
+    let reports = args.key_bits.iter().zip(base_ports);
+    let reports = reports.map(|(bits, base_port)| measured(args, *bits, base_port));
     let reports: Vec<Report> = reports.collect::<Result<_, _>>()?;
     if args.json {
         let json = serde_json::to_string_pretty(&reports).expect("plain data is always JSON");
@@ -111,19 +117,19 @@ pub(super) fn run(args: &BenchCa) -> Result<(), Failure> {
     Ok(())
 }
 
-fn measured(args: &BenchCa, key_bits: usize) -> Result<Report, Failure> {
+fn measured(args: &BenchCa, key_bits: usize, base_port: u16) -> Result<Report, Failure> {
     let dir = local::temporary("bench");
     let program = std::env::current_exe()
         .map_err(|error| Failure::because(format!("this program's own file: {error}")))?;
     let servers = if args.hybrid { 3 } else { 4 };
     let ports = u16::try_from(3 * servers).expect("few servers");
-    let acme_port = args.base_port.saturating_add(ports);
+    let acme_port = base_port.saturating_add(ports);
     let http_port = acme_port.saturating_add(ports);
     let new = NewGroup {
         name: "bench".into(),
         servers,
         host: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        base_port: args.base_port,
+        base_port,
         key_bits,
         components: Vec::new(),
         ordered_by: OrderedBy::default(),
