@@ -27,6 +27,7 @@ pub const WITHIN: &[(&str, &str)] = &[
     ("HybridImage", "hybrid_snapshot"),
     ("HostedImage", "replica_snapshot"),
     ("StateImage", "replica_snapshot"),
+    ("UnderWayImage", "replica_snapshot"),
     ("Clock", "replica_snapshot"),
     ("Sum", "ledger_snapshot"),
     ("UnsignedKind", "x509_unsigned"),
