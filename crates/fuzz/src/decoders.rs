@@ -56,6 +56,7 @@ pub const WITHIN: &[(&str, &str)] = &[
     ("State", "ca_snapshot"),
     ("Upkeep", "ca_snapshot"),
     ("Voices", "ca_snapshot"),
+    ("Wish", "ca_snapshot"),
     ("Work", "ca_snapshot"),
     ("Table", "ca_snapshot"),
     ("Set", "ca_snapshot"),
