@@ -162,7 +162,7 @@ impl<S: DrillSuite> World<S> {
             })?;
             let (not_before, not_after) = (self.readings(*at).0, self.readings(*until).1);
             let time = stamp.time.0;
-            let holds = (not_before..=not_after).contains(&time) || woken.contains(&time);
+            let holds = time >= not_before && (time <= not_after || woken.contains(&time));
             ensure(holds, "time", || {
                 format!("a token is dated {:?}, not {not_before}..={not_after}", stamp.time)
             })?;
