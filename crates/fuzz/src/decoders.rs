@@ -111,6 +111,7 @@ macro_rules! wire_types {
             crypto_coin_share: maftia_crypto::CoinShare;
             crypto_rsa_share: maftia_crypto::RsaShare;
             crypto_signed_share: maftia_crypto::SignedShare<Real, maftia_crypto::RsaShare>;
+            cli_share_file: maftia::ca::ShareFile;
             crypto_ballot: maftia_crypto::Ballot<Real>;
             crypto_certificate: maftia_crypto::Certificate<Real>;
             crypto_party_keys: maftia_crypto::PartyKeys;

@@ -26,10 +26,13 @@ use rand_core::UnwrapErr;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// A custodian's share of a signature.
-struct ShareFile {
-    custodian: Party,
-    share: SignedShare<RealSuite, <RealSuite as Suite>::SignatureShare>,
+/// A custodian's share of a signature, as it is written to a file.
+#[derive(Debug)]
+pub struct ShareFile {
+    /// Whose it is, as it says.
+    pub custodian: Party,
+    /// The share, with its proof.
+    pub share: SignedShare<RealSuite, <RealSuite as Suite>::SignatureShare>,
 }
 
 wire_struct!(ShareFile { custodian, share });

@@ -7,6 +7,8 @@ mod office;
 pub mod policy;
 mod show;
 
+pub use intermediate::ShareFile;
+
 use crate::Failure;
 use crate::args::{Ca, CaWhat};
 use maftia_services::ca::OfficerCommand;
