@@ -4,6 +4,7 @@
 use crate::Failure;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::{Signer, SigningKey};
+use maftia_services::ca::jose::flattened;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -217,18 +218,15 @@ impl Acme {
     }
 
     fn signed(&self, url: &str, nonce: &str, payload: Option<&Value>) -> Vec<u8> {
-        let encode = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
         let mut header = json!({ "alg": "EdDSA", "nonce": nonce, "url": url });
         match &self.account {
             Some(account) => header["kid"] = json!(account),
             None => header["jwk"] = self.jwk(),
         }
-        let protected = encode(&header.to_string());
-        let payload = payload.map_or(String::new(), |payload| encode(&payload.to_string()));
-        let signature = self.key.sign(format!("{protected}.{payload}").as_bytes());
-        let signature = Base64UrlUnpadded::encode_string(&signature.to_bytes());
-        let body = json!({ "protected": protected, "payload": payload, "signature": signature });
-        body.to_string().into_bytes()
+        let payload = payload.map_or(String::new(), Value::to_string);
+        flattened(header.to_string().as_bytes(), payload.as_bytes(), |message| {
+            self.key.sign(message).to_bytes().to_vec()
+        })
     }
 
     fn jwk(&self) -> Value {

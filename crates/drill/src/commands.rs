@@ -12,7 +12,7 @@ use maftia_drill::run::{Options, STORAGES};
 use maftia_drill::soak::Tally;
 use maftia_drill::throughput;
 use maftia_drill::twins;
-use maftia_drill::whole::WHOLE;
+use maftia_drill::whole::{AUTHORITY, WHOLE};
 use maftia_drill::world::Shape;
 use serde_json::json;
 use std::io::Write;
@@ -112,7 +112,7 @@ fn soak_for(soak: &Soak, json: bool) -> Result<bool, String> {
     let (mut courses, started) = (soak.choice.courses()?, Instant::now());
     let is_all = soak.choice.protocol.is_empty();
     if is_all && soak.choice.adversary.is_none() {
-        courses.push(&WHOLE);
+        courses.extend([&WHOLE, &AUTHORITY]);
     }
     let end = started + Duration::from_secs_f64(soak.minutes * 60.0);
     let clock = || {

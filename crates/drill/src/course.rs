@@ -10,7 +10,7 @@ use crate::protocols::{
 use crate::run::{Options, STORAGES, Verdict, run};
 use crate::stage::Stage;
 use crate::ttcb::TTCB;
-use crate::whole::WHOLE;
+use crate::whole::{AUTHORITY, WHOLE};
 use maftia_crypto::{IdealSuite, RealSuite};
 
 /// Something that can be run.
@@ -30,8 +30,8 @@ pub struct Course {
     pub one_in: u64,
 }
 
-/// All protocols. Trusted components, [`TTCB`], and whole servers, [`WHOLE`], which take much
-/// longer, are run when they are named.
+/// All protocols. Trusted components, [`TTCB`], and whole servers, [`WHOLE`] and [`AUTHORITY`],
+/// which take much longer, are run when they are named.
 pub const COURSES: &[Course] = &[
     Course {
         name: "reliable",
@@ -234,7 +234,7 @@ fn either<I: Stage, R: Stage>(plan: &Plan, options: Options) -> Verdict {
 
 /// The course of this name.
 pub fn course(name: &str) -> Option<&'static Course> {
-    COURSES.iter().chain([&TTCB, &WHOLE]).find(|course| course.name == name)
+    COURSES.iter().chain([&TTCB, &WHOLE, &AUTHORITY]).find(|course| course.name == name)
 }
 
 /// The plan of a token.
@@ -263,7 +263,7 @@ pub fn draw(course: &Course, number: u64, wishes: &Wishes) -> (Plan, Verdict) {
 
 /// A conduct or network by its name, as the registry has it.
 pub fn adversary_named(name: &str) -> Option<&'static str> {
-    let all = COURSES.iter().chain([&TTCB, &WHOLE]).flat_map(|course| {
+    let all = COURSES.iter().chain([&TTCB, &WHOLE, &AUTHORITY]).flat_map(|course| {
         let choices = (course.choices)();
         let listed = choices.conducts.into_iter().chain(choices.networks);
         listed.chain(choices.storages).chain(choices.unlisted)

@@ -1,20 +1,23 @@
 //! Whole servers: many runs, and crashes at every operation of a disk.
 //!
-//! `MAFTIA_WHOLE_RUNS` says how many runs, `MAFTIA_WHOLE_POINTS` how many crashes,
-//! `MAFTIA_DRILL_FIRST` from which seed on.
+//! `MAFTIA_WHOLE_RUNS` says how many runs, `MAFTIA_AUTHORITY_RUNS` how many with a certification
+//! authority, `MAFTIA_WHOLE_POINTS` how many crashes, `MAFTIA_DRILL_FIRST` from which seed on.
 
-use maftia_drill::course::parse;
+use maftia_drill::course::{Course, parse};
 use maftia_drill::plan::{Plan, Wishes};
 use maftia_drill::run::Options;
 use maftia_drill::soak::Tally;
 use maftia_drill::whole::script::{ALL_AT_OPERATION, AT_OPERATION, OPERATIONS};
 use maftia_drill::whole::witness::Counts;
-use maftia_drill::whole::{WHOLE, run};
+use maftia_drill::whole::{AUTHORITY, WHOLE, run};
 use maftia_drill::world::Shape;
 use std::thread;
 
 /// Runs without the environment's word.
 const RUNS: u64 = 3_000;
+
+/// Runs with an authority without the environment's word.
+const AUTHORITY_RUNS: u64 = 300;
 
 /// Crashes of a lone server without the environment's word.
 const POINTS: u64 = 20_000;
@@ -49,15 +52,14 @@ fn assert_well(tally: &Tally) {
     assert_eq!(tally.failed, 0, "of {} runs", tally.runs);
 }
 
-#[test]
-fn whole_servers_survive_whatever_happens_to_them() {
+/// So many runs of a course, and that nothing was wrong with any.
+fn run_well(course: &Course, runs: u64) -> (Tally, Counts) {
     let first = number("MAFTIA_DRILL_FIRST", 0);
-    let runs = number("MAFTIA_WHOLE_RUNS", RUNS);
     let parts = in_threads(|thread| {
         let (mut tally, mut counts) = (Tally::default(), Counts::default());
         let mine = |seed: &u64| seed % THREADS == thread;
         for seed in (first..first + runs).filter(mine) {
-            let plan = (WHOLE.choices)().draw(seed, &Wishes::default());
+            let plan = (course.choices)().draw(seed, &Wishes::default());
             let (verdict, counted) = run(&plan, Options::default());
             counts.add(counted);
             tally.count(&plan, verdict);
@@ -71,6 +73,12 @@ fn whole_servers_survive_whatever_happens_to_them() {
     }
     println!("{} runs, {} crashes, {counts:?}", tally.runs, tally.crashes);
     assert_well(&tally);
+    (tally, counts)
+}
+
+#[test]
+fn whole_servers_survive_whatever_happens_to_them() {
+    let (tally, counts) = run_well(&WHOLE, number("MAFTIA_WHOLE_RUNS", RUNS));
     assert!(tally.real_runs * 100 >= tally.runs, "one in a hundred with real cryptography");
     assert!(counts.histories * 3 >= tally.runs, "clients' histories were judged");
     assert!(counts.installed * 20 >= tally.runs, "states were fetched");
@@ -79,10 +87,19 @@ fn whole_servers_survive_whatever_happens_to_them() {
 }
 
 #[test]
+fn an_authority_certifies_names_for_their_holders_and_for_nobody_else() {
+    let (tally, counts) = run_well(&AUTHORITY, number("MAFTIA_AUTHORITY_RUNS", AUTHORITY_RUNS));
+    assert!(counts.certificates > 2 * tally.runs, "clients were given certificates");
+    assert!(tally.crashes > tally.runs, "servers crashed");
+}
+
+#[test]
 fn two_runs_of_one_seed_are_the_same() {
     let options = Options { digests: true, ..Options::default() };
-    for seed in 0..24 {
-        let plan = (WHOLE.choices)().draw(seed, &Wishes::default());
+    for (course, seed) in
+        [&WHOLE, &AUTHORITY].into_iter().flat_map(|course| (0..12).map(move |seed| (course, seed)))
+    {
+        let plan = (course.choices)().draw(seed, &Wishes::default());
         let (once, again) = (run(&plan, options).0, run(&plan, options).0);
         assert!(once.digest.is_some() && once.digest == again.digest, "{plan}");
     }

@@ -11,7 +11,7 @@ use maftia_base::wire::{Blob, Bytes, Wire};
 use maftia_base::{AdversaryStructure, Digest, Party};
 use maftia_crypto::{ClientKey, KeyId};
 use maftia_services::CA;
-use maftia_services::ca::jose::base64url;
+use maftia_services::ca::jose::{base64url, flattened};
 use maftia_services::ca::{
     AcmeReply, Authority, BODY_BYTES_MAX, CaAnswer, CaQuery, CaRead, CaRequest, Limits, NameRules,
     Nonce, NonceKey, OfficerCommand, Officers, Periods, Policy, Profile, STATE_BYTES_MAX, Settings,
@@ -222,11 +222,7 @@ fn signed(path: &str, payload: &[u8], number: u8) -> Vec<u8> {
     };
     let nonce = nonce.text();
     let header = format!(r#"{{"alg":"EdDSA",{key},"nonce":"{nonce}","url":"{BASE}{path}"}}"#);
-    let (header, payload) = (base64url::encode(header.as_bytes()), base64url::encode(payload));
-    let signature = sign(&pair(CLIENT), format!("{header}.{payload}").as_bytes());
-    let signature = base64url::encode(&signature);
-    format!(r#"{{"protected":"{header}","payload":"{payload}","signature":"{signature}"}}"#)
-        .into_bytes()
+    flattened(header.as_bytes(), payload, |message| sign(&pair(CLIENT), message).to_vec())
 }
 
 /// A request for a certificate for `www.example.org` with an Ed25519 key, in DER.

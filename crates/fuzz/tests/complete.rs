@@ -77,8 +77,7 @@ fn every_codec_in_the_source_has_a_target() {
                 // Types of one name in several packages are told apart by their library's name.
                 let is_it = |(_, known): &(&str, &str)| {
                     let known = known.split('<').next().unwrap_or_default().replace(' ', "");
-                    known.ends_with(&format!("::{named}"))
-                        && known.starts_with(&library)
+                    known.ends_with(&format!("::{named}")) && known.starts_with(&library)
                 };
                 let within = WITHIN.iter().any(|(known, _)| *known == named);
                 if !within && !TYPES.iter().any(is_it) {

@@ -34,6 +34,8 @@
 //! | durability | what was answered is in the order |
 //! | linearizable | one order of all calls explains what all clients saw |
 //! | time | agreed time does not go back, and no liar moves it out of the honest clocks' range |
+//! | issuance | every certificate is for its holder, and what a client was given is in all logs |
+//! | secrecy | no honest server gives a share of a signature that no state wants |
 //! | signature | what the group signed is signed by the group |
 //! | liveness | after all disturbance every request is answered, and all honest servers are level |
 //! | journal | no journal is damaged that nobody damaged |
@@ -81,6 +83,7 @@ pub const CHECKERS: &[&str] = &[
     "time",
     "signature",
     "liveness",
+    "issuance",
     "journal",
     "engine",
 ];

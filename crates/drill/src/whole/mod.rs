@@ -15,7 +15,9 @@
 //! - [`world`]: a run. [`server`], [`client`], [`network`], [`disk`]: what it is made of.
 //! - [`script`]: what happens to machines. [`tamper`]: what intruders do.
 //! - [`witness`]: what must hold; with it, [`crate::check::linear`].
+//! - [`authority`]: the certification authority, in the runs that have one.
 
+pub mod authority;
 pub mod client;
 pub mod disk;
 pub mod models;
@@ -58,7 +60,17 @@ pub type Server<S> = Linked<Replicated<S>>;
 pub const WHOLE: Course = Course {
     name: "whole",
     about: "whole servers with journals, clients and everything",
-    choices,
+    choices: || choices(WHOLE.name),
+    run: |plan, options| run(plan, options).0,
+    specials: Vec::new,
+    one_in: 100,
+};
+
+/// The same with a certification authority.
+pub const AUTHORITY: Course = Course {
+    name: "authority",
+    about: "whole servers with a certification authority, its clients, and who deceives it",
+    choices: || choices(AUTHORITY.name),
     run: |plan, options| run(plan, options).0,
     specials: Vec::new,
     one_in: 100,
@@ -70,14 +82,14 @@ const REAL_PERMILLE: u32 = 12;
 /// Large groups cost much, and find little that small ones do not.
 const SHAPES: &[(u64, Shape)] = &[(94, Shape::Four), (98, Shape::Lopsided), (100, Shape::Seven)];
 
-fn choices() -> Choices {
+fn choices(protocol: &'static str) -> Choices {
     let names =
         |list: &[(&'static str, &'static str)]| list.iter().map(|(name, _)| *name).collect();
     let mut conducts: Vec<&'static str> = names(tamper::CONDUCTS);
     // Half of the runs without intruders: crashes alone must be survived by all.
     conducts.extend(vec!["none"; tamper::CONDUCTS.len() - 2]);
     Choices {
-        protocol: WHOLE.name,
+        protocol,
         shapes: SHAPES,
         conducts,
         networks: names(network::NETWORKS),

@@ -1,8 +1,9 @@
 //! One whole server, put together as production does, but for its clock, disk and network.
 
+use super::authority::{self, Errands, Sight, Wanted};
 use super::disk::{Disk, OnDisk};
 use super::network::{Net, micros};
-use super::service::{Recent, all};
+use super::service::{Recent, Watched, all};
 use super::suite::WholeSuite;
 use super::tamper::Intruder;
 use super::witness::Witness;
@@ -25,6 +26,8 @@ use maftia_node::replica::{ReplicaHost, Request, StatusBoard};
 use maftia_node::server::ServerError;
 use maftia_node::start::{identity, open_log, work_with};
 use maftia_node::watch::{Room, Trouble};
+use maftia_services::CA;
+use maftia_sim::Random;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -53,6 +56,10 @@ pub struct Setting<S: WholeSuite> {
     pub layout: Layout,
     /// Bytes of ballast in the state.
     pub ballast: usize,
+    /// What honest servers want signed.
+    pub wanted: Wanted,
+    /// What each server sees of the outside, if there is an authority that asks.
+    pub sights: Option<Vec<Sight>>,
     /// Told how a server ended.
     pub ended: mpsc::UnboundedSender<(Party, u64, End)>,
 }
@@ -355,6 +362,7 @@ impl<S: WholeSuite> Seat<S> {
         let host = Watching {
             inner: ReplicaHost::new(*party, self.board.clone()),
             recent: recent.clone(),
+            errands: self.errands(context, &door),
             witness: setting.witness.clone(),
             party: *party,
         };
@@ -377,7 +385,9 @@ impl<S: WholeSuite> Seat<S> {
             metrics,
             room: Arc::clone(&self.room),
         };
-        let replica = Replica::new(all(&recent, setting.ballast));
+        let wanted = setting.witness.is_honest(*party).then_some(&setting.wanted);
+        let authority = setting.sights.as_ref().map(|_| authority::authority(group.structure()));
+        let replica = Replica::new(all(&recent, wanted, setting.ballast, authority));
         let replica = replica.with_mark_interval(setting.mark_interval);
         let linked = Linked::new(replica, &group, clock.reading().0);
         let (engine, log) = Engine::restore(linked, journal, parts).await?;
@@ -387,12 +397,21 @@ impl<S: WholeSuite> Seat<S> {
         engine.run(context.child("run")).await?;
         log.await.map_err(|error| ServerError::Broken(error.to_string()))
     }
+
+    /// Who does what the authority wants done outside, if there is one.
+    fn errands(&self, context: &Context, door: &Door<S>) -> Option<Errands<S>> {
+        let sight = self.setting.sights.as_ref()?[self.party.index()];
+        let random = Random::new(self.incarnation << 8 | self.party.index() as u64);
+        let errands = context.child("errands");
+        Some(Errands::new(errands, self.gate.clone(), door.clone(), sight, random))
+    }
 }
 
 /// A replica's host, and beside it somebody who writes down what happens.
 struct Watching<S: WholeSuite> {
     inner: ReplicaHost<S, Replicated<S>>,
     recent: Recent,
+    errands: Option<Errands<S>>,
     witness: Witness,
     party: Party,
 }
@@ -431,6 +450,9 @@ impl<S: WholeSuite> Host<Server<S>> for Watching<S> {
 
     fn on_outcome(&mut self, outcome: Outcome<S>, desk: &mut Desk<Server<S>>) {
         self.note(&outcome);
+        if let (Outcome::Task { service, task }, Some(errands)) = (&outcome, &mut self.errands) {
+            return errands.start(*service, task);
+        }
         self.inner.on_outcome(outcome, desk);
     }
 
@@ -461,7 +483,13 @@ impl<S: WholeSuite> Host<Server<S>> for Watching<S> {
         if self.witness.wants_states() {
             let replica = protocol.inner();
             let state = maftia_base::Digest::of("drill: state", &replica.snapshot());
-            self.witness.state(self.party, replica.position(), state);
+            let is_new = self.witness.state(self.party, replica.position(), state);
+            if let Some(authority) = replica.machine(CA).and_then(Watched::authority)
+                && is_new
+            {
+                let (issued, wrong) = authority::certificates(authority);
+                self.witness.issued(self.party, issued, wrong);
+            }
         }
     }
 

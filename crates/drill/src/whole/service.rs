@@ -1,20 +1,24 @@
 //! The services of the drill's groups: those of production, registers, and a witness inside.
 
+use super::authority::Wanted;
 use super::suite::notary_keys;
-use maftia_activity::{AgreedTime, ApplyContext, Caller, Either, Reply, StateMachine};
+use maftia_activity::{
+    AgreedTime, ApplyContext, Caller, Either, Reply, StateMachine, Task, TaskId, ToSign,
+};
 use maftia_base::wire::{Blob, Bytes, Wire, wire_enum, wire_struct};
-use maftia_base::{Digest, ServiceId};
-use maftia_crypto::KeyId;
+use maftia_base::{Digest, Party, ServiceId};
+use maftia_crypto::{KeyId, SigningInput};
+use maftia_services::ca::Authority;
 use maftia_services::ledger::Ledger;
 use maftia_services::notary::{CertificateTemplate, Notary, Profile};
 use maftia_services::x509::rsa_public_key;
-use maftia_services::{LEDGER, NOTARY};
+use maftia_services::{CA, LEDGER, NOTARY};
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// The number of the registers in every group.
-pub const REGISTERS: ServiceId = ServiceId(3);
+/// The number of the registers in every group: that of no service of production.
+pub const REGISTERS: ServiceId = ServiceId(9);
 
 /// What a client asks of the registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,13 +150,30 @@ impl Recent {
 }
 
 /// All services, as one type.
-pub type All = Either<Notary, Either<Ledger, Registers>>;
+pub type All = Either<Either<Notary, Authority>, Either<Ledger, Registers>>;
 
-/// A service that remembers what it executed, for the witness.
+/// A service that remembers what it executed, for the witness, and what it wants signed.
 #[derive(Clone, Debug)]
 pub struct Watched {
     inner: All,
     recent: Recent,
+    wanted: Option<Wanted>,
+}
+
+impl Watched {
+    /// The certification authority, if it is this.
+    pub fn authority(&self) -> Option<&Authority> {
+        match &self.inner {
+            Either::Left(Either::Right(authority)) => Some(authority),
+            _ => None,
+        }
+    }
+
+    fn wants(&self, key: KeyId, input: &SigningInput) {
+        if let Some(wanted) = &self.wanted {
+            wanted.add(key, input);
+        }
+    }
 }
 
 impl Hash for Watched {
@@ -167,6 +188,7 @@ impl StateMachine for Watched {
         let said = match &reply {
             Reply::Plain(body) => body.to_vec(),
             Reply::Sign { key, input, body } => {
+                self.wants(*key, input);
                 [&key.to_wire()[..], &input.to_wire()[..], body].concat()
             }
         };
@@ -185,6 +207,36 @@ impl StateMachine for Watched {
         reply
     }
 
+    fn tasks(&self) -> Vec<Task> {
+        self.inner.tasks()
+    }
+
+    fn task_result(&mut self, party: Party, id: TaskId, result: &[u8], cx: &ApplyContext<'_>) {
+        self.inner.task_result(party, id, result, cx);
+    }
+
+    fn to_sign(&self) -> Vec<ToSign> {
+        let to_sign = self.inner.to_sign();
+        to_sign.iter().for_each(|one| self.wants(one.key, &one.input));
+        to_sign
+    }
+
+    fn signed(&mut self, id: TaskId, signature: &[u8], cx: &ApplyContext<'_>) {
+        self.inner.signed(id, signature, cx);
+    }
+
+    fn read(&self, question: &[u8]) -> Option<Bytes> {
+        self.inner.read(question)
+    }
+
+    fn wake_at(&self) -> Option<AgreedTime> {
+        self.inner.wake_at()
+    }
+
+    fn wake(&mut self, cx: &ApplyContext<'_>) {
+        self.inner.wake(cx);
+    }
+
     fn snapshot(&self) -> Bytes {
         self.inner.snapshot()
     }
@@ -199,14 +251,22 @@ pub fn request_digest(service: ServiceId, request: &[u8]) -> Digest {
     Digest::of("drill: request", &[&service.0.to_le_bytes(), request].concat())
 }
 
-/// All services in their initial states.
-pub fn all(recent: &Recent, ballast: usize) -> [(ServiceId, Watched); 3] {
-    let watched = |inner| Watched { inner, recent: recent.clone() };
-    [
-        (NOTARY, watched(Either::Left(Notary::new(profile())))),
+/// All services in their initial states; they tell `wanted`, if the server is honest, what they
+/// want signed.
+pub fn all(
+    recent: &Recent,
+    wanted: Option<&Wanted>,
+    ballast: usize,
+    authority: Option<Authority>,
+) -> Vec<(ServiceId, Watched)> {
+    let watched = |inner| Watched { inner, recent: recent.clone(), wanted: wanted.cloned() };
+    let mut all = vec![
+        (NOTARY, watched(Either::Left(Either::Left(Notary::new(profile()))))),
         (LEDGER, watched(Either::Right(Either::Left(Ledger::default())))),
         (REGISTERS, watched(Either::Right(Either::Right(Registers::with_ballast(ballast))))),
-    ]
+    ];
+    all.extend(authority.map(|authority| (CA, watched(Either::Left(Either::Right(authority))))));
+    all
 }
 
 /// The notary's key in every group.

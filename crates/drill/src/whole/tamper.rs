@@ -1,7 +1,9 @@
 //! What an intruder makes a whole server do: at the seam of [`Tamper`], with the server's own keys,
 //! and with the frames that leave it.
 
+use super::authority::Wanted;
 use super::suite::WholeSuite;
+use super::witness::Witness;
 use super::{Replicated, Server};
 use bytes::Bytes;
 use maftia_activity::{Message, TransferMessage};
@@ -50,6 +52,30 @@ pub struct Intruder<S: WholeSuite> {
     me: Party,
     keyring: Arc<S::Keyring>,
     brain: Mutex<Brain<S>>,
+    watch: Watch,
+}
+
+/// Sees to it that honest servers give no share of what nobody wants signed.
+#[derive(Clone)]
+pub struct Watch {
+    /// What is wanted.
+    pub wanted: Wanted,
+    /// Whoever judges.
+    pub witness: Witness,
+}
+
+impl Watch {
+    fn look<S: WholeSuite>(&self, me: Party, work: &[Work<S>]) {
+        for piece in work {
+            if let Work::SignatureShare { key, input, .. } = piece
+                && !self.wanted.has(*key, input)
+                && self.witness.is_honest(me)
+            {
+                let what = format!("{me} gives a share of what no state wants signed: {input:?}");
+                self.witness.complain("secrecy", what);
+            }
+        }
+    }
 }
 
 struct Brain<S: WholeSuite> {
@@ -66,7 +92,13 @@ struct Brain<S: WholeSuite> {
 
 impl<S: WholeSuite> Intruder<S> {
     /// The server `me` with its keys, in the hands of somebody who wants `conduct`.
-    pub fn new(conduct: &'static str, me: Party, keyring: Arc<S::Keyring>, random: Random) -> Self {
+    pub fn new(
+        conduct: &'static str,
+        me: Party,
+        keyring: Arc<S::Keyring>,
+        random: Random,
+        watch: Watch,
+    ) -> Self {
         let brain = Brain {
             random,
             acts: 0,
@@ -75,7 +107,7 @@ impl<S: WholeSuite> Intruder<S> {
             said: VecDeque::new(),
             doze: 0,
         };
-        Self { conduct, me, keyring, brain: Mutex::new(brain) }
+        Self { conduct, me, keyring, brain: Mutex::new(brain), watch }
     }
 
     /// How often it did what it is there for.
@@ -312,6 +344,7 @@ impl<S: WholeSuite> Tamper<Server<S>> for Intruder<S> {
     }
 
     fn work(&self, work: Vec<Work<S>>, run: &dyn Fn(Vec<Work<S>>) -> Vec<Done<S>>) -> Vec<Done<S>> {
+        self.watch.look(self.me, &work);
         if self.conduct == "none" {
             return run(work);
         }

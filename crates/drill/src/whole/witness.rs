@@ -13,7 +13,7 @@ use maftia_activity::Applied;
 use maftia_base::wire::{Bytes, Wire};
 use maftia_base::{Digest, Fault, Party, PartySet, ServiceId};
 use maftia_services::LEDGER;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +46,8 @@ pub struct Counts {
     pub answered: u64,
     /// States that a linearizability check went through.
     pub searched: u64,
+    /// Certificates that clients were given.
+    pub certificates: u64,
 }
 
 impl Counts {
@@ -60,6 +62,7 @@ impl Counts {
         self.histories += other.histories;
         self.answered += other.answered;
         self.searched += other.searched;
+        self.certificates += other.certificates;
     }
 }
 
@@ -90,6 +93,10 @@ struct State {
     wrong: (i64, i64),
     turn: u64,
     calls: Vec<Asking>,
+    /// The certificates that each server's state has.
+    issued: BTreeMap<Party, BTreeSet<Digest>>,
+    /// Those that clients were given by honest servers.
+    given: BTreeSet<(u64, Digest)>,
 }
 
 /// A batch in the order: epoch, round, lane, and how many of that lane come before it in the round.
@@ -128,6 +135,8 @@ impl Witness {
             wrong: (0, 0),
             turn: 0,
             calls: Vec::new(),
+            issued: BTreeMap::new(),
+            given: BTreeSet::new(),
         };
         Self(Arc::new(Shared { now: AtomicU64::new(0), state: Mutex::new(state) }))
     }
@@ -260,9 +269,26 @@ impl Witness {
         self.lock().wants_states = true;
     }
 
-    /// `party` has executed so much, and this is its state.
-    pub fn state(&self, party: Party, position: u64, state: Digest) {
-        self.lock().states.insert(party, (position, state));
+    /// `party` has executed so much, and this is its state. Is it another one than before?
+    pub fn state(&self, party: Party, position: u64, state: Digest) -> bool {
+        self.lock().states.insert(party, (position, state)) != Some((position, state))
+    }
+
+    /// `party` has these certificates in its state, and this is wrong with them.
+    pub fn issued(&self, party: Party, issued: BTreeSet<Digest>, wrong: Vec<String>) {
+        if self.is_honest(party) {
+            wrong.into_iter().for_each(|what| self.complain("issuance", what));
+            self.lock().issued.insert(party, issued);
+        }
+    }
+
+    /// `party` gave a client a certificate.
+    pub fn given(&self, party: Party, client: u64, certificate: Digest) {
+        self.note(format_args!("client {client} has a certificate by {party}"));
+        if self.is_honest(party) {
+            let state = &mut *self.lock();
+            state.counts.certificates += u64::from(state.given.insert((client, certificate)));
+        }
     }
 
     /// Do all of these have the same state?
@@ -318,6 +344,7 @@ impl Witness {
         }
         self.judge_times(&calls);
         self.judge_histories(&calls);
+        self.judge_certificates();
         let state = &mut *self.lock();
         let transcript = state.transcript.take().unwrap_or_default();
         (std::mem::take(&mut state.complaints), state.counts, transcript, state.digest.finish())
@@ -334,6 +361,17 @@ impl Witness {
             drop(state);
             if time < least {
                 self.complain("time", format!("a request of {least} was executed at {time}"));
+            }
+        }
+    }
+
+    /// What was given away is in the log of all.
+    fn judge_certificates(&self) {
+        let state = &mut *self.lock();
+        for (client, certificate) in &state.given {
+            for (party, _) in state.issued.iter().filter(|(_, has)| !has.contains(certificate)) {
+                let what = format!("{party} knows nothing of a certificate that {client} has");
+                state.complaints.push(Complaint::new("issuance", what));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! One run: machines, network, clients and what happens to them, until all is over and judged.
 
+use super::authority::{self, Wanted, Wish};
 use super::client::{Habits, Town};
 use super::disk::Disk;
 use super::network::{Net, micros};
@@ -7,7 +8,7 @@ use super::script::{ALL_AT_OPERATION, AT_OPERATION, Act, LEFT_TO_THE_LATE, OPERA
 use super::server::{Doors, End, Machine, Setting, small_layout};
 use super::service::REGISTERS;
 use super::suite::WholeSuite;
-use super::tamper::Intruder;
+use super::tamper::{Intruder, Watch};
 use super::witness::Witness;
 use crate::plan::Plan;
 use commonware_runtime::deterministic::Context;
@@ -78,13 +79,14 @@ impl<S: WholeSuite> World<S> {
         let (ending, ended) = mpsc::unbounded_channel();
         let stopped = Arc::new(Notify::new());
         let sync_micros = [200, 1_000, 4_000, 15_000][random.below(4) as usize];
+        let watch = Watch { wanted: Wanted::default(), witness: witness.clone() };
         let machine = |(index, keyring): (usize, &Arc<S::Keyring>)| {
             let party = Party::new(index);
             let conduct = if corrupt.contains(party) { plan.conduct } else { "none" };
             let disk =
                 Disk::new(random.fork(100 + index as u64), sync_micros, Arc::clone(&stopped));
             let brain = random.fork(200 + index as u64);
-            let intruder = Intruder::new(conduct, party, Arc::clone(keyring), brain);
+            let intruder = Intruder::new(conduct, party, Arc::clone(keyring), brain, watch.clone());
             // Honest clocks differ, too.
             let offset = random.below(400_000) as i64 - 200_000;
             witness.clock(party, offset);
@@ -112,6 +114,8 @@ impl<S: WholeSuite> World<S> {
             mark_interval: BATCH_WEIGHT * interval,
             layout: small_layout(8 << random.below(4), 4 << (8 + random.below(6))),
             ballast: if random.chance(100) { 600 << 10 } else { 0 },
+            wanted: watch.wanted,
+            sights: authority::sights(plan, &town.structure),
             ended: ending,
         });
         let script = Script::of(plan, corrupt);
@@ -221,6 +225,17 @@ impl<S: WholeSuite> World<S> {
         let (stamps, seed) = (self.random.below(4), self.random.bits());
         if stamps > 0 {
             self.town.start_stock_client(&self.context, 1_000, stamps, seed);
+        }
+        if self.setting.sights.is_some() {
+            self.populate_authority();
+        }
+    }
+
+    /// Two clients that want certificates for their own names, one that wants those of the first.
+    fn populate_authority(&mut self) {
+        for (number, of) in [(1, 1), (2, 2), (3, 1)] {
+            let (orders, seed) = (1 + self.random.below(3), self.random.bits());
+            self.town.start_holder(&self.context, Wish { number, of, orders, seed });
         }
     }
 

@@ -38,7 +38,7 @@ use super::wire::{
 use super::{Authority, Identifier, Problem, ProblemType, Request, Step};
 use maftia_activity::TaskId;
 use maftia_base::wire::{Blob, Bytes, EncodeSize, List, Wire, wire_enum, wire_struct};
-use maftia_base::{Digest, Party, PartySet};
+use maftia_base::{Digest, Party, PartySet, canary};
 use serde_json::{Value, json};
 
 /// Most authorizations.
@@ -340,7 +340,11 @@ impl Authority {
     /// Can what these servers say be relied on?
     pub(super) fn is_enough(&self, voters: PartySet, step: &Step<'_>) -> bool {
         match self.policy.is_q3() {
-            true => step.cx.structure.has_honest_quorum(voters),
+            true => canary!(
+                "ca-believes-few",
+                step.cx.structure.has_honest(voters),
+                step.cx.structure.has_honest_quorum(voters)
+            ),
             // With trusted components there may be no such set.
             false => step.cx.structure.has_honest(voters),
         }

@@ -209,6 +209,13 @@ pub(super) const UPPER: &[Canary] = &[
     ),
     canary(
         false,
+        "ca-believes-few",
+        "crates/services/src/ca/authorization.rs",
+        &["authority"],
+        "a name is validated by servers of which only one must be honest",
+    ),
+    canary(
+        false,
         "links-takes-anothers-number",
         "crates/links/src/peer.rs",
         &["links"],

@@ -1,2 +1,3 @@
 mod disk;
 mod linear;
+mod secrecy;

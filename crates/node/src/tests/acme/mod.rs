@@ -8,12 +8,12 @@ use crate::acme::{CertificateFiles, Face, Nonces, Publication, Shown, SignedNonc
 use crate::asking::Asking;
 use crate::host::Arrival;
 use crate::replica::Request;
-use base64ct::{Base64UrlUnpadded, Encoding};
 use maftia_activity::FrontEndReply;
 use maftia_base::wire::{Blob, Bytes, List, Wire};
 use maftia_base::{Party, ServiceId};
 use maftia_crypto::RealSuite;
 use maftia_services::CA;
+use maftia_services::ca::jose::flattened;
 use maftia_services::ca::{AcmeReply, CaAnswer, CaRead, CaRequest, Content};
 use maftia_services::x509::Issuer;
 use openssl::asn1::Asn1Time;
@@ -269,17 +269,12 @@ fn jws(path: &str) -> Vec<u8> {
     let account = format!("{BASE}/acme/account/1");
     let url = format!("{BASE}{path}");
     let header = json!({ "alg": "ES256", "kid": account, "nonce": nonce, "url": url });
-    flattened(&header, "", &[1; 64])
+    forged(&header)
 }
 
-fn flattened(header: &Value, payload: &str, signature: &[u8]) -> Vec<u8> {
-    let encode = |bytes: &[u8]| Base64UrlUnpadded::encode_string(bytes);
-    let jws = json!({
-        "protected": encode(header.to_string().as_bytes()),
-        "payload": encode(payload.as_bytes()),
-        "signature": encode(signature),
-    });
-    jws.to_string().into_bytes()
+/// With a signature that has the length of one.
+fn forged(header: &Value) -> Vec<u8> {
+    flattened(header.to_string().as_bytes(), b"", |_| vec![1; 64])
 }
 
 /// An answer of the authority with a JSON body.

@@ -1,7 +1,7 @@
 //! What clients post, and what comes back.
 
 use super::{
-    Answer, BASE, Group, authority, flattened, get, http, jws, me, plain, post, post_body,
+    Answer, BASE, Group, authority, forged, get, http, jws, me, plain, post, post_body,
     publication, reply, run,
 };
 use crate::acme::{Nonces, SignedNonces};
@@ -9,6 +9,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use maftia_activity::{FrontEndReply, Refusal};
 use maftia_base::Party;
 use maftia_base::wire::{Blob, Bytes, List};
+use maftia_services::ca::jose::flattened;
 use maftia_services::ca::{
     AcmeReply, BODY_BYTES_MAX, CaAnswer, CaRead, CaRequest, Content, Link, Nonce, Relation,
 };
@@ -146,7 +147,7 @@ fn what_every_server_would_refuse_never_reaches_the_group() {
         let account = format!("{BASE}/acme/account/1");
         let with_nonce = |nonce: &str| {
             let header = json!({ "alg": "ES256", "kid": account, "nonce": nonce, "url": url });
-            flattened(&header, "", &[1; 64])
+            forged(&header)
         };
         let of = |base: &str, server, seed| {
             SignedNonces::new(base, Party::new(server), &[seed; 32]).fresh()
@@ -163,9 +164,9 @@ fn what_every_server_would_refuse_never_reaches_the_group() {
             refused(&with_nonce(&nonce), 400, "badNonce").await;
         }
         let header = json!({ "alg": "ES256", "kid": account, "url": url });
-        refused(&flattened(&header, "", &[1; 64]), 400, "badNonce").await;
+        refused(&forged(&header), 400, "badNonce").await;
         let header = json!({ "alg": "HS256", "kid": account, "nonce": "AAAA", "url": url });
-        refused(&flattened(&header, "", &[1; 64]), 400, "badSignatureAlgorithm").await;
+        refused(&forged(&header), 400, "badSignatureAlgorithm").await;
     });
 }
 
@@ -181,7 +182,9 @@ fn a_key_that_a_request_brings_must_have_signed_it() {
         let sign = |signed: &str| {
             let input =
                 format!("{}.{}", encode(header.to_string().as_bytes()), encode(signed.as_bytes()));
-            flattened(&header, "{}", key.sign(input.as_bytes()).as_ref())
+            flattened(header.to_string().as_bytes(), b"{}", |_| {
+                key.sign(input.as_bytes()).as_ref().to_vec()
+            })
         };
         let address = Group::ordered(|_| plain(&reply(201, "{}"))).door().await;
         assert_eq!(post_body(address, path, &sign("{}")).await.status, 201);

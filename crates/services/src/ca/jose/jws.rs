@@ -97,6 +97,15 @@ impl Jws {
     }
 }
 
+/// The body of a request with this protected header and payload, as a client makes it: `sign` makes
+/// the signature.
+pub fn flattened(header: &[u8], payload: &[u8], sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let (header, payload) = (base64url::encode(header), base64url::encode(payload));
+    let signature = base64url::encode(&sign(format!("{header}.{payload}").as_bytes()));
+    format!(r#"{{"protected":"{header}","payload":"{payload}","signature":"{signature}"}}"#)
+        .into_bytes()
+}
+
 /// What any flattened JWS consists of, its protected header aside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Parts {

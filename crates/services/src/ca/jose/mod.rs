@@ -26,7 +26,7 @@ pub(crate) mod rsa;
 
 pub use binding::Binding;
 pub use jwk::{Algorithm, Jwk};
-pub use jws::{JWS_BYTES_MAX, Jws, KeyRef};
+pub use jws::{JWS_BYTES_MAX, Jws, KeyRef, flattened};
 pub use rsa::RSA_MODULUS_BYTES_MAX;
 
 #[cfg(test)]
