@@ -205,8 +205,8 @@ fn is_there(validation: &Validation) -> bool {
     validation.key_authorization[..] == wanted
 }
 
-/// What each server sees of the outside, in runs with an authority. The deceived one could as well be
-/// corrupt, so that what it says together with those that are proves nothing.
+/// What each server sees of the outside, in runs with an authority. The deceived one could as well
+/// be corrupt, so that what it says together with those that are proves nothing.
 pub fn sights(plan: &Plan, structure: &AdversaryStructure) -> Option<Vec<Sight>> {
     if plan.protocol != AUTHORITY.name {
         return None;
