@@ -9,7 +9,7 @@ mod parts;
 
 pub use conduct::garbled;
 pub use conduct::{CONDUCTS, conduct, is_two_faced};
-pub use network::{NETWORKS, STEPS_PER_ROUND, coin_bits, network};
+pub use network::{NETWORKS, STARVE_ONE, STEPS_PER_ROUND, coin_bits, network};
 pub use parts::{Cue, HandOf, LetterOf, Reacts, Says};
 
 use crate::plan::Plan;

@@ -13,7 +13,7 @@ pub const NETWORKS: &[(&str, &str)] = &[
     ("random", "any order: each letter that is under way is as likely to be the next"),
     ("lockstep", "every letter takes one unit"),
     ("lossy", "loses and repeats letters; both ends are told of losses"),
-    ("starve-one", "everything to and from one honest server takes very long"),
+    (STARVE_ONE, "everything to and from one honest server takes very long"),
     ("left-behind", "a quorum runs ahead; the others hear everything in the end"),
     ("rushing", "what corrupt servers say arrives at once, all else later"),
     ("newest-first", "the letter that was sent last arrives first"),
@@ -26,6 +26,9 @@ pub const NETWORKS: &[(&str, &str)] = &[
     ("boundary", "half of the servers hear of a round only when somebody is in the next"),
     ("coin-aware", "sees coins as soon as they can be known, and delays what agrees with them"),
 ];
+
+/// Letters of one server take ten thousand times longer than others.
+pub const STARVE_ONE: &str = "starve-one";
 
 /// As long as a letter is held at most.
 const LONG: Duration = Duration(400 * UNIT.0);
@@ -46,7 +49,7 @@ pub fn network<T: Stage>(name: &str, brief: &Brief<T>) -> Box<dyn Scheduler<Said
         "random" => counted(brief, Network::random()),
         "lockstep" => counted(brief, Network::unit_delay()),
         "lossy" => counted(brief, Network::lossy(150).duplicating(150).losses_max(20)),
-        "starve-one" => counted(brief, Network::random().starving(one)),
+        STARVE_ONE => counted(brief, Network::random().starving(one)),
         "partition" => counted(brief, cut(false)),
         "losing-partition" => counted(brief, cut(true)),
         "left-behind" | "rushing" | "one-way" | "starve-step" | "boundary" => {

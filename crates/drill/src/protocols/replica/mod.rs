@@ -183,13 +183,8 @@ impl<S: DrillSuite, H: Hull<S>> Stage for Replication<S, H> {
     }
 
     fn events_max(&self, n: usize) -> u64 {
-        // While somebody waits for its component, whatever that does is an event, too. Where each
-        // letter takes ten thousand units nearly all are: there a budget is one of time.
-        let each = match (H::Assumes::IS_HYBRID, self.world.is_starved) {
-            (false, _) => 60_000,
-            (true, false) => 200_000,
-            (true, true) => 4_000_000,
-        };
+        // While somebody waits for its component, whatever that does is an event, too.
+        let each = if H::Assumes::IS_HYBRID { 200_000 } else { 60_000 };
         each * (n * n) as u64
     }
 

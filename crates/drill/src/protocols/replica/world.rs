@@ -84,8 +84,6 @@ enum Tick {
 pub(super) struct World<S: DrillSuite> {
     pub(super) corrupt: PartySet,
     pub(super) may_stall: bool,
-    /// Does everything to and from one honest server take very long?
-    pub(super) is_starved: bool,
     pub(super) keyrings: Rc<Vec<S::Keyring>>,
     interval: u64,
     bulk: usize,
@@ -142,7 +140,6 @@ impl<S: DrillSuite> World<S> {
         Self {
             corrupt,
             may_stall: plan.storage == "wiped-beyond",
-            is_starved: plan.network == "starve-one",
             keyrings,
             interval: (2 + random.below(6)) * BATCH_WEIGHT,
             bulk: if random.chance(60) { 600_000 } else { 0 },
