@@ -58,7 +58,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn json(&self) -> Result<Value, Failure> {
+    /// The body.
+    pub fn json(&self) -> Result<Value, Failure> {
         serde_json::from_slice(&self.body)
             .map_err(|error| Failure::because(format!("an answer of the authority: {error}")))
     }
@@ -179,30 +180,19 @@ impl Acme {
         self.post(url, None)?.expect(url)?.json()
     }
 
-    fn resource(&self, name: &str) -> Result<String, Failure> {
+    /// What the directory calls so.
+    pub fn resource(&self, name: &str) -> Result<String, Failure> {
         let url = self.directory[name].as_str().map(str::to_owned);
         url.ok_or_else(|| Failure::because(format!("the directory has no {name}")))
     }
 
     /// Posts a payload, or nothing, signed; with another nonce if the first one is refused.
     pub fn post(&mut self, url: &str, payload: Option<&Value>) -> Result<Answer, Failure> {
+        let payload = payload.map_or(String::new(), Value::to_string);
         for last in [false, true] {
-            let nonce = match self.nonce.take() {
-                Some(nonce) => nonce,
-                None => self.fresh_nonce()?,
-            };
-            let body = self.signed(url, &nonce, payload);
-            let request = self.agent.post(url).header("content-type", "application/jose+json");
-            let mut response = request.send(&body).map_err(|error| failed(url, &error))?;
-            let header = |name: &str| {
-                let value = response.headers().get(name)?;
-                value.to_str().ok().map(str::to_owned)
-            };
-            let (nonce, location) = (header("replay-nonce"), header("location"));
-            self.nonce = nonce;
-            let status = response.status().as_u16();
-            let body = response.body_mut().read_to_vec().map_err(|error| failed(url, &error))?;
-            let answer = Answer { status, location, body };
+            let header = self.header(url)?;
+            let body = self.sign(&header, payload.as_bytes());
+            let answer = self.send(url, &body)?;
             if last || !answer.json().is_ok_and(|about| is_bad_nonce(&about)) {
                 return Ok(answer);
             }
@@ -210,23 +200,47 @@ impl Acme {
         unreachable!("the last try is answered")
     }
 
-    fn fresh_nonce(&self) -> Result<String, Failure> {
-        let url = self.resource("newNonce")?;
-        let response = self.agent.head(&url).call().map_err(|error| failed(&url, &error))?;
-        let nonce = response.headers().get("replay-nonce").and_then(|nonce| nonce.to_str().ok());
-        nonce.map(str::to_owned).ok_or_else(|| Failure::because("there is no nonce"))
-    }
-
-    fn signed(&self, url: &str, nonce: &str, payload: Option<&Value>) -> Vec<u8> {
+    /// The protected header of a request to this URL, with a nonce that was not used.
+    pub fn header(&mut self, url: &str) -> Result<Value, Failure> {
+        let nonce = match self.nonce.take() {
+            Some(nonce) => nonce,
+            None => self.fresh_nonce()?,
+        };
         let mut header = json!({ "alg": "EdDSA", "nonce": nonce, "url": url });
         match &self.account {
             Some(account) => header["kid"] = json!(account),
             None => header["jwk"] = self.jwk(),
         }
-        let payload = payload.map_or(String::new(), Value::to_string);
-        flattened(header.to_string().as_bytes(), payload.as_bytes(), |message| {
+        Ok(header)
+    }
+
+    /// The body of a request with this protected header and payload.
+    pub fn sign(&self, header: &Value, payload: &[u8]) -> Vec<u8> {
+        flattened(header.to_string().as_bytes(), payload, |message| {
             self.key.sign(message).to_bytes().to_vec()
         })
+    }
+
+    /// Posts what was signed, and keeps the nonce that comes back.
+    pub fn send(&mut self, url: &str, body: &[u8]) -> Result<Answer, Failure> {
+        let request = self.agent.post(url).header("content-type", "application/jose+json");
+        let mut response = request.send(body).map_err(|error| failed(url, &error))?;
+        let header = |name: &str| {
+            let value = response.headers().get(name)?;
+            value.to_str().ok().map(str::to_owned)
+        };
+        let (nonce, location) = (header("replay-nonce"), header("location"));
+        self.nonce = nonce;
+        let status = response.status().as_u16();
+        let body = response.body_mut().read_to_vec().map_err(|error| failed(url, &error))?;
+        Ok(Answer { status, location, body })
+    }
+
+    fn fresh_nonce(&self) -> Result<String, Failure> {
+        let url = self.resource("newNonce")?;
+        let response = self.agent.head(&url).call().map_err(|error| failed(&url, &error))?;
+        let nonce = response.headers().get("replay-nonce").and_then(|nonce| nonce.to_str().ok());
+        nonce.map(str::to_owned).ok_or_else(|| Failure::because("there is no nonce"))
     }
 
     fn jwk(&self) -> Value {
@@ -278,8 +292,10 @@ impl Resolver for Via {
 /// An order, and where it is.
 #[derive(Debug)]
 pub struct Order {
-    url: String,
-    about: Value,
+    /// Its URL.
+    pub url: String,
+    /// What the authority said about it when it was made.
+    pub about: Value,
 }
 
 fn is_bad_nonce(about: &Value) -> bool {

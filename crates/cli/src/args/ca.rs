@@ -88,6 +88,21 @@ pub enum CaWhat {
     SignIntermediate(SignProposal),
     /// Put the custodians' shares of a signature together; print the certificate.
     FinishIntermediate(FinishProposal),
+    /// Say what the root's next revocation list is to be, for the custodians of its key to sign:
+    ///
+    ///   maftia ca propose-root-list --home server-0 --revoke old.pem --out proposal
+    ///   maftia ca sign-root-list --home custodian-0 --proposal proposal --out share-0
+    ///                                             and so on, each custodian for himself, offline
+    ///   maftia ca finish-root-list --home custodian-0 --proposal proposal share-0 share-1
+    ///
+    /// The last prints the list, which becomes root.crl in every home folder. It has whatever is on
+    /// the present one.
+    #[command(verbatim_doc_comment)]
+    ProposeRootList(ProposeRootList),
+    /// As a custodian of the root's key: look at a revocation list, and sign it with this share.
+    SignRootList(SignProposal),
+    /// Put the custodians' shares of a signature together; print the revocation list.
+    FinishRootList(FinishProposal),
 }
 
 /// Which group is asked, and how to print what it says.
@@ -176,7 +191,25 @@ pub struct Propose {
     pub out: PathBuf,
 }
 
-/// `maftia ca sign-intermediate`.
+/// `maftia ca propose-root-list`.
+#[derive(Debug, Args)]
+pub struct ProposeRootList {
+    /// A server's home folder, or a copy of what is public in it.
+    #[arg(long)]
+    pub home: PathBuf,
+    /// A certificate that the root has signed, and that is not to be believed any more, in PEM; may
+    /// be repeated.
+    #[arg(long)]
+    pub revoke: Vec<PathBuf>,
+    /// For how many days the list is to be good.
+    #[arg(long, default_value_t = crate::ca::ROOT_LIST_DAYS)]
+    pub days: u64,
+    /// The file that it is written to, which must not exist.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// `maftia ca sign-intermediate` and `sign-root-list`.
 #[derive(Debug, Args)]
 pub struct SignProposal {
     /// The custodian's folder.
@@ -193,7 +226,7 @@ pub struct SignProposal {
     pub out: PathBuf,
 }
 
-/// `maftia ca finish-intermediate`.
+/// `maftia ca finish-intermediate` and `finish-root-list`.
 #[derive(Debug, Args)]
 pub struct FinishProposal {
     /// A custodian's folder, or a copy of what is public in it.

@@ -1,7 +1,9 @@
 //! A home folder's certification authority.
 
 use super::policy::{self, Dealt, Outlook, PolicySection};
-use super::{FOUNDING, FRONT_CHAIN, FRONT_KEY, ISSUING, NONCE_KEYS, POLICY, ROOT, ceremony};
+use super::{
+    FOUNDING, FRONT_CHAIN, FRONT_KEY, ISSUING, NONCE_KEYS, POLICY, ROOT, ROOT_LIST, ceremony,
+};
 use crate::Failure;
 use crate::home::{Home, PublicHome, check_mode, read, read_secret};
 use maftia_crypto::GroupKeys;
@@ -68,6 +70,7 @@ fn acme_config(home: &Home, address: SocketAddr, outlook: Outlook) -> AcmeConfig
             chain: home.folder.join(FRONT_CHAIN),
             key: home.folder.join(FRONT_KEY),
         }),
+        root_list: Some(home.folder.join(ROOT_LIST)),
         nonce_seed: ceremony::nonce_seed(&home.keyring),
         validation: ValidationConfig {
             resolvers,

@@ -6,7 +6,8 @@
 
 use super::policy::{self, Dealt};
 use super::{
-    FOUNDING, FRONT_CHAIN, FRONT_KEY, ISSUING, NONCE_KEYS, POLICY, ROOT, ROOT_KEYS, ROOT_SHARE,
+    FOUNDING, FRONT_CHAIN, FRONT_KEY, ISSUING, NONCE_KEYS, POLICY, ROOT, ROOT_KEYS, ROOT_LIST,
+    ROOT_SHARE, root_list,
 };
 use crate::Failure;
 use crate::config::CaSection;
@@ -15,7 +16,9 @@ use crate::home::NOTARY_KEY;
 use maftia_base::{AdversaryStructure, Digest, Epoch, Formula, Party};
 use maftia_crypto::{DealSpec, GroupKeys, KeyId, RealKeyring, RsaSpec, deal};
 use maftia_node::acme::{NonceSeed, SignedNonces};
-use maftia_services::ca::{CRL_PATH, ISSUING_PATH, NonceKey, OCSP_PATH, PolicyError, ROOT_PATH};
+use maftia_services::ca::{
+    CRL_PATH, ISSUING_PATH, NonceKey, OCSP_PATH, PolicyError, ROOT_CRL_PATH, ROOT_PATH,
+};
 use maftia_services::x509::{
     Authority, DOMAIN_VALIDATED, Delegation, Issuer, Leaf, NameConstraints, Serial, Subject,
     Unsigned, Usage, to_pem,
@@ -40,6 +43,7 @@ pub struct Authorities {
     root_shares: Vec<Zeroizing<Vec<u8>>>,
     /// In DER, as the one below.
     root: Vec<u8>,
+    root_list: Vec<u8>,
     issuing: Vec<u8>,
     front_ends: Vec<FrontEnd>,
     nonce_keys: Vec<NonceKey>,
@@ -75,6 +79,8 @@ impl Authorities {
             keyrings.push(keyring);
         }
         let root = root_certificate(section, &root_keys, &keyrings, now, rng)?;
+        let list = root_list::unsigned(&root, now, root_list::DAYS, &[])?;
+        let root_list = list.finish(&sign_with(ROOT_KEY, list.signing_input(), &keyrings)?);
         let group = servers.first().expect("a group has at least one server").public();
         let unsigned = unsigned_issuing(section, &root, group, (now, section.years), rng)?;
         let signature = sign_with(ROOT_KEY, unsigned.signing_input(), &keyrings)?;
@@ -82,7 +88,7 @@ impl Authorities {
         let front = |_| front_end(section, &issuing, servers, now, rng);
         let front_ends = servers.iter().map(front).collect::<Result<_, _>>()?;
         let nonce_keys = servers.iter().map(|server| nonce_key(&section.url, server)).collect();
-        Ok(Self { root_keys, root_shares, root, issuing, front_ends, nonce_keys })
+        Ok(Self { root_keys, root_shares, root, root_list, issuing, front_ends, nonce_keys })
     }
 
     /// Writes what a server needs beside what every group has.
@@ -101,10 +107,12 @@ impl Authorities {
             nonce_keys.push('\n');
         }
         let founding = self.founding(section, rules)?;
-        let files: [NewFile<'_>; 7] = [
+        let list = root_list::to_pem(&self.root_list)?;
+        let files: [NewFile<'_>; 8] = [
             (FOUNDING, true, &founding),
             (POLICY, true, rules.as_bytes()),
             (ROOT, false, root.as_bytes()),
+            (ROOT_LIST, false, &list),
             (ISSUING, false, issuing.as_bytes()),
             (NONCE_KEYS, false, nonce_keys.as_bytes()),
             (FRONT_CHAIN, false, chain.as_bytes()),
@@ -243,11 +251,12 @@ pub fn unsigned_issuing(
         path_len: Some(0),
         names: names.as_ref(),
     };
-    let issuer_url = format!("{}{ROOT_PATH}", section.plain_url);
+    let url = |path| format!("{}{path}", section.plain_url);
+    let (crl_url, issuer_url) = (url(ROOT_CRL_PATH), url(ROOT_PATH));
     let delegation = Delegation {
         usage: Usage::Both,
         policy: DOMAIN_VALIDATED,
-        crl_url: None,
+        crl_url: Some(&crl_url),
         issuer_url: Some(&issuer_url),
     };
     let issuer = Issuer::new(root).map_err(|error| failed("root", &error))?;

@@ -5,13 +5,17 @@ pub mod ceremony;
 mod intermediate;
 mod office;
 pub mod policy;
+mod proposal;
+mod root_list;
 mod show;
 
-pub use intermediate::ShareFile;
+pub use proposal::ShareFile;
+pub use root_list::DAYS as ROOT_LIST_DAYS;
 
 use crate::Failure;
 use crate::args::{Ca, CaWhat};
 use maftia_services::ca::OfficerCommand;
+use proposal::Kind;
 
 /// What is issued to whom, in a server's home folder; secret, as it may hold secrets of others.
 pub const POLICY: &str = "ca.toml";
@@ -25,6 +29,9 @@ pub const ROOT: &str = "root.pem";
 
 /// The issuing authority's certificate.
 pub const ISSUING: &str = "issuing.pem";
+
+/// The root's revocation list.
+pub const ROOT_LIST: &str = "root.crl";
 
 /// With which keys the servers sign nonces: a line for each, in hexadecimal digits.
 pub const NONCE_KEYS: &str = "ca.nonces";
@@ -65,8 +72,11 @@ pub fn run(args: &Ca) -> Result<(), Failure> {
         }
         CaWhat::OfficerKey(args) => office::officer_key(args)?,
         CaWhat::ProposeIntermediate(args) => intermediate::propose(args)?,
-        CaWhat::SignIntermediate(args) => intermediate::sign(args)?,
-        CaWhat::FinishIntermediate(args) => intermediate::finish(args)?,
+        CaWhat::SignIntermediate(args) => Kind::Certificate.sign(args)?,
+        CaWhat::FinishIntermediate(args) => Kind::Certificate.finish(args)?,
+        CaWhat::ProposeRootList(args) => root_list::propose(args)?,
+        CaWhat::SignRootList(args) => Kind::List.sign(args)?,
+        CaWhat::FinishRootList(args) => Kind::List.finish(args)?,
     }
     Ok(())
 }

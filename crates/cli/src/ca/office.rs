@@ -2,7 +2,7 @@
 //!
 //! Everything is asked of the group, in its order: what comes back an honest server has said, too.
 
-use super::intermediate::write_new;
+use super::proposal::write_new;
 use super::{authority, show};
 use crate::Failure;
 use crate::args::{OfficerKey, Officers, Page, Query};

@@ -251,6 +251,20 @@ impl City {
         list
     }
 
+    /// OpenSSL believes the certificate, with all revocation lists that `server` has.
+    pub(crate) fn verify_all(&self, certificate: &Path, server: usize) -> Result<(), String> {
+        let lists = self.path("lists.pem");
+        let urls =
+            ["issuing.crl", "root.crl"].map(|name| format!("{}/crl/{name}", self.plain(server)));
+        let pem = urls.map(|url| tools::crl_to_pem(&tools::get(&url)));
+        std::fs::write(&lists, pem.concat()).unwrap();
+        let mut command = Command::new("openssl");
+        command.args(["verify", "-x509_strict", "-crl_check_all", "-CAfile"]);
+        command.arg(self.public("root.pem")).arg("-untrusted").arg(self.public("issuing.pem"));
+        let output = command.arg("-CRLfile").arg(&lists).arg(certificate).output().unwrap();
+        if output.status.success() { Ok(()) } else { Err(said(&output)) }
+    }
+
     fn plain(&self, server: usize) -> String {
         format!("http://{}", self.config().servers[server].http)
     }

@@ -5,7 +5,7 @@ use crate::city::{City, said, succeed};
 use crate::support::wait_until;
 use crate::tools;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 fn maftia(arguments: &[&str]) -> Command {
     let mut command = Command::new(tools::honest());
@@ -92,26 +92,107 @@ fn names_that_need_officers_wait_for_as_many_as_the_policy_asks_for() {
 }
 
 #[test]
+fn an_account_that_a_customer_vouches_for_gets_the_customers_names_and_no_others() {
+    let secret = || succeed(&mut maftia(&["ca", "account-key"])).trim().to_owned();
+    let (right, wrong) = (secret(), secret());
+    let mut city = City::found(
+        4,
+        None,
+        &format!(
+            "\n[[external_account]]\nid = \"customer-1\"\nkey = \"{right}\"\n\
+             names = [\"customer.test\"]\n"
+        ),
+    );
+    city.start_all().unwrap();
+    let certbot = |name: &str, secret: &str| {
+        let mut certbot = city.certbot_http(&[name]);
+        certbot.args(["--eab-kid", "customer-1", "--eab-hmac-key", secret]);
+        certbot.output().unwrap()
+    };
+    let forged = certbot("a.customer.test", &wrong);
+    assert!(!forged.status.success(), "{}", said(&forged));
+    assert!(city.logged("account-created").is_empty());
+    let bound = certbot("a.customer.test", &right);
+    assert!(bound.status.success(), "{}", said(&bound));
+    city.verify(&city.live("a.customer.test", "cert.pem"), 1).unwrap();
+    assert!(!certbot("www.test", &right).status.success(), "it is not the customer's");
+    let accounts = city.logged("account-created");
+    assert_eq!((accounts.len(), city.logged("issued").len()), (1, 1));
+    assert_eq!(accounts[0]["about"]["binding"], "customer-1");
+}
+
+/// The folder of a custodian of the root's key.
+fn custodian(city: &City, index: usize) -> PathBuf {
+    city.dir().join(format!("custodian-{index}"))
+}
+
+/// A custodian's share of a signature on a proposal, and what he is shown.
+fn share(city: &City, how: &str, index: usize, proposal: &Path) -> (PathBuf, String) {
+    let path = city.path(&format!("{how}-{index}"));
+    let mut sign = maftia(&["ca", how, "--home"]);
+    sign.arg(custodian(city, index)).arg("--proposal").arg(proposal).arg("--out").arg(&path);
+    (path, succeed(&mut sign))
+}
+
+/// What becomes of shares.
+fn finish(city: &City, how: &str, proposal: &Path, shares: &[&Path]) -> Output {
+    let mut finish = maftia(&["ca", how, "--home"]);
+    finish.arg(custodian(city, 0)).arg("--proposal").arg(proposal).args(shares);
+    finish.output().unwrap()
+}
+
+#[test]
+fn what_the_root_has_revoked_is_on_a_list_that_its_custodians_have_signed() {
+    let mut city = City::found(4, None, "");
+    city.start_all().unwrap();
+    succeed(&mut city.certbot_http(&["below.test"]));
+    let certificate = city.live("below.test", "cert.pem");
+    city.verify_all(&certificate, 1).unwrap();
+    let proposal = city.path("proposal");
+    let propose = |out: &Path| {
+        let mut propose = maftia(&["ca", "propose-root-list", "--days", "90", "--home"]);
+        propose.arg(city.home(1)).arg("--out").arg(out);
+        propose
+    };
+    let refused = propose(&proposal).arg("--revoke").arg(&certificate).output().unwrap();
+    assert!(!refused.status.success() && said(&refused).contains("the root has signed"));
+    let shown = succeed(propose(&proposal).arg("--revoke").arg(city.public("issuing.pem")));
+    assert!(shown.contains("Revoked: "), "{shown}");
+    // Who means to sign a certificate signs no list.
+    let mut other = maftia(&["ca", "sign-intermediate", "--home"]);
+    other.arg(custodian(&city, 0)).arg("--proposal").arg(&proposal);
+    let other = other.arg("--out").arg(city.path("other")).output().unwrap();
+    assert!(!other.status.success() && said(&other).contains("is not to be a certificate"));
+    let shares = [0, 1].map(|index| share(&city, "sign-root-list", index, &proposal));
+    assert!(shares.iter().all(|(_, seen)| *seen == shown), "they are shown what they sign");
+    let [(zero, _), (one, _)] = &shares;
+    let finished = finish(&city, "finish-root-list", &proposal, &[zero, one]);
+    assert!(finished.status.success(), "{}", said(&finished));
+    std::fs::write(city.home(1).join("root.crl"), &finished.stdout).unwrap();
+    wait_until("the list is shown", || city.verify_all(&certificate, 1).is_err());
+    assert!(city.verify_all(&certificate, 1).unwrap_err().contains("certificate revoked"));
+    city.verify_all(&certificate, 2).unwrap();
+    // The next list has what this one has.
+    let next = succeed(&mut propose(&city.path("next")));
+    let revoked =
+        |text: &str| text.lines().find(|line| line.contains("Revoked: ")).map(str::to_owned);
+    assert_eq!(revoked(&next), revoked(&shown));
+}
+
+#[test]
 fn custodians_sign_another_issuing_certificate_by_files_and_the_group_takes_it() {
     let mut city = City::found(4, None, "");
     city.start_all().unwrap();
-    let custodian = |index: usize| city.dir().join(format!("custodian-{index}"));
     let proposal = city.path("proposal");
     let mut propose = maftia(&["ca", "propose-intermediate", "--years", "3", "--home"]);
     let shown = succeed(propose.arg(city.home(0)).arg("--out").arg(&proposal));
     assert!(shown.contains("tested issuing CA"), "{shown}");
-    let share = |index: usize| -> PathBuf {
-        let path = city.path(&format!("share-{index}"));
-        let mut sign = maftia(&["ca", "sign-intermediate", "--home"]);
-        sign.arg(custodian(index)).arg("--proposal").arg(&proposal).arg("--out").arg(&path);
-        assert!(succeed(&mut sign).contains("Name Constraints"), "he is shown what he signs");
+    let share = |index: usize| {
+        let (path, shown) = share(&city, "sign-intermediate", index, &proposal);
+        assert!(shown.contains("Name Constraints"), "he is shown what he signs");
         path
     };
-    let finish = |shares: &[&Path]| {
-        let mut finish = maftia(&["ca", "finish-intermediate", "--home"]);
-        finish.arg(custodian(0)).arg("--proposal").arg(&proposal).args(shares);
-        finish.output().unwrap()
-    };
+    let finish = |shares: &[&Path]| finish(&city, "finish-intermediate", &proposal, shares);
     let (zero, two) = (share(0), share(2));
     let alone = finish(&[&zero]);
     assert!(!alone.status.success() && said(&alone).contains("too few"), "{}", said(&alone));

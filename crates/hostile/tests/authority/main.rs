@@ -4,8 +4,10 @@
 
 mod believers;
 mod city;
+mod hosts;
 mod keepers;
 mod lint;
+mod negatives;
 #[path = "../../../cli/tests/processes/support.rs"]
 #[allow(dead_code, reason = "other tests need the rest")]
 mod support;
@@ -101,15 +103,16 @@ fn three_servers_with_trusted_components_are_the_same_authority() {
 }
 
 #[test]
-fn lego_proves_names_by_http_by_tls_and_by_dns() {
+fn lego_proves_names_by_http_by_tls_and_by_dns_with_one_server_taken_over() {
     let mut city = City::found(4, None, "");
-    city.start_all().unwrap();
+    start_with_traitor(&mut city, "everything");
     let (http, tls) = (city.ports.http, city.ports.tls);
     let (http, tls) = (format!("127.0.0.1:{http}"), format!("127.0.0.1:{tls}"));
-    succeed(&mut city.lego(&["one.test"], &["--http", "--http.port", &http], &["run"]));
+    let by_http = ["--http", "--http.port", &http];
+    succeed(&mut city.lego(&["one.test"], &by_http, &["run"]));
     city.lead_to(1);
     succeed(&mut city.lego(&["two.test"], &["--tls", "--tls.port", &tls], &["run"]));
-    city.lead_to(2);
+    city.lead_to(3);
     let hook = city.path("hook");
     let texts = city.texts().display().to_string();
     let file = format!("{texts}/$(echo \"$2\" | sed 's/\\.$//')");
@@ -130,6 +133,14 @@ fn lego_proves_names_by_http_by_tls_and_by_dns() {
     };
     assert_eq!(["http-01", "tls-alpn-01", "dns-01"].map(kinds), [1, 1, 2]);
     city.lead_to(0);
+    let first = std::fs::read(city.got("one.test", "crt")).unwrap();
+    succeed(&mut city.lego(
+        &["one.test"],
+        &by_http,
+        &["renew", "--days", "9999", "--no-random-sleep"],
+    ));
+    assert_ne!(std::fs::read(city.got("one.test", "crt")).unwrap(), first, "another one");
+    city.lead_to(1);
     succeed(&mut city.lego(&["one.test"], &[], &["revoke"]));
     wait_until("it is revoked", || {
         let archived = city.path("lego/archives");

@@ -58,6 +58,7 @@ use maftia_services::ca::{
 };
 use maftia_services::x509::Issuer;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -94,6 +95,8 @@ pub struct Publication {
     pub issuer: Issuer,
     /// The certificate above the issuer's, in DER.
     pub root: Bytes,
+    /// The file with the root's revocation list, in PEM, if there is one.
+    pub root_list: Option<PathBuf>,
     /// With which keys the servers sign nonces, in the servers' order.
     pub nonce_keys: Vec<NonceKey>,
 }
@@ -107,6 +110,7 @@ impl Publication {
             directory: policy.directory().into(),
             issuer: policy.issuer().clone(),
             root: Bytes::copy_from_slice(&settings.root),
+            root_list: None,
             nonce_keys: settings.nonce_keys.clone(),
         }
     }

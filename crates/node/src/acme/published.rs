@@ -2,8 +2,11 @@
 //! is signed, so that this server's state alone can be asked, and any cache may keep it; it is
 //! served by plain HTTP, too, since who checks a certificate cannot begin with checking another.
 //!
+//! The root's revocation list is a file that its custodians have signed, and an operator has put
+//! here.
+//!
 //! # Bounds
-//! A revocation list is read from the state once in [`CRL_KEPT`], whoever asks for it how often.
+//! A revocation list is read once in [`CRL_KEPT`], whoever asks for it how often.
 //! An OCSP request has at most [`OCSP_REQUEST_BYTES_MAX`].
 //!
 //! # Sources
@@ -27,23 +30,30 @@ use maftia_base::wire::Wire;
 use maftia_crypto::Suite;
 use maftia_services::CA;
 use maftia_services::ca::{
-    CRL_PATH, CaAnswer, CaRead, CaRefusal, ISSUING_PATH, OCSP_PATH, ROOT_PATH,
+    CRL_PATH, CaAnswer, CaRead, CaRefusal, ISSUING_PATH, OCSP_PATH, ROOT_CRL_PATH, ROOT_PATH,
 };
 use maftia_services::x509::{
     OCSP_REQUEST_BYTES_MAX, OCSP_REQUEST_MEDIA_TYPE, OCSP_RESPONSE_MEDIA_TYPE, OcspRefusal,
     ocsp_serial,
 };
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::PemObject;
 use sha2::{Digest as _, Sha256};
+use std::io::Read as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tracing::warn;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::Decode;
 use x509_ocsp::{BasicOcspResponse, OcspResponse};
 
 /// So long a revocation list is served before the state is asked again.
 pub const CRL_KEPT: Duration = Duration::from_secs(1);
+
+/// Longest file with the root's list: there are few certificates of the root.
+const ROOT_CRL_BYTES_MAX: u64 = 64 << 10;
 
 /// Certificates of the authority may be kept so long.
 const CERTIFICATE_KEPT: Duration = Duration::from_secs(86_400);
@@ -56,15 +66,23 @@ struct Published<S: Suite> {
     publication: Arc<Publication>,
     asking: Asking<S>,
     crl: Arc<Mutex<Kept>>,
+    root_crl: Arc<Mutex<Kept>>,
 }
 
-/// The revocation list, and when it was read.
+/// A revocation list, and when it was read.
 type Kept = Option<(Instant, Arc<File>)>;
+
+/// What is kept, while it is fresh.
+fn fresh(kept: &Kept) -> Option<&File> {
+    let (read_at, file) = kept.as_ref()?;
+    (read_at.elapsed() < CRL_KEPT).then_some(file)
+}
 
 impl<S: Suite> Clone for Published<S> {
     fn clone(&self) -> Self {
         let (publication, asking) = (Arc::clone(&self.publication), self.asking.clone());
-        Self { publication, asking, crl: Arc::clone(&self.crl) }
+        let [crl, root_crl] = [&self.crl, &self.root_crl].map(Arc::clone);
+        Self { publication, asking, crl, root_crl }
     }
 }
 
@@ -72,12 +90,18 @@ impl<S: Suite> Clone for Published<S> {
 pub fn published<S: Suite>(publication: Arc<Publication>, asking: Asking<S>) -> Router {
     Router::new()
         .route(CRL_PATH, get(crl))
+        .route(ROOT_CRL_PATH, get(root_crl))
         .route(OCSP_PATH, post(ocsp_post))
         .route(&format!("{OCSP_PATH}/{{*request}}"), get(ocsp_get))
         .route(ISSUING_PATH, get(issuing))
         .route(ROOT_PATH, get(root))
         .layer(DefaultBodyLimit::max(OCSP_REQUEST_BYTES_MAX))
-        .with_state(Published { publication, asking, crl: Arc::default() })
+        .with_state(Published {
+            publication,
+            asking,
+            crl: Arc::default(),
+            root_crl: Arc::default(),
+        })
 }
 
 /// Something that caches may keep for a while.
@@ -103,23 +127,55 @@ fn certificate(bytes: Bytes) -> File {
 async fn crl<S: Suite>(State(board): State<Published<S>>, headers: HeaderMap) -> Response {
     // Whoever comes meanwhile waits for the same answer.
     let mut kept = board.crl.lock().await;
-    if let Some((read_at, file)) = &*kept
-        && read_at.elapsed() < CRL_KEPT
-    {
+    if let Some(file) = fresh(&kept) {
         return file.respond(&headers);
     }
     let Ok(Some(CaAnswer::Crl(list))) = board.read(CaRead::Crl).await else {
         let come_back = [(RETRY_AFTER, COME_BACK)];
         return (StatusCode::SERVICE_UNAVAILABLE, come_back, "not yet\n").into_response();
     };
-    let updates = CertificateList::from_der(&list).ok().and_then(|list| {
+    let file = Arc::new(list_of(Bytes::from(list.to_vec())));
+    *kept = Some((Instant::now(), Arc::clone(&file)));
+    file.respond(&headers)
+}
+
+async fn root_crl<S: Suite>(State(board): State<Published<S>>, headers: HeaderMap) -> Response {
+    let mut kept = board.root_crl.lock().await;
+    if let Some(file) = fresh(&kept) {
+        return file.respond(&headers);
+    }
+    let Some(list) = board.publication.root_list.as_deref().and_then(root_list) else {
+        return (StatusCode::NOT_FOUND, "this server has no revocation list of the root\n")
+            .into_response();
+    };
+    let file = Arc::new(list_of(list));
+    *kept = Some((Instant::now(), Arc::clone(&file)));
+    file.respond(&headers)
+}
+
+/// What the file has, in DER.
+fn root_list(path: &std::path::Path) -> Option<Bytes> {
+    let read = std::fs::File::open(path).and_then(|file| {
+        let mut text = Vec::new();
+        file.take(ROOT_CRL_BYTES_MAX).read_to_end(&mut text).map(|_| text)
+    });
+    let problem = match read {
+        Ok(text) => match CertificateRevocationListDer::from_pem_slice(&text) {
+            Ok(list) => return Some(Bytes::copy_from_slice(&list)),
+            Err(error) => error.to_string(),
+        },
+        Err(error) => error.to_string(),
+    };
+    warn!(path = %path.display(), problem, "the root's revocation list cannot be shown");
+    None
+}
+
+fn list_of(bytes: Bytes) -> File {
+    let updates = CertificateList::from_der(&bytes).ok().and_then(|list| {
         let from = list.tbs_cert_list.this_update.to_system_time();
         Some((from, list.tbs_cert_list.next_update?.to_system_time()))
     });
-    let bytes = Bytes::from(list.to_vec());
-    let file = Arc::new(File { media_type: "application/pkix-crl", bytes, updates });
-    *kept = Some((Instant::now(), Arc::clone(&file)));
-    file.respond(&headers)
+    File { media_type: "application/pkix-crl", bytes, updates }
 }
 
 async fn ocsp_get<S: Suite>(

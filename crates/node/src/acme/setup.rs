@@ -17,6 +17,7 @@ use maftia_crypto::RealSuite;
 use maftia_services::ca::Policy;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -31,6 +32,8 @@ pub struct AcmeConfig {
     /// The certificate that it shows to them. Without one it speaks plain HTTP, to a proxy on this
     /// host that ends TLS.
     pub certificate: Option<CertificateFiles>,
+    /// The file with the root's revocation list, in PEM: published as it is.
+    pub root_list: Option<PathBuf>,
     /// With what it signs nonces.
     pub nonce_seed: NonceSeed,
     /// How it looks at the outside; what CAA records call the authority is in its policy.
@@ -68,8 +71,9 @@ impl Opened {
         let listener = bind(config.address, "ACME")?;
         let shown = config.certificate.clone().map(Shown::load).transpose()?;
         config.validation.caa_identities = policy.settings().caa_identities.clone();
-        let (policy, publication) = (policy.clone(), Arc::new(Publication::of(policy)));
-        Ok(Self { config, policy, instead, publication, shown, listener })
+        let root_list = config.root_list.clone();
+        let publication = Arc::new(Publication { root_list, ..Publication::of(policy) });
+        Ok(Self { config, policy: policy.clone(), instead, publication, shown, listener })
     }
 
     /// What does the outside work, if nobody else is to do it. To be called on the runtime.

@@ -82,7 +82,8 @@ pub use policy::{
 };
 pub use problem::{Problem, ProblemType};
 pub use route::{
-    CRL_PATH, DIRECTORY_PATH, ISSUING_PATH, NEW_NONCE_PATH, OCSP_PATH, RENEWAL_INFO_PATH, ROOT_PATH,
+    CRL_PATH, DIRECTORY_PATH, ISSUING_PATH, NEW_NONCE_PATH, OCSP_PATH, RENEWAL_INFO_PATH,
+    ROOT_CRL_PATH, ROOT_PATH,
 };
 pub use settings::POLICY_BYTES_MAX;
 pub use signing::SIGNING_MAX;

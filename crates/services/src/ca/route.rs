@@ -29,6 +29,8 @@ pub const NEW_NONCE_PATH: &str = "/acme/new-nonce";
 pub const RENEWAL_INFO_PATH: &str = "/acme/renewal-info";
 /// Where the revocation list is.
 pub const CRL_PATH: &str = "/crl/issuing.crl";
+/// Where the root's revocation list is.
+pub const ROOT_CRL_PATH: &str = "/crl/root.crl";
 /// Where OCSP is spoken.
 pub const OCSP_PATH: &str = "/ocsp";
 /// Where the issuing certificate is, in DER.

@@ -101,6 +101,7 @@ fn publication(certificate: &X509) -> Publication {
         directory: Bytes::from_static(br#"{"newNonce":"there"}"#),
         issuer: issuer.expect("an authority"),
         root: Bytes::from_static(b"the root"),
+        root_list: None,
         nonce_keys: [1, 2, 3].map(|seed| SignedNonces::new(BASE, me(), &[seed; 32]).key()).into(),
     }
 }

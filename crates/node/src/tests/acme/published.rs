@@ -3,14 +3,14 @@
 use super::{
     Answer, Group, another_authority, authority, certificate, get, http, publication, run,
 };
-use crate::acme::{CRL_KEPT, published};
+use crate::acme::{CRL_KEPT, Publication, published};
 use base64ct::{Base64, Encoding};
 use maftia_base::wire::Blob;
 use maftia_services::ca::{CaAnswer, CaRead, CaRefusal};
 use maftia_services::x509::{CertificateStatus, OcspRefusal, Serial};
 use openssl::hash::MessageDigest;
 use openssl::ocsp::{OcspCertId, OcspRequest};
-use openssl::x509::X509;
+use openssl::x509::{X509, X509Crl};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -166,6 +166,27 @@ fn without_a_revocation_list_there_is_nothing_to_keep() {
         let answer = get(group.door().await, "/crl/issuing.crl").await;
         assert_eq!(answer.status, 503);
         assert!(answer.the("retry-after").parse::<u32>().is_ok());
+    });
+}
+
+#[test]
+fn the_roots_revocation_list_is_what_an_operator_has_put_into_a_file() {
+    run(async {
+        let issuer = authority().1;
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("root.crl");
+        let publication = Publication { root_list: Some(file.clone()), ..publication(&issuer) };
+        let unsigned = publication.issuer.crl(7, FROM, UNTIL, &[]);
+        let list = unsigned.expect("encodes").finish(&[1; 256]);
+        let address = Group::default().door_for(8, publication, None).await;
+        assert_eq!(get(address, "/crl/root.crl").await.status, 404);
+        std::fs::write(&file, "no list").expect("written");
+        assert_eq!(get(address, "/crl/root.crl").await.status, 404);
+        let pem = X509Crl::from_der(&list).and_then(|list| list.to_pem()).expect("encodes");
+        std::fs::write(&file, pem).expect("written");
+        let answer = get(address, "/crl/root.crl").await;
+        is_kept(&answer, "application/pkix-crl");
+        assert_eq!(answer.body, list);
     });
 }
 
