@@ -79,7 +79,7 @@ impl Authorities {
             keyrings.push(keyring);
         }
         let root = root_certificate(section, &root_keys, &keyrings, now, rng)?;
-        let list = root_list::unsigned(&root, now, root_list::DAYS, &[])?;
+        let list = root_list::first(&root, now)?;
         let root_list = list.finish(&sign_with(ROOT_KEY, list.signing_input(), &keyrings)?);
         let group = servers.first().expect("a group has at least one server").public();
         let unsigned = unsigned_issuing(section, &root, group, (now, section.years), rng)?;

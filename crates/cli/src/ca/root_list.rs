@@ -11,7 +11,7 @@ use maftia_base::wire::Wire;
 use maftia_services::x509::{Issuer, Reason, Revoked, Serial, Unsigned};
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
-use openssl::x509::{X509, X509Crl, X509Ref, X509RevokedRef};
+use openssl::x509::{X509, X509Crl, X509CrlRef, X509Ref, X509RevokedRef};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -35,22 +35,27 @@ pub(super) fn propose(args: &ProposeRootList) -> Result<(), Failure> {
             reason: Reason::Unspecified,
         });
     }
-    let proposal = unsigned(&root, now, args.days, &revoked)?;
+    let proposal = unsigned(&root, (now, now + args.days * DAY), &revoked)?;
     write_new(&args.out, false, &proposal.to_wire())?;
     eprintln!("{} is what the custodians are asked to sign:", args.out.display());
     print!("{}", Kind::List.describe(&args.out, &proposal)?);
     Ok(())
 }
 
-/// A list of this root. Its number is the time, so that the last one has the highest.
+/// A list of this root, from one time until another. Its number is the first of them, so that the
+/// last list has the highest.
 pub(super) fn unsigned(
     root: &[u8],
-    now: u64,
-    days: u64,
+    (from, until): (u64, u64),
     revoked: &[Revoked],
 ) -> Result<Unsigned, Failure> {
-    let list = Issuer::new(root).and_then(|root| root.crl(now, now, now + days * DAY, revoked));
+    let list = Issuer::new(root).and_then(|root| root.crl(from, from, until, revoked));
     list.map_err(|error| Failure::because(format!("the root's revocation list: {error}")))
+}
+
+/// What a ceremony makes first: it has nothing.
+pub(super) fn first(root: &[u8], now: u64) -> Result<Unsigned, Failure> {
+    unsigned(root, (now, now + DAYS * DAY), &[])
 }
 
 /// In PEM.
@@ -67,21 +72,24 @@ fn listed(path: &Path, root: &[u8]) -> Result<Vec<Revoked>, Failure> {
     if !key.and_then(|key| list.verify(&key)).map_err(|error| refused(&error))? {
         return Err(refused(&"the root has not signed it"));
     }
-    let entries = list.get_revoked().into_iter().flatten();
-    entries.map(|entry| entry_of(entry).ok_or_else(|| refused(&"it is no list of ours"))).collect()
+    entries(&list).ok_or_else(|| refused(&"it is no list of ours"))
+}
+
+fn entries(list: &X509CrlRef) -> Option<Vec<Revoked>> {
+    list.get_revoked().into_iter().flatten().map(entry_of).collect()
 }
 
 fn entry_of(entry: &X509RevokedRef) -> Option<Revoked> {
     let number = entry.serial_number().to_bn().ok()?.to_vec_padded(16).ok()?;
     let serial = Serial::new(number.try_into().ok()?)?;
-    let at = seconds(entry.revocation_date()).ok()?;
+    let at = seconds(entry.revocation_date())?;
     Some(Revoked { serial, at, reason: Reason::Unspecified })
 }
 
 /// Since 1970-01-01 UTC.
-fn seconds(time: &Asn1TimeRef) -> Result<u64, ErrorStack> {
-    let since = Asn1Time::from_unix(0)?.diff(time)?;
-    Ok((i64::from(since.days) * DAY as i64 + i64::from(since.secs)).unsigned_abs())
+fn seconds(time: &Asn1TimeRef) -> Option<u64> {
+    let since = Asn1Time::from_unix(0).and_then(|epoch| epoch.diff(time)).ok()?;
+    u64::try_from(i64::from(since.days) * DAY as i64 + i64::from(since.secs)).ok()
 }
 
 /// The number of a certificate that the root has signed.
@@ -101,12 +109,15 @@ fn serial(path: &Path, root: &[u8]) -> Result<Serial, Failure> {
     }
 }
 
-/// Is it to be a revocation list of this root?
+/// Is it to be a revocation list of this root, with nothing in it that [`describe`] does not show? A
+/// number that no later list can exceed, or an extension, would be signed unseen.
 pub(super) fn is_of(proposal: &Unsigned, root: &X509Ref) -> bool {
-    shown(proposal).is_ok_and(|list| {
-        let order = list.issuer_name().try_cmp(root.subject_name());
-        matches!(order, Ok(std::cmp::Ordering::Equal))
-    })
+    let as_shown = || {
+        let list = shown(proposal).ok()?;
+        let span = (seconds(list.last_update())?, seconds(list.next_update()?)?);
+        unsigned(&root.to_der().ok()?, span, &entries(&list)?).ok()
+    };
+    as_shown().as_ref() == Some(proposal)
 }
 
 /// As it will be, but for the signature.
@@ -131,4 +142,45 @@ pub(super) fn describe(proposal: &Unsigned) -> Result<String, ErrorStack> {
         line("Revoked", format!("{serial} since {}", entry.revocation_date()));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use maftia_services::x509::{Authority, Subject, rsa_public_key};
+
+    const SPAN: (u64, u64) = (1_800_000_000, 1_800_000_000 + DAY);
+
+    /// A root whose signature nobody looks at.
+    fn root(common_name: &str) -> Vec<u8> {
+        let authority = Authority {
+            subject: Subject { country: None, organization: "An example", common_name },
+            serial: Serial::new([1; 16]).expect("positive"),
+            public_key: &rsa_public_key(&[0xc5; 256], &[1, 0, 1]).expect("a key"),
+            not_before: 1_700_000_000,
+            not_after: 2_000_000_000,
+            path_len: None,
+            names: None,
+        };
+        authority.self_signed().expect("well-formed").finish(&[1; 256])
+    }
+
+    #[test]
+    fn a_custodian_signs_no_list_that_has_more_than_he_is_shown() {
+        let (root, other) = (root("Root"), root("Another root"));
+        let root_certificate = X509::from_der(&root).expect("a certificate");
+        let signs = |proposal: &Unsigned| is_of(proposal, &root_certificate);
+        let serial = Serial::new([5; 16]).expect("positive");
+        let entry = Revoked { serial, at: 1_790_000_000, reason: Reason::Unspecified };
+        for revoked in [&[][..], &[entry]] {
+            assert!(unsigned(&root, SPAN, revoked).is_ok_and(|list| signs(&list)));
+            assert!(unsigned(&other, SPAN, revoked).is_ok_and(|list| !signs(&list)));
+        }
+        let issuer = Issuer::new(&root).expect("an authority");
+        let list = |number, entry| issuer.crl(number, SPAN.0, SPAN.1, &[entry]).expect("a list");
+        assert!(signs(&list(SPAN.0, entry)));
+        assert!(!signs(&list(u64::MAX, entry)), "no later list would have a higher number");
+        let with_reason = Revoked { reason: Reason::KeyCompromise, ..entry };
+        assert!(!signs(&list(SPAN.0, with_reason)), "an extension that is not shown");
+    }
 }

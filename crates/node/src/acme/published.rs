@@ -6,7 +6,8 @@
 //! here.
 //!
 //! # Bounds
-//! A revocation list is read once in [`CRL_KEPT`], whoever asks for it how often.
+//! A revocation list is read once in [`CRL_KEPT`], whoever asks for it how often; that a file cannot
+//! be read is logged once.
 //! An OCSP request has at most [`OCSP_REQUEST_BYTES_MAX`].
 //!
 //! # Sources
@@ -69,13 +70,13 @@ struct Published<S: Suite> {
     root_crl: Arc<Mutex<Kept>>,
 }
 
-/// A revocation list, and when it was read.
-type Kept = Option<(Instant, Arc<File>)>;
+/// A revocation list, or that there is none, and when it was read.
+type Kept = Option<(Instant, Option<Arc<File>>)>;
 
 /// What is kept, while it is fresh.
-fn fresh(kept: &Kept) -> Option<&File> {
+fn fresh(kept: &Kept) -> Option<Option<Arc<File>>> {
     let (read_at, file) = kept.as_ref()?;
-    (read_at.elapsed() < CRL_KEPT).then_some(file)
+    (read_at.elapsed() < CRL_KEPT).then(|| file.clone())
 }
 
 impl<S: Suite> Clone for Published<S> {
@@ -127,7 +128,7 @@ fn certificate(bytes: Bytes) -> File {
 async fn crl<S: Suite>(State(board): State<Published<S>>, headers: HeaderMap) -> Response {
     // Whoever comes meanwhile waits for the same answer.
     let mut kept = board.crl.lock().await;
-    if let Some(file) = fresh(&kept) {
+    if let Some(Some(file)) = fresh(&kept) {
         return file.respond(&headers);
     }
     let Ok(Some(CaAnswer::Crl(list))) = board.read(CaRead::Crl).await else {
@@ -135,39 +136,44 @@ async fn crl<S: Suite>(State(board): State<Published<S>>, headers: HeaderMap) ->
         return (StatusCode::SERVICE_UNAVAILABLE, come_back, "not yet\n").into_response();
     };
     let file = Arc::new(list_of(Bytes::from(list.to_vec())));
-    *kept = Some((Instant::now(), Arc::clone(&file)));
+    *kept = Some((Instant::now(), Some(Arc::clone(&file))));
     file.respond(&headers)
 }
 
 async fn root_crl<S: Suite>(State(board): State<Published<S>>, headers: HeaderMap) -> Response {
     let mut kept = board.root_crl.lock().await;
-    if let Some(file) = fresh(&kept) {
-        return file.respond(&headers);
-    }
-    let Some(list) = board.publication.root_list.as_deref().and_then(root_list) else {
-        return (StatusCode::NOT_FOUND, "this server has no revocation list of the root\n")
-            .into_response();
+    let file = match fresh(&kept) {
+        Some(file) => file,
+        None => {
+            let read = board.publication.root_list.as_deref().map(root_list);
+            if let (Some(Err(problem)), None | Some((_, Some(_)))) = (&read, &*kept) {
+                warn!(problem, "the root's revocation list cannot be shown");
+            }
+            let file = read.and_then(Result::ok).map(Arc::new);
+            *kept = Some((Instant::now(), file.clone()));
+            file
+        }
     };
-    let file = Arc::new(list_of(list));
-    *kept = Some((Instant::now(), Arc::clone(&file)));
-    file.respond(&headers)
+    match file {
+        Some(file) => file.respond(&headers),
+        None => (StatusCode::NOT_FOUND, "this server has no revocation list of the root\n")
+            .into_response(),
+    }
 }
 
-/// What the file has, in DER.
-fn root_list(path: &std::path::Path) -> Option<Bytes> {
-    let read = std::fs::File::open(path).and_then(|file| {
-        let mut text = Vec::new();
-        file.take(ROOT_CRL_BYTES_MAX).read_to_end(&mut text).map(|_| text)
-    });
-    let problem = match read {
-        Ok(text) => match CertificateRevocationListDer::from_pem_slice(&text) {
-            Ok(list) => return Some(Bytes::copy_from_slice(&list)),
-            Err(error) => error.to_string(),
-        },
-        Err(error) => error.to_string(),
-    };
-    warn!(path = %path.display(), problem, "the root's revocation list cannot be shown");
-    None
+/// What the file has.
+fn root_list(path: &std::path::Path) -> Result<File, String> {
+    let mut text = Vec::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(ROOT_CRL_BYTES_MAX).read_to_end(&mut text));
+    let problem = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    read.map_err(|error| problem(&error))?;
+    let list = CertificateRevocationListDer::from_pem_slice(&text);
+    let list = list_of(Bytes::copy_from_slice(&list.map_err(|error| problem(&error))?));
+    match list.updates {
+        Some(_) => Ok(list),
+        None => Err(problem(&"it is no revocation list, or one without an end")),
+    }
 }
 
 fn list_of(bytes: Bytes) -> File {

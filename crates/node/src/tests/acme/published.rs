@@ -180,10 +180,15 @@ fn the_roots_revocation_list_is_what_an_operator_has_put_into_a_file() {
         let list = unsigned.expect("encodes").finish(&[1; 256]);
         let address = Group::default().door_for(8, publication, None).await;
         assert_eq!(get(address, "/crl/root.crl").await.status, 404);
-        std::fs::write(&file, "no list").expect("written");
-        assert_eq!(get(address, "/crl/root.crl").await.status, 404);
+        let empty = "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n";
+        for wrong in ["no list", empty] {
+            std::fs::write(&file, wrong).expect("written");
+            tokio::time::sleep(CRL_KEPT).await;
+            assert_eq!(get(address, "/crl/root.crl").await.status, 404);
+        }
         let pem = X509Crl::from_der(&list).and_then(|list| list.to_pem()).expect("encodes");
         std::fs::write(&file, pem).expect("written");
+        tokio::time::sleep(CRL_KEPT).await;
         let answer = get(address, "/crl/root.crl").await;
         is_kept(&answer, "application/pkix-crl");
         assert_eq!(answer.body, list);
