@@ -109,8 +109,8 @@ fn serial(path: &Path, root: &[u8]) -> Result<Serial, Failure> {
     }
 }
 
-/// Is it to be a revocation list of this root, with nothing in it that [`describe`] does not show? A
-/// number that no later list can exceed, or an extension, would be signed unseen.
+/// Is it to be a revocation list of this root, with nothing in it that [`describe`] does not show?
+/// A number that no later list can exceed, or an extension, would be signed unseen.
 pub(super) fn is_of(proposal: &Unsigned, root: &X509Ref) -> bool {
     let as_shown = || {
         let list = shown(proposal).ok()?;

@@ -6,8 +6,8 @@
 //! here.
 //!
 //! # Bounds
-//! A revocation list is read once in [`CRL_KEPT`], whoever asks for it how often; that a file cannot
-//! be read is logged once.
+//! A revocation list is read once in [`CRL_KEPT`], whoever asks for it how often; that a file
+//! cannot be read is logged once.
 //! An OCSP request has at most [`OCSP_REQUEST_BYTES_MAX`].
 //!
 //! # Sources
